@@ -1,0 +1,1 @@
+"""The links of the request chain. Each is handed plain values; none imports `server`."""

@@ -1,0 +1,86 @@
+"""The request id, and one audit line for each request to the endpoint, refused ones too."""
+
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.clock import rfc3339
+from middlewares.context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, REQUEST_ID, STARTED
+from middlewares.cors import is_preflight
+from middlewares.timing import X_REQUEST_ID
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_CLIENT_LEFT: Final = 499
+"""The status noted, after nginx's custom, when the client left before it could be answered."""
+
+WriteLine = Callable[[bytes], None]
+
+
+class AuditRecord(msgspec.Struct, frozen=True):
+    """What is kept of a request: who, when, from where, and how it ended."""
+
+    event: str
+    timestamp: str
+    request_id: str
+    outcome: str
+    status: int
+    code: str | None
+    patient: str | None
+    credential_type: str | None
+    duration_ms: float
+    client: str | None
+
+
+def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
+    """Give each request its id; write a line for each to the route that `event` names.
+
+    With `hash_key` the line carries the HMAC-SHA256 of the patient id, in hex, in place of the id.
+    """
+    encode = msgspec.json.Encoder().encode
+
+    def name(patient_id: str | None) -> str | None:
+        if patient_id is None or not hash_key:
+            return patient_id
+        return hmac.digest(hash_key, patient_id.encode(), "sha256").hex()
+
+    def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
+        principal = request.get(PRINCIPAL)
+        status = response.status if response is not None else _CLIENT_LEFT
+        return AuditRecord(
+            event=event,
+            timestamp=rfc3339(time()),
+            request_id=request[REQUEST_ID],
+            outcome="granted" if status == 200 else "denied",
+            status=status,
+            code=request.get(ERROR_CODE),
+            patient=name(principal.patient_id) if principal is not None else None,
+            credential_type=request.get(CREDENTIAL_TYPE),
+            duration_ms=round((perf_counter() - request[STARTED]) * 1000, 3),
+            client=request.remote,
+        )
+
+    @web.middleware
+    async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[STARTED] = perf_counter()
+        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
+        response = None
+        try:
+            response = await handler(request)
+            return response
+        finally:
+            if request.match_info.route.name == event and not is_preflight(request):
+                write(encode(record(request, response)))
+
+    return audit_middleware
+
+
+def request_id(offered: str) -> str:
+    """Keep the client's id when it is one, else make our own: 32 hex digits."""
+    return offered if _REQUEST_ID.fullmatch(offered) else secrets.token_hex(16)

@@ -1,0 +1,128 @@
+"""What verified claims mean here: their dates, and the caller they describe."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from middlewares.catalogue import ApiError, ErrorCode
+from middlewares.context import Principal
+
+Claims = Mapping[str, object]
+
+_PATIENT_ID: Final = re.compile(r"[A-Za-z0-9._:@|+/=-]{1,128}")
+_SCOPE_CLAIMS: Final = ("scope", "scp", "scopes", "permissions")
+_EXACT_INTEGER: Final = 2**53
+"""Up to here a JSON number that was written with a fraction still is the whole number it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """Which claims tell of the caller, and how their dates are read.
+
+    The claim names are exact, or dotted paths into nested claims. `leeway` and `max_lifetime` are
+    seconds; a maximum of 0 is none.
+    """
+
+    patient_id_claim: str
+    role_claim: str
+    leeway: float = 0
+    max_lifetime: float = 0
+
+    def principal(self, claims: Claims, now: float) -> Principal:
+        """Read the caller from claims whose signature, issuer and audience hold at `now`.
+
+        Raises `ApiError`: AUTH_TOKEN_EXPIRED when `exp` has passed, AUTH_TOKEN_INVALID for every
+        other date that does not hold and for a `jti` that is none.
+        """
+        expires_at = self._check_dates(claims, now)
+        return Principal(
+            patient_id=usable_id(lookup(claims, self.patient_id_claim)),
+            roles=frozenset(_strings(lookup(claims, self.role_claim))),
+            scopes=frozenset(_scopes(claims)),
+            token_id=_token_id(claims),
+            expires_at=expires_at,
+        )
+
+    def _check_dates(self, claims: Claims, now: float) -> float:
+        expires_at = _date(claims, "exp")
+        not_before = _date(claims, "nbf")
+        issued_at = _date(claims, "iat")
+        if expires_at is None:
+            raise invalid("The token has no exp claim")
+        if expires_at + self.leeway <= now:
+            raise expired()
+        if max(not_before or 0, issued_at or 0) > now + self.leeway:
+            raise invalid("The token is not valid yet (nbf or iat lies ahead)")
+        if self.max_lifetime:
+            self._check_lifetime(expires_at, issued_at)
+        return expires_at
+
+    def _check_lifetime(self, expires_at: float, issued_at: float | None) -> None:
+        if issued_at is None:
+            raise invalid("The token has no iat claim, so its lifetime is unknown")
+        if expires_at - issued_at > self.max_lifetime:
+            raise invalid("The token's lifetime (exp minus iat) is longer than allowed")
+
+
+def invalid(details: str) -> ApiError:
+    """Say that a token proves nothing, and why, in words that repeat none of its content."""
+    return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details)
+
+
+def expired() -> ApiError:
+    """Say that a token was good once."""
+    return ApiError(ErrorCode.AUTH_TOKEN_EXPIRED, "Refresh the token and try again")
+
+
+def lookup(claims: Claims, path: str) -> object:
+    """Find a claim by its exact name, else by a dotted path into nested claims; None if absent."""
+    if path in claims:
+        return claims[path]
+    value: object = claims
+    for name in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def usable_id(value: object) -> str | None:
+    """Give a patient id as text; a whole number counts as its digits. None for all else."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_INTEGER:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and _PATIENT_ID.fullmatch(value) else None
+
+
+def _token_id(claims: Claims) -> str | None:
+    value = claims.get("jti")
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise invalid("The token's jti claim is not a string")
+
+
+def _date(claims: Claims, name: str) -> float | None:
+    """Read a NumericDate (RFC 7519 section 2)."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise invalid(f"The token's {name} claim is not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise invalid(f"The token's {name} claim is out of range") from None
+
+
+def _strings(value: object) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str)]
+
+
+def _scopes(claims: Claims) -> list[str]:
+    values = [value for name in _SCOPE_CLAIMS for value in _strings(claims.get(name))]
+    return [scope for value in values for scope in value.split(" ") if scope]

@@ -1,0 +1,38 @@
+"""What the links of the chain tell one another about a request: typed keys, and who is calling."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller, as the verified token tells of them.
+
+    `patient_id` and `token_id` (`jti`) are None when the token carries none that is usable;
+    `expires_at` is the token's `exp`, in seconds since the epoch.
+    """
+
+    patient_id: str | None
+    roles: frozenset[str]
+    scopes: frozenset[str]
+    token_id: str | None
+    expires_at: float
+
+
+STARTED: Final = web.RequestKey("STARTED", float)
+"""When the request reached the chain, by `time.perf_counter`, in seconds."""
+
+REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
+
+PRINCIPAL: Final = web.RequestKey("PRINCIPAL", Principal)
+
+ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
+"""The code of the error that the request was answered with; absent from a success."""
+
+CREDENTIAL_TYPE: Final = web.RequestKey("CREDENTIAL_TYPE", str)
+"""What kind of credential was handed out; absent when none was."""
+
+RECEIVING: Final = web.RequestKey("RECEIVING", bool)
+"""True while the client still sends a body that the handler waits for."""

@@ -1,0 +1,147 @@
+"""aiohttp-jwt, made to hold: one key, the contract's errors, no trace in the log, leeway.
+
+aiohttp-jwt decodes inside a middleware. Here that middleware is given, in place of a request, a
+carrier of the token alone, and in place of a handler one that hands the claims back. So its own
+reading of the header, its string key on the request and its `except` around other people's
+handlers never come into play.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Self
+
+import aiohttp_jwt.middleware
+import jwt.exceptions
+from jwt.algorithms import get_default_algorithms
+
+from middlewares.catalogue import ApiError
+from middlewares.claims import Claims, expired, invalid
+
+Decoder = Callable[[str], Awaitable[Claims]]
+"""Takes a compact JWS, gives its claims once its signature, issuer and audience hold.
+
+Raises `ApiError` AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED.
+"""
+
+_SECOND_LOOK: Final = (
+    jwt.ExpiredSignatureError,
+    jwt.ImmatureSignatureError,
+    jwt.InvalidAudienceError,
+    jwt.exceptions.InvalidSubjectError,
+    jwt.exceptions.InvalidJTIError,
+)
+"""Refusals that aiohttp-jwt cannot be told to think over: it knows no leeway, refuses any
+audience when none is asked for, and wants `sub` and `jti` to be strings."""
+
+_REASONS: Final[dict[type[Exception], str]] = {
+    jwt.InvalidSignatureError: "The token's signature does not verify",
+    jwt.InvalidIssuerError: "The token comes from another issuer",
+    jwt.InvalidAudienceError: "The token is meant for another audience",
+    jwt.ImmatureSignatureError: "The token is not valid yet (nbf or iat lies ahead)",
+    jwt.MissingRequiredClaimError: "The token lacks a claim that is required here (iss or aud)",
+}
+
+
+class VerificationKey(str, jwt.PyJWK):
+    """A prepared public key or secret: aiohttp-jwt takes it for the `str` it insists on, PyJWT
+    for a key bound to one algorithm, which it need not parse for each token.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, algorithm: str, key: object) -> Self:  # noqa: ARG004  __init__ takes it
+        """Make the text that stands for the key: never the key itself."""
+        return super().__new__(cls, f"<{algorithm} key>")
+
+    def __init__(self, algorithm: str, key: object) -> None:
+        self.algorithm_name = algorithm
+        self.Algorithm = get_default_algorithms()[algorithm]
+        self.key = key
+
+
+class _Carrier(dict[str, Any]):
+    """What aiohttp-jwt is given for a request: a method, a place for the claims, the token."""
+
+    method = "POST"
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self.token = token
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Keep aiohttp-jwt's stack traces out of the log for tokens decoded here, and only for those:
+    a host application may use the library too.
+    """
+    trace = record.exc_info[2] if record.exc_info else None
+    return trace is None or not isinstance(trace.tb_frame.f_locals.get("request"), _Carrier)
+
+
+logging.getLogger(aiohttp_jwt.middleware.__name__).addFilter(_not_ours)
+
+
+async def _hand_back(carrier: _Carrier) -> Claims:
+    claims: Claims = carrier["claims"]
+    return claims
+
+
+def make_decoder(
+    algorithm: str,
+    key: object,
+    *,
+    issuer: str | None = None,
+    audience: str | None = None,
+    leeway: float = 0,
+) -> Decoder:
+    """Make the decoder of one prepared key and the one algorithm it is used with.
+
+    None for `issuer` or `audience` leaves the claim unchecked; `leeway` is in seconds.
+    """
+    prepared = VerificationKey(algorithm, key)
+    # Making the middleware sets a global that login_required reads in a host application.
+    before = aiohttp_jwt.middleware._request_property  # noqa: SLF001  to put it back
+    decode = aiohttp_jwt.JWTMiddleware(
+        prepared,
+        request_property="claims",
+        token_getter=lambda carrier: carrier.token,
+        algorithms=[algorithm],
+        audience=audience,
+        issuer=issuer,
+    )
+    aiohttp_jwt.middleware._request_property = before  # noqa: SLF001
+
+    def look_again(token: str) -> Claims:
+        """Verify anew with PyJWT itself, which can be told what to leave to `ClaimRules`."""
+        try:
+            return jwt.decode(
+                token,
+                prepared,
+                algorithms=[algorithm],
+                audience=audience,
+                issuer=issuer,
+                leeway=leeway,
+                options={"verify_sub": False, "verify_jti": False, "verify_aud": bool(audience)},
+            )
+        except jwt.InvalidTokenError as error:
+            raise _refusal(error) from None
+
+    async def decoder(token: str) -> Claims:
+        try:
+            claims: Claims = await decode(_Carrier(token), _hand_back)
+            return claims
+        except Exception as error:  # noqa: BLE001  aiohttp-jwt's refusals are of no one kind
+            cause = error.__context__
+        if isinstance(cause, _SECOND_LOOK):
+            return look_again(token)
+        raise _refusal(cause)
+
+    return decoder
+
+
+def _refusal(cause: BaseException | None) -> ApiError:
+    if isinstance(cause, jwt.ExpiredSignatureError):
+        return expired()
+    for kind, reason in _REASONS.items():
+        if isinstance(cause, kind):
+            return invalid(reason)
+    return invalid("The token is malformed")

@@ -1,0 +1,1 @@
+"""The session-credential broker: a patient's token in, Vapi configuration out."""

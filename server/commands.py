@@ -1,0 +1,107 @@
+"""What the command line can be asked for; `python -m server --help` lists it."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from time import time
+from typing import Final
+
+import uvloop
+
+from server.app import create_app
+from server.check import examine, report
+from server.logs import configure_logging
+from server.mint import mint
+from server.process import serve, settings_or_exit
+from server.revocation import patient_key, revoke_in, token_key
+from server.runner import Runner
+from server.settings import Settings
+
+_DEFAULT_TOKEN_SECONDS: Final = 3600
+_DEFAULT_REVOCATION_SECONDS: Final = 30 * 86400
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit status: 0, 1 (it failed), 2 (misused), 78 (configuration)."""
+    chosen = _parser().parse_args(arguments)
+    settings = settings_or_exit()
+    configure_logging(settings.log_level, settings.log_format)
+    status: int = chosen.run(settings, chosen)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m server",
+        description="A patient's token in, Vapi configuration out. config.example.env lists the "
+        "settings, which come from the environment or from .env in this folder.",
+    )
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    commands.add_parser("serve", help="serve (also without any command)")
+    check = commands.add_parser("check", help="ask whether everything needed holds and answers")
+    check.add_argument("--json", action="store_true", help="answer for machines")
+    check.set_defaults(run=_check)
+    token = commands.add_parser("token", help="print a token to try things out with")
+    token.add_argument("--patient", metavar="ID", required=True, help="whose token")
+    token.add_argument("--for", dest="seconds", metavar="SECONDS", type=_seconds)
+    token.set_defaults(run=_token)
+    revoke = commands.add_parser("revoke", help="end the access of a token or a patient")
+    which = revoke.add_mutually_exclusive_group(required=True)
+    which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
+    which.add_argument("--patient", metavar="ID", help="every token of the patient")
+    revoke.add_argument("--for", dest="seconds", metavar="SECONDS", type=_seconds)
+    revoke.set_defaults(run=_revoke)
+    return parser
+
+
+def _seconds(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"{text}\n")
+    return 1
+
+
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    async def run() -> None:
+        runner = Runner(create_app(settings), grace=settings.shutdown_grace_seconds)
+        await serve(runner, settings.host, settings.port)
+
+    try:
+        uvloop.run(run())
+    except OSError as error:
+        return _fail(f"Cannot serve on {settings.host} port {settings.port}: {error.strerror}")
+    return 0
+
+
+def _check(settings: Settings, chosen: argparse.Namespace) -> int:
+    return report(asyncio.run(examine(settings)), as_json=chosen.json)
+
+
+def _token(settings: Settings, chosen: argparse.Namespace) -> int:
+    seconds = chosen.seconds or int(settings.jwt_max_lifetime_seconds) or _DEFAULT_TOKEN_SECONDS
+    try:
+        print(mint(settings, chosen.patient, seconds=seconds, now=time()))
+    except ValueError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
+    if not settings.redis_url:
+        return _fail("Revoking needs REDIS_URL: that is where the service looks")
+    longest = int(settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds)
+    seconds = chosen.seconds
+    if seconds is None:
+        seconds = longest if settings.jwt_max_lifetime_seconds else _DEFAULT_REVOCATION_SECONDS
+    key = token_key(chosen.jti) if chosen.jti is not None else patient_key(chosen.patient)
+    if not asyncio.run(revoke_in(settings.redis_url, key, seconds)):
+        return _fail("Nothing was revoked: Redis does not answer; look at REDIS_URL")
+    print(f"revoked for {seconds} seconds")
+    return 0

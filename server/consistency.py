@@ -1,0 +1,111 @@
+"""What variables must hold together: rules that no single one of them can break alone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import jwt.exceptions
+
+from server.public_keys import (
+    HMAC_ALGORITHMS,
+    PUBLIC_ALGORITHMS,
+    algorithms_of,
+    load_public_key,
+)
+
+if TYPE_CHECKING:
+    from server.settings import Settings
+
+MIN_SECRET_BYTES: Final = 32
+
+_KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_URL")
+
+Fault = tuple[str, str]
+
+
+def settle(settings: "Settings", faulty: frozenset[str]) -> tuple["Settings", dict[str, str]]:
+    """Fill in what depends on other settings; give the result, and a fault for each variable.
+
+    `faulty` names the variables already at fault, which read as if they were not given.
+    """
+    faults: list[Fault] = []
+    if not settings.jwt_algorithms:
+        default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
+        settings = replace(settings, jwt_algorithms=default)
+    faults += _of_key_sources(settings, faulty)
+    if settings.jwt_public_key_file and not settings.jwt_public_key:
+        try:
+            pem = Path(settings.jwt_public_key_file).read_text("ascii")
+            settings = replace(settings, jwt_public_key=pem)
+        except (OSError, ValueError):
+            faults.append(("JWT_PUBLIC_KEY_FILE", "cannot be read as a PEM file"))
+    faults += _of_vapi(settings)
+    faults += _of_keys(settings)
+    return settings, dict(reversed(faults))
+
+
+def _of_key_sources(settings: "Settings", faulty: frozenset[str]) -> Iterator[Fault]:
+    given = [name for name in _KEY_SOURCES if name in faulty or getattr(settings, name.lower())]
+    if not given:
+        yield "JWT_SECRET", f"set exactly one of {', '.join(_KEY_SOURCES)}"
+    for name in given[1:]:
+        yield name, f"cannot stand beside {given[0]}: set exactly one of the two"
+    if settings.jwt_jwks_url and not settings.jwt_issuer:
+        yield "JWT_ISSUER", "is required with JWT_JWKS_URL"
+
+
+def _of_vapi(settings: "Settings") -> Iterator[Fault]:
+    needed = {
+        "public_key": ("VAPI_PUBLIC_API_KEY", settings.vapi_public_api_key),
+        "session_token": ("VAPI_ORG_ID", settings.vapi_org_id),
+    }
+    name, value = needed.get(settings.vapi_credential, ("", "none"))
+    if not value:
+        yield name, f"is required with VAPI_CREDENTIAL={settings.vapi_credential}"
+    for name in ("VAPI_PUBLIC_API_KEY", "VAPI_ASSISTANT_ID", "VAPI_ORG_ID"):
+        if settings.vapi_api_key and getattr(settings, name.lower()) == settings.vapi_api_key:
+            yield name, "must differ from VAPI_API_KEY, which never leaves the service"
+    if settings.vapi_timeout_seconds >= settings.session_budget_seconds:
+        yield "VAPI_TIMEOUT_SECONDS", "must be less than SESSION_BUDGET_SECONDS"
+    if not _can_sign(settings.vapi_api_key.encode()):
+        yield "VAPI_API_KEY", "looks like a public or private key, not like an API key"
+
+
+def _of_keys(settings: "Settings") -> Iterator[Fault]:
+    chosen = frozenset(settings.jwt_algorithms)
+    allowed = HMAC_ALGORITHMS if settings.jwt_secret else PUBLIC_ALGORITHMS
+    kind = "JWT_SECRET" if settings.jwt_secret else "a public key or JWT_JWKS_URL"
+    if not chosen <= allowed:
+        yield "JWT_ALGORITHMS", f"must be out of {', '.join(sorted(allowed))} with {kind}"
+    if settings.jwt_secret:
+        yield from _of_secret(settings.jwt_secret)
+    elif settings.jwt_public_key:
+        yield from _of_public_key(settings, chosen)
+
+
+def _of_secret(secret: bytes) -> Iterator[Fault]:
+    if len(secret) < MIN_SECRET_BYTES:
+        yield "JWT_SECRET", f"must be at least {MIN_SECRET_BYTES} bytes long"
+    elif not _can_sign(secret):
+        yield "JWT_SECRET", "looks like a public or private key; use JWT_PUBLIC_KEY for those"
+
+
+def _of_public_key(settings: "Settings", chosen: frozenset[str]) -> Iterator[Fault]:
+    name = "JWT_PUBLIC_KEY_FILE" if settings.jwt_public_key_file else "JWT_PUBLIC_KEY"
+    try:
+        usable = algorithms_of(load_public_key(settings.jwt_public_key))
+    except ValueError as error:
+        yield name, str(error)
+    else:
+        if not chosen & usable:
+            yield "JWT_ALGORITHMS", f"holds none that the key in {name} can check"
+
+
+def _can_sign(secret: bytes) -> bool:
+    """Tell whether PyJWT takes these bytes for an HMAC key: it refuses other kinds of key."""
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(secret or b"unset")
+    except jwt.exceptions.InvalidKeyError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""What the app is handed to start its session with: the public key, or a token made for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jwt
+
+from middlewares.clock import Clock, rfc3339
+from server.settings import CredentialType, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Goes to the SDK as its API key; `expires_at` is an RFC 3339 instant, or None for never."""
+
+    api_key: str
+    type: CredentialType
+    expires_at: str | None
+
+
+Issue = Callable[[], Credential]
+"""Gives the credential for one request."""
+
+
+def make_issuer(settings: Settings, clock: Clock) -> Issue:
+    """Make what gives the kind of credential that the settings ask for."""
+    if settings.vapi_credential == CredentialType.SESSION_TOKEN:
+        return _session_tokens(settings, clock)
+    public = Credential(settings.vapi_public_api_key, CredentialType.PUBLIC_KEY, None)
+    return lambda: public
+
+
+def _session_tokens(settings: Settings, clock: Clock) -> Issue:
+    """Sign tokens as Vapi's documentation on JWT authentication describes them.
+
+    Each is locked to one assistant, and to the listed web origins when there are any.
+    """
+    restrictions: dict[str, object] = {
+        "enabled": True,
+        "allowedAssistantIds": [settings.vapi_assistant_id],
+        "allowTransientAssistant": False,
+    }
+    if settings.vapi_allowed_origins:
+        restrictions["allowedOrigins"] = list(settings.vapi_allowed_origins)
+    grant = {"tag": "public", "restrictions": restrictions}
+
+    def issue() -> Credential:
+        now = int(clock())
+        expires_at = now + settings.vapi_token_ttl_seconds
+        claims = {"orgId": settings.vapi_org_id, "token": grant, "iat": now, "exp": expires_at}
+        token = jwt.encode(claims, settings.vapi_api_key, algorithm="HS256")
+        return Credential(token, CredentialType.SESSION_TOKEN, rfc3339(expires_at))
+
+    return issue

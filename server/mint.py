@@ -1,0 +1,35 @@
+"""Makes tokens that a configuration grants, for trying things out."""
+
+from secrets import token_hex
+
+import jwt
+
+from middlewares.claims import usable_id
+from server.settings import Settings
+
+
+def mint(settings: Settings, patient_id: str, *, seconds: int, now: float) -> str:
+    """Sign a token for a patient with `JWT_SECRET`, good for so many seconds from `now`.
+
+    Raises ValueError, in words for a developer, when the configuration would not grant it.
+    """
+    if not settings.jwt_secret:
+        raise ValueError("A token can only be made with JWT_SECRET; ask your identity provider")
+    if usable_id(patient_id) is None:
+        raise ValueError("A patient id is 1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-")
+    if 0 < settings.jwt_max_lifetime_seconds < seconds:
+        raise ValueError("JWT_MAX_LIFETIME_SECONDS allows no token that lives so long")
+    claims: dict[str, object] = {
+        settings.jwt_role_claim: settings.jwt_patient_role,
+        settings.jwt_patient_id_claim: patient_id,
+        "jti": token_hex(8),
+        "iat": int(now),
+        "exp": int(now) + seconds,
+    }
+    optional = {
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "scope": settings.jwt_required_scope,
+    }
+    claims.update({name: value for name, value in optional.items() if value})
+    return jwt.encode(claims, settings.jwt_secret, algorithm=settings.jwt_algorithms[0])

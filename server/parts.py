@@ -1,0 +1,140 @@
+"""The pieces that live as long as the application: which ones there are is decided here."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from aiohttp import ClientSession, DummyCookieJar
+from limits.aio.storage import RedisStorage
+
+from middlewares.claims import ClaimRules
+from middlewares.rate_limit import Hit
+from middlewares.revocation import IsRevoked
+from server.jwks import JwksKeys
+from server.key_set import KeySet
+from server.keys import Keys, decoders_for, static_keys
+from server.limiter import ProcessStorage, make_hit, unlimited, with_fallback
+from server.metrics import Metrics
+from server.redis_link import RedisLink
+from server.revocation import make_is_revoked, nothing_is_revoked
+from server.settings import Settings
+from server.vapi import VapiMonitor, VapiState
+
+log = logging.getLogger(__name__)
+
+_RESTART_SECONDS = 1.0
+
+
+class Parts:
+    """Everything behind the chain that has a state or asks another machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics()
+        self.rules = ClaimRules(
+            patient_id_claim=settings.jwt_patient_id_claim,
+            role_claim=settings.jwt_role_claim,
+            leeway=settings.jwt_leeway_seconds,
+            max_lifetime=settings.jwt_max_lifetime_seconds,
+        )
+        self.vapi = VapiMonitor(
+            base_url=settings.vapi_base_url,
+            api_key=settings.vapi_api_key,
+            assistant_id=settings.vapi_assistant_id,
+            interval=settings.vapi_check_seconds,
+            timeout=settings.vapi_timeout_seconds,
+        )
+        self.jwks = _jwks(settings) if settings.jwt_jwks_url else None
+        self.keys: Keys = self.jwks or static_keys(settings)
+        self.redis = _redis(settings) if settings.redis_url else None
+        self.serves_without_redis = settings.redis_failure == "serve"
+        self.is_revoked = self._is_revoked()
+        self.hit = self._hit(settings.rate_limit)
+
+    def _is_revoked(self) -> IsRevoked:
+        if self.redis is None:
+            return nothing_is_revoked
+        return make_is_revoked(
+            self.redis,
+            serve_without=self.serves_without_redis,
+            on_failure=self.metrics.revocation_failed,
+        )
+
+    def _hit(self, limit: str) -> Hit:
+        if not limit:
+            return unlimited
+        local = make_hit(limit, ProcessStorage())
+        if self.redis is None:
+            return local
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="vapi-sessions",
+            connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
+        )
+        shared = make_hit(limit, storage)
+        return with_fallback(self.redis, shared, local, self.metrics.limiter_failed)
+
+    def states(self) -> dict[str, str]:
+        """Tell for `/readyz` how each part is."""
+        redis = "off" if self.redis is None else "up" if self.redis.is_up else "down"
+        return {"vapi": self.vapi.state, "keys": self.keys.state, "redis": redis}
+
+    def can_serve(self) -> bool:
+        """Tell whether a good request would be granted as things stand."""
+        redis_holds = self.redis is None or self.redis.is_up or self.serves_without_redis
+        vapi_holds = self.vapi.state in {VapiState.UP, VapiState.OFF}
+        return redis_holds and vapi_holds and self.keys.state != "missing"
+
+    def render_metrics(self) -> bytes:
+        """Write the metrics, as things stand now."""
+        self.metrics.note(self.vapi.state, self.jwks.age if self.jwks else None)
+        return self.metrics.render()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep everything that works in the background working, over one outgoing session."""
+        async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+            runs: list[Callable[[], Awaitable[None]]] = [partial(self.vapi.run, session)]
+            if self.jwks is not None:
+                runs.append(partial(self.jwks.run, session))
+            if self.redis is not None:
+                runs.append(self.redis.run)
+            tasks = [asyncio.create_task(_keep(run)) for run in runs]
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep(run: Callable[[], Awaitable[None]]) -> None:
+    """Run until it ends by itself; a fault that nobody foresaw is told, and it starts again."""
+    while True:
+        try:
+            return await run()
+        except Exception:
+            log.exception("a background task failed; it starts again")
+            await asyncio.sleep(_RESTART_SECONDS)
+
+
+def _jwks(settings: Settings) -> JwksKeys:
+    def make_key_set(document: object) -> KeySet:
+        return KeySet(
+            document,
+            allowed=frozenset(settings.jwt_algorithms),
+            make_decoders=partial(decoders_for, settings=settings),
+        )
+
+    return JwksKeys(
+        url=settings.jwt_jwks_url,
+        make_key_set=make_key_set,
+        cache_seconds=settings.jwks_cache_seconds,
+        stale_seconds=settings.jwks_stale_seconds,
+        cooldown_seconds=settings.jwks_cooldown_seconds,
+        timeout=min(2.0, settings.session_budget_seconds / 2),
+    )
+
+
+def _redis(settings: Settings) -> RedisLink:
+    return RedisLink(settings.redis_url, timeout=min(0.5, settings.session_budget_seconds / 4))

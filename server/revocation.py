@@ -1,0 +1,67 @@
+"""Tokens and patients whose access has ended: entries in Redis that leave by themselves."""
+
+from collections.abc import Callable
+from typing import Final
+
+from middlewares.catalogue import ApiError, ErrorCode
+from middlewares.context import Principal
+from middlewares.revocation import IsRevoked
+from server.redis_link import RedisGone, RedisLink
+
+_PATIENT_SECONDS: Final = 5.0
+"""How long somebody at a command line waits for Redis."""
+
+
+def token_key(token_id: str) -> bytes:
+    """Name the entry of a token by its `jti`, which may hold any text a JSON string can."""
+    return b"vapi-sessions:revoked:jti:" + token_id.encode("utf-8", "surrogatepass")
+
+
+def patient_key(patient_id: str) -> bytes:
+    """Name the entry of a patient."""
+    return b"vapi-sessions:revoked:patient:" + patient_id.encode()
+
+
+async def revoke_in(url: str, key: bytes, seconds: int) -> bool:
+    """Enter a key into the list, for so many seconds; tell whether Redis took it."""
+    link = RedisLink(url, timeout=_PATIENT_SECONDS)
+    try:
+        await link.ask(lambda: link.client.set(key, b"1", ex=seconds))
+    except RedisGone:
+        return False
+    finally:
+        await link.close()
+    return True
+
+
+def make_is_revoked(
+    link: RedisLink, *, serve_without: bool, on_failure: Callable[[], None]
+) -> IsRevoked:
+    """Make what asks the list about a caller, in one round trip.
+
+    While Redis is gone, `serve_without` lets everybody pass, else nobody; `on_failure` is told.
+    """
+
+    async def is_revoked(principal: Principal) -> bool:
+        keys = []
+        if principal.token_id is not None:
+            keys.append(token_key(principal.token_id))
+        if principal.patient_id is not None:
+            keys.append(patient_key(principal.patient_id))
+        if not keys:
+            return False
+        try:
+            return any(await link.ask(lambda: link.client.mget(keys)))
+        except RedisGone:
+            on_failure()
+            if serve_without:
+                return False
+            details = "The revocation list cannot be reached; try again"
+            raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
+
+    return is_revoked
+
+
+async def nothing_is_revoked(_: Principal) -> bool:
+    """Stand for the list where there is none."""
+    return False

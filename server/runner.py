@@ -1,0 +1,115 @@
+"""A server of its own: what is no HTTP is answered all the same, and leaving loses nothing."""
+
+import asyncio
+import logging
+from secrets import token_hex
+from time import monotonic
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
+
+from middlewares.catalogue import ApiError, ErrorCode
+from middlewares.errors import envelope
+from middlewares.timing import stamp
+from server.ops import LEAVING
+
+log = logging.getLogger(__name__)
+
+_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,  # the audit line takes its place
+    "keepalive_timeout": 75.0,
+    "lingering_time": 1.0,  # for a client still sending a body that nobody wants
+    "max_field_size": 32768,  # so that a token that is too large is told so
+    "max_headers": 64,
+}
+_POLL_SECONDS: Final = 0.02
+
+
+class _Nameless(web.Response):
+    """An answer to no request of the application: its signal cannot hide the server's name."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall(hdrs.SERVER, None)
+
+
+class _Connection(RequestHandler):
+    """A client's connection; differs from aiohttp's in what it says when things go wrong."""
+
+    __slots__ = ("_leaving",)
+
+    def __init__(self, server: web.Server, leaving: asyncio.Event) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
+        self._leaving = leaving
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  aiohttp's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  it repeats what was sent
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, or what failed outside the chain, with the envelope."""
+        request_id = token_hex(16)
+        if status < 500:
+            log.info("not well-formed HTTP (%s)", type(exc).__name__)
+            error = ApiError(ErrorCode.INVALID_REQUEST, "The request is not well-formed HTTP")
+        else:
+            log.error("request failed", exc_info=exc, extra={"request_id": request_id})
+            error = ApiError(ErrorCode.INTERNAL_ERROR, f"Quote request id {request_id} to support")
+        plain = envelope(error)
+        answer = _Nameless(status=plain.status, body=plain.body, headers=plain.headers)
+        stamp(answer, request_id, 0)
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Tell the client, with its answer, when this connection is about to end."""
+        if self._leaving.is_set():
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
+
+class _Server(web.Server):
+    """Makes a `_Connection` for each client."""
+
+    def __init__(self, made: web.Server, leaving: asyncio.Event) -> None:
+        super().__init__(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=True,  # nobody works for a client who left
+        )
+        self._leaving = leaving
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, self._leaving)
+
+
+class Runner(web.AppRunner):
+    """Runs the application as a server of its own, and ends it without losing a request.
+
+    `grace` is how long ending may take, in seconds.
+    """
+
+    __slots__ = ("_grace",)
+
+    def __init__(self, app: web.Application, *, grace: float) -> None:
+        # aiohttp gives this time twice: to finish by itself, then to finish being cancelled.
+        super().__init__(app, shutdown_timeout=grace * 0.35)
+        self._grace = grace
+
+    async def _make_server(self) -> web.Server:
+        return _Server(await super()._make_server(), self.app[LEAVING])
+
+    async def cleanup(self) -> None:
+        """Accept nobody new; answer, and close, each connection that still asks; then end."""
+        self.app[LEAVING].set()
+        for site in self.sites:
+            await site.stop()
+        patience = monotonic() + self._grace * 0.2
+        while self.server and self.server.connections and monotonic() < patience:  # noqa: ASYNC110  no event tells
+            await asyncio.sleep(_POLL_SECONDS)
+        await super().cleanup()

@@ -1,0 +1,54 @@
+"""From a token to the caller it proves: its header, the key, the signature, the claims."""
+
+from base64 import urlsafe_b64decode
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from middlewares.authentication import Verify
+from middlewares.claims import ClaimRules, invalid
+from middlewares.clock import Clock
+from middlewares.context import Principal
+from server.keys import Keys
+
+
+class Header(NamedTuple):
+    """What matters of a JOSE header (RFC 7515 section 4.1)."""
+
+    algorithm: str
+    key_id: str | None
+
+
+def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
+    """Make what `authentication` checks tokens with."""
+
+    async def verify(token: str) -> Principal:
+        header = read_header(token.partition(".")[0])
+        decode = await keys.decoder(header.algorithm, header.key_id)
+        return rules.principal(await decode(token), clock())
+
+    return verify
+
+
+@lru_cache(maxsize=256)
+def read_header(segment: str) -> Header:
+    """Read the first segment of a token.
+
+    Raises `ApiError` AUTH_TOKEN_INVALID for one that is no JSON object, names no algorithm, has a
+    `kid` that is no string, or demands an extension (`crit`): none is understood here.
+    """
+    try:
+        header = msgspec.json.decode(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except (ValueError, RecursionError):
+        raise invalid("The token's header is not JSON") from None
+    if not isinstance(header, dict):
+        raise invalid("The token's header is not a JSON object")
+    if "crit" in header:
+        raise invalid("The token's header demands an extension (crit)")
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str):
+        raise invalid("The token's header names no algorithm")
+    if key_id is not None and not isinstance(key_id, str):
+        raise invalid("The token's header has a kid that is no string")
+    return Header(algorithm, key_id)

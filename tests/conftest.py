@@ -1,0 +1,40 @@
+"""Fixtures for all tests."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.support import Service, make_settings, running
+
+Serve = Callable[..., Awaitable[Service]]
+AuditLines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start the service with the variables given: `service = await serve(RATE_LIMIT="")`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**variables: str) -> Service:
+            return await stack.enter_async_context(running(make_settings(**variables)))
+
+        yield start
+
+
+@pytest.fixture
+async def service(serve: Serve) -> Service:
+    """Give the service with everything at its default."""
+    return await serve()
+
+
+@pytest.fixture
+def audit_lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
+    """Give the audit lines written since last asked."""
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return lines
