@@ -1,45 +1,16 @@
-"""The ways in which the stand-in can be made to fail, switchable while it runs."""
+"""The switch that makes the stand-in fail, at any time while it runs."""
 
 import asyncio
-import socket
-import struct
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-HUGE_BYTES = 50 * 1024 * 1024
-_CHUNK = bytes(1024 * 1024)
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Filler: "
+from sandbox.behaviour import UP, Behaviour, Fault
+from sandbox.failures import FAILURES
 
-
-class Fault(StrEnum):
-    """One way to fail."""
-
-    NONE = "none"
-    STATUS = "status"
-    HANG = "hang"
-    TRICKLE_HEADERS = "trickle_headers"
-    TRICKLE_BODY = "trickle_body"
-    JUNK = "junk"
-    HUGE = "huge"
-    RESET = "reset"
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What happens to each request; `status` is for `STATUS`, `pause` (seconds) for a trickle."""
-
-    fault: Fault = Fault.NONE
-    status: int = 503
-    pause: float = 1.0
-
-
-UP = Behaviour()
+__all__ = ["SWITCH", "UP", "Behaviour", "Fault", "Switch", "misbehave", "release_stuck"]
 
 
 @dataclass(slots=True)
@@ -52,13 +23,6 @@ class Switch:
 
 
 SWITCH = web.AppKey("switch", Switch)
-
-
-def envelope(status: int, message: str) -> web.Response:
-    """Answer in the shape of Vapi's errors."""
-    error = HTTPStatus(status).phrase
-    body = {"message": message, "error": error, "statusCode": status}
-    return web.json_response(body, status=status)
 
 
 def misbehave() -> Middleware:
@@ -81,85 +45,9 @@ async def release_stuck(app: web.Application) -> None:
 
 
 async def _fail(request: web.Request, switch: Switch) -> web.StreamResponse:
-    task = asyncio.current_task()
-    assert task is not None
+    task = cast("asyncio.Task[object]", asyncio.current_task())
     switch.stuck.add(task)
     try:
-        return await _FAULTS[switch.behaviour.fault](request, switch.behaviour)
+        return await FAILURES[switch.behaviour.fault](request, switch.behaviour)
     finally:
         switch.stuck.discard(task)
-
-
-async def _status(_: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    response = envelope(behaviour.status, HTTPStatus(behaviour.status).phrase)
-    # Means something with a redirect only, and does no harm beside it.
-    response.headers["Location"] = "/moved"
-    return response
-
-
-async def _hang(_: web.Request, __: Behaviour) -> web.StreamResponse:
-    # Nothing ends this wait but cancellation.
-    never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-    return await never
-
-
-async def _trickle_headers(request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    transport = _transport(request)
-    transport.write(_HEAD)
-    while not transport.is_closing():
-        transport.write(b"x")
-        await asyncio.sleep(behaviour.pause)
-    return web.Response()
-
-
-async def _trickle_body(request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    response = web.StreamResponse()
-    with suppress(ConnectionError):
-        await response.prepare(request)
-        while True:
-            await response.write(b" ")
-            await asyncio.sleep(behaviour.pause)
-    return response
-
-
-async def _junk(request: web.Request, _: Behaviour) -> web.StreamResponse:
-    transport = _transport(request)
-    transport.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
-    transport.close()
-    # Nothing of this is sent: the transport is closed.
-    return web.Response()
-
-
-async def _huge(request: web.Request, _: Behaviour) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": str(HUGE_BYTES)})
-    with suppress(ConnectionError):
-        await response.prepare(request)
-        for _part in range(HUGE_BYTES // len(_CHUNK)):
-            await response.write(_CHUNK)
-    return response
-
-
-async def _reset(request: web.Request, _: Behaviour) -> web.StreamResponse:
-    transport = _transport(request)
-    # A linger of zero seconds turns the close into an RST.
-    linger = struct.pack("ii", 1, 0)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    transport.abort()
-    return web.Response()
-
-
-def _transport(request: web.Request) -> asyncio.WriteTransport:
-    transport = request.transport
-    assert isinstance(transport, asyncio.WriteTransport)
-    return transport
-
-
-_FAULTS: dict[Fault, Callable[[web.Request, Behaviour], Awaitable[web.StreamResponse]]] = {
-    Fault.STATUS: _status,
-    Fault.HANG: _hang,
-    Fault.TRICKLE_HEADERS: _trickle_headers,
-    Fault.TRICKLE_BODY: _trickle_body,
-    Fault.JUNK: _junk,
-    Fault.HUGE: _huge,
-    Fault.RESET: _reset,
-}

@@ -14,7 +14,7 @@ INVALID_KEY = (
 NO_ASSISTANT = "Couldn't Get Assistant. Need Either `assistant` Or `assistantId`."
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a mistake
+class Refusal(Exception):
     """An answer other than success, in Vapi's words."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -10,8 +10,10 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from sandbox.faults import SWITCH, Switch, envelope, misbehave, release_stuck
+from sandbox.failures import envelope
+from sandbox.faults import SWITCH, Switch, misbehave, release_stuck
 from sandbox.grants import Account, CallRequest, Refusal
+from sandbox.serving import answer
 
 PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
 
@@ -86,7 +88,7 @@ async def _assistant(request: web.Request) -> web.Response:
     if request.match_info["id"] != account.assistant_id:
         raise Refusal(404, f"Couldn't Get Assistant '{request.match_info['id']}'")
     model = {"provider": "openai", "messages": [{"role": "system", "content": PROMPT}]}
-    return web.json_response(
+    return answer(
         {"id": account.assistant_id, "orgId": account.org_id, "name": "Nurse", "model": model}
     )
 
@@ -98,7 +100,7 @@ async def _call_web(request: web.Request) -> web.Response:
     kind = account.grant(_bearer(request), call, origin)
     accepted = WebCall(str(uuid4()), call.assistant_id, kind, origin, msgspec.json.decode(body))
     request.app[CALLS].append(accepted)
-    return web.json_response(_call(accepted, account.org_id, request), status=201)
+    return answer(_call(accepted, account.org_id, request), 201)
 
 
 def _bearer(request: web.Request) -> str:

@@ -12,7 +12,8 @@ from aiohttp import web, web_runner
 from aiohttp.test_utils import TestClient, TestServer
 from pytest_aiohttp import AiohttpClient
 
-from sandbox.faults import HUGE_BYTES, SWITCH, UP, Behaviour, Fault
+from sandbox.failures import HUGE_BYTES
+from sandbox.faults import SWITCH, UP, Behaviour, Fault
 from sandbox.vapi import CALLS, PROMPT, REQUESTS, create_vapi
 
 PRIVATE = "11111111-aaaa-4aaa-8aaa-111111111111"

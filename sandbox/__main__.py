@@ -1,0 +1,51 @@
+"""`python -m sandbox`: serves as configured; without any configuration, in development mode."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvloop
+
+from sandbox.banner import banner
+from sandbox.development import Companions, create_development, development_settings, is_configured
+from sandbox.serving import bind, origin
+from server import commands
+from server.logs import configure_logging
+from server.process import EX_CONFIG, serve
+from server.runner import Runner
+from server.settings import SettingsError
+
+
+async def develop(environ: Mapping[str, str]) -> None:
+    """Serve in development mode until told to leave."""
+    with bind() as vapi, bind() as lab, bind() as tokens:
+        settings = development_settings(environ, origin(vapi))
+        configure_logging(settings.log_level, settings.log_format)
+        app = create_development(settings, Companions(vapi=vapi, lab=lab, tokens=tokens))
+        runner = Runner(app, grace=settings.shutdown_grace_seconds)
+        await serve(
+            runner,
+            settings.host,
+            settings.port,
+            on_start=lambda _: print(banner(settings), flush=True),
+        )
+
+
+def main() -> int:
+    """Run the one or the other; give the exit status."""
+    if is_configured(os.environ, Path(".env")):
+        return commands.main([])
+    try:
+        uvloop.run(develop(os.environ))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return EX_CONFIG
+    except OSError as error:
+        sys.stderr.write(f"Cannot serve on PORT: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,32 @@
+"""What development mode says when it is up."""
+
+from sandbox.playground import PATH, PATIENTS
+from sandbox.tokens import patient_token
+from server.app import PATH as START
+from server.app import PREFIX
+from server.settings import Settings
+
+_TEXT = """
+  vapi-sessions, in development mode: generated secrets, a stand-in for Vapi, this machine only.
+
+  Start a session (this token is good for an hour):
+
+curl -sS -X POST {origin}{path} -H 'Authorization: Bearer {token}'
+
+  Playground   {origin}{playground}
+  API          {origin}/docs
+  Ready?       {origin}/readyz
+
+  For real: cp config.example.env .env, fill it in, then `make run` again.
+  Below: one audit line for each request. Ctrl-C ends.
+"""
+
+
+def banner(settings: Settings) -> str:
+    """Say where everything is, with a line for the shell that works when pasted."""
+    return _TEXT.format(
+        origin=f"http://{settings.host}:{settings.port}",
+        path=PREFIX + START,
+        playground=PATH,
+        token=patient_token(settings, PATIENTS[0]["id"]),
+    )

@@ -1,0 +1,132 @@
+"""Development mode: a service that needs no configuration, and everything around it."""
+
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from uuid import uuid4
+
+from aiohttp import web
+
+from sandbox.lab import Lab, create_lab
+from sandbox.playground import PATH, Addresses, create_playground
+from sandbox.sabotage import Saboteur
+from sandbox.serving import HOST, bind, origin, serving
+from sandbox.vapi import create_vapi
+from server import app as service
+from server.settings import CredentialType, Settings, load_settings
+
+ENDPOINT = service.PREFIX + service.PATH
+PORT = 8080
+# These change how development mode runs; any other setting says that it is not wanted.
+_NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companions:
+    """The loopback ports beside the service's own."""
+
+    vapi: socket.socket
+    lab: socket.socket
+    tokens: socket.socket
+
+
+def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
+    """Tell whether somebody has configured the service, well or badly."""
+    names = {
+        field.name.upper() for field in fields(Settings) if field.name not in _NO_CONFIGURATION
+    }
+    return dotenv.exists() or any(environ.get(name) for name in names)
+
+
+def _port(named: str) -> str:
+    """Keep a port that is named; else give the usual one, or a free one when somebody has it."""
+    if named not in {"", "0"}:
+        return named
+    try:
+        listener = bind(PORT)
+    except OSError:
+        listener = bind()
+    with listener:
+        return str(listener.getsockname()[1])
+
+
+def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
+    """Make settings with secrets that nobody else knows, for a stand-in at the address `vapi`."""
+    generated = {
+        "HOST": HOST,
+        "PORT": _port(environ.get("PORT", "")),
+        "LOG_LEVEL": environ.get("LOG_LEVEL") or "WARNING",
+        "LOG_FORMAT": environ.get("LOG_FORMAT") or "console",
+        "VAPI_API_KEY": str(uuid4()),
+        "VAPI_PUBLIC_API_KEY": str(uuid4()),
+        "VAPI_ORG_ID": str(uuid4()),
+        "VAPI_ASSISTANT_ID": str(uuid4()),
+        "VAPI_BASE_URL": vapi,
+        # Soon enough to watch an outage begin and end.
+        "VAPI_CHECK_SECONDS": "1",
+        "JWT_SECRET": token_hex(32),
+        "JWT_REQUIRED_SCOPE": "voice:start",
+        "METRICS_ENABLED": "true",
+        "DOCS_ENABLED": "true",
+    }
+    return load_settings(generated, dotenv=Path("/nonexistent/.env"))
+
+
+def create_development(settings: Settings, companions: Companions) -> web.Application:
+    """Build the service with the playground in it; what is needed around it lives as long."""
+    own = f"http://{HOST}:{settings.port}"
+    endpoints = {
+        str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
+        str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
+    }
+    saboteur = Saboteur()
+    vapi = create_vapi(
+        private_key=settings.vapi_api_key,
+        public_key=settings.vapi_public_api_key,
+        org_id=settings.vapi_org_id,
+        assistant_id=settings.vapi_assistant_id,
+    )
+    lab = Lab(settings=settings, vapi=vapi, saboteur=saboteur, endpoints=endpoints.values())
+    around = [
+        (vapi, companions.vapi),
+        (create_lab(lab, page_origin=own), companions.lab),
+        (_with_session_tokens(settings, own, saboteur), companions.tokens),
+    ]
+    addresses = Addresses(
+        endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
+    )
+    app = _sabotaged(settings, saboteur)
+    app.add_subapp(PATH, create_playground(addresses, settings))
+    # In front, for the service asks Vapi as soon as it starts.
+    app.cleanup_ctx.insert(0, partial(_beside, around))
+    return app
+
+
+def _sabotaged(settings: Settings, saboteur: Saboteur) -> web.Application:
+    app = service.create_app(settings)
+    app.middlewares.append(saboteur.middleware())
+    return app
+
+
+def _with_session_tokens(settings: Settings, page: str, saboteur: Saboteur) -> web.Application:
+    """Build a second service that hands out the other kind of credential, to the same page."""
+    changed = replace(
+        settings,
+        vapi_credential=CredentialType.SESSION_TOKEN,
+        vapi_allowed_origins=(page,),
+        cors_allowed_origins=(page,),
+    )
+    return _sabotaged(changed, saboteur)
+
+
+async def _beside(
+    around: list[tuple[web.Application, socket.socket]], _: web.Application
+) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for app, listener in around:
+            await stack.enter_async_context(serving(app, listener))
+        yield

@@ -1,0 +1,137 @@
+"""What the playground can ask for and production never has: tokens, stalls, an outage of Vapi."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import ClientSession, web
+
+from middlewares.cors import cors
+from sandbox.faults import SWITCH, UP, Behaviour, Fault
+from sandbox.sabotage import Saboteur
+from sandbox.serving import answer
+from sandbox.tokens import Kind, expired_credential, patient_token
+from server.settings import Settings
+
+_NOTICE_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+
+T = TypeVar("T")
+
+
+class _TokenWish(msgspec.Struct):
+    kind: Kind
+    patient: str
+
+
+class _StallWish(msgspec.Struct):
+    url: str
+    headers: dict[str, str]
+
+
+class _VapiWish(msgspec.Struct):
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """What the helpers work on; `endpoints` are the addresses that sessions are started at."""
+
+    settings: Settings
+    vapi: web.Application
+    saboteur: Saboteur
+    endpoints: Collection[str]
+
+
+LAB = web.AppKey("lab", Lab)
+_CLIENT = web.AppKey("client", ClientSession)
+
+
+def create_lab(lab: Lab, *, page_origin: str) -> web.Application:
+    """Build the helpers, open to the playground's page alone."""
+    app = web.Application(middlewares=[cors(origins=[page_origin])])
+    app[LAB] = lab
+    app.cleanup_ctx.append(_client)
+    app.router.add_post("/tokens", _tokens)
+    app.router.add_post("/credentials", _credentials)
+    app.router.add_post("/stall", _stall)
+    app.router.add_post("/vapi", _vapi)
+    return app
+
+
+async def _client(app: web.Application) -> AsyncIterator[None]:
+    async with ClientSession() as session:
+        app[_CLIENT] = session
+        yield
+
+
+async def _wish(request: web.Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+async def _tokens(request: web.Request) -> web.Response:
+    wish, lab = await _wish(request, _TokenWish), request.app[LAB]
+    try:
+        token = patient_token(lab.settings, wish.patient, wish.kind)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    lab.saboteur.mark(token, wish.kind)
+    return answer({"token": token})
+
+
+async def _credentials(request: web.Request) -> web.Response:
+    return answer({"apiKey": expired_credential(request.app[LAB].settings)})
+
+
+async def _stall(request: web.Request) -> web.Response:
+    """Send a request whose body stops in the middle, which no browser can be made to do."""
+    wish = await _wish(request, _StallWish)
+    if wish.url not in request.app[LAB].endpoints:
+        raise web.HTTPBadRequest(text="not an address of the service")
+    return answer(await _stalled(request.app[_CLIENT], wish))
+
+
+async def _stalled(client: ClientSession, wish: _StallWish) -> dict[str, Any]:
+    started = perf_counter()
+    headers = {**wish.headers, "Content-Length": "100"}
+    async with client.post(wish.url, data=_half_a_body(), headers=headers) as response:
+        return {
+            "status": response.status,
+            "reason": response.reason,
+            "headers": [[name.lower(), value] for name, value in response.headers.items()],
+            "text": await response.text(),
+            "milliseconds": (perf_counter() - started) * 1000,
+        }
+
+
+async def _half_a_body() -> AsyncIterator[bytes]:
+    yield b'{"patientContext": '
+    await asyncio.sleep(3600)
+
+
+async def _vapi(request: web.Request) -> web.Response:
+    """Switch the stand-in, and answer once every service has noticed."""
+    wish, lab = await _wish(request, _VapiWish), request.app[LAB]
+    up = wish.status == 200
+    lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=wish.status)
+    async with asyncio.timeout(_NOTICE_SECONDS):
+        for endpoint in lab.endpoints:
+            await _until_noticed(request.app[_CLIENT], endpoint, up=up)
+    return answer({"up": up})
+
+
+async def _until_noticed(client: ClientSession, endpoint: str, *, up: bool) -> None:
+    while await _is_ready(client, endpoint) != up:  # noqa: ASYNC110  it is asked over HTTP
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _is_ready(client: ClientSession, endpoint: str) -> bool:
+    url = endpoint.partition("/api/")[0] + "/readyz"
+    async with client.get(url) as response:
+        return response.status == 200

@@ -1,0 +1,63 @@
+"""The playground's page: static files, and what the page has to know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from sandbox.serving import answer
+from server.settings import Settings
+
+PATH = "/playground"
+STATIC = Path(str(resources.files("sandbox"))) / "static"
+PATIENTS = (
+    {"id": "pt_1001", "name": "Amara Okafor"},
+    {"id": "pt_1002", "name": "Jonas Lindqvist"},
+    {"id": "pt_1003", "name": "Mei Tanaka"},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Whom the page talks to: `endpoints` by credential type, the helpers, the stand-in."""
+
+    endpoints: Mapping[str, str]
+    lab: str
+    vapi: str
+
+
+def create_playground(addresses: Addresses, settings: Settings) -> web.Application:
+    """Build the page, to be added as a sub-application at `PATH`."""
+    config = {
+        "endpoints": dict(addresses.endpoints),
+        "lab": addresses.lab,
+        "vapiUrl": addresses.vapi,
+        "patients": PATIENTS,
+        "maxBodyBytes": settings.max_body_bytes,
+        "rateLimit": int(settings.rate_limit.partition("/")[0]),
+    }
+    policy = _policy(addresses)
+
+    async def index(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": policy})
+
+    async def tell(_: web.Request) -> web.Response:
+        return answer(config)
+
+    app = web.Application()
+    app.router.add_get("", index)
+    app.router.add_get("/config.json", tell)
+    app.router.add_static("/static", STATIC)
+    return app
+
+
+def _policy(addresses: Addresses) -> str:
+    """Let the page talk to this machine only: what the SDK would load from elsewhere is blocked."""
+    urls = [*addresses.endpoints.values(), addresses.lab, addresses.vapi]
+    origins = sorted({f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls)})
+    own = "script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:"
+    ends = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; {own}; connect-src 'self' {' '.join(origins)}; {ends}"

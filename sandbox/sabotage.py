@@ -1,0 +1,61 @@
+"""Breaks the service on purpose, for the answers that nothing done from outside can provoke."""
+
+import asyncio
+from typing import NoReturn
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.catalogue import ApiError, ErrorCode
+from sandbox.tokens import Kind
+
+
+class Saboteur:
+    """Knows the tokens whose requests are to fail, and how."""
+
+    def __init__(self) -> None:
+        self._marked: dict[str, Kind] = {}
+
+    def mark(self, token: str, kind: Kind) -> None:
+        """Let requests with this token fail in the way of its kind, if that is one."""
+        if kind in _ACTS:
+            self._marked[token] = kind
+
+    def middleware(self) -> Middleware:
+        """Build the link that fails them: the innermost that sees every request."""
+
+        @web.middleware
+        async def sabotage(request: web.Request, handler: Handler) -> web.StreamResponse:
+            token = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
+            kind = self._marked.get(token)
+            if kind is not None:
+                await _ACTS[kind]()
+            return await handler(request)
+
+        return sabotage
+
+
+async def _revoked() -> NoReturn:
+    raise ApiError(ErrorCode.AUTH_TOKEN_REVOKED, "Sign in again to get a new token")
+
+
+async def _crash() -> NoReturn:
+    raise RuntimeError("broken on purpose, from the playground")
+
+
+async def _unavailable() -> NoReturn:
+    details = "The revocation list cannot be reached; try again"
+    raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1)
+
+
+async def _stuck() -> None:
+    # Longer than any budget; the deadline ends it.
+    await asyncio.sleep(3600)
+
+
+_ACTS = {
+    Kind.REVOKED: _revoked,
+    Kind.CRASH: _crash,
+    Kind.UNAVAILABLE: _unavailable,
+    Kind.STUCK: _stuck,
+}

@@ -1,0 +1,38 @@
+"""Serves the sandbox's small applications, on loopback only."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from aiohttp import web
+
+HOST = "127.0.0.1"
+
+
+def bind(port: int = 0) -> socket.socket:
+    """Take a port on loopback: a free one, unless one is named. Raises OSError when it is taken."""
+    return socket.create_server((HOST, port))
+
+
+def origin(listener: socket.socket) -> str:
+    """Name what is served there, as browsers do."""
+    return f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a port that was taken before, and let go of both at the end."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def answer(value: object, status: int = 200) -> web.Response:
+    """Answer with JSON, in any shape."""
+    content = msgspec.json.encode(value)
+    return web.Response(status=status, body=content, content_type="application/json")

@@ -1,0 +1,38 @@
+// What the sandbox's own endpoints can do for the page; none of this is there in production.
+import { send } from "./http.js";
+
+/** What the page has to know: addresses, patients, limits. */
+export const config = await (await fetch("/playground/config.json")).json();
+
+async function helper(path, content) {
+  const response = await fetch(`${config.lab}/${path}`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content),
+  });
+  if (!response.ok) throw new Error(`The sandbox could not help: ${response.status} ${await response.text()}`);
+  return response.json();
+}
+
+export const mint = async (kind, patient) => (await helper("tokens", { kind, patient })).token;
+
+/** A session token for the SDK that ran out a minute ago. */
+export const expiredCredential = async () => (await helper("credentials", {})).apiKey;
+
+/** Sends all but the end of the request, through the sandbox. */
+export const stall = async (request) => helper("stall", { url: request.url, headers: request.headers });
+
+/** Repeats a request until the patient's limit is reached. */
+export async function hurry(request) {
+  let answer = await send(request);
+  for (let sent = 1; sent <= config.rateLimit && answer.status === 200; sent += 1) answer = await send(request);
+  return answer;
+}
+
+/** Sends a request while the stand-in for Vapi fails. */
+export async function withoutVapi(request) {
+  await helper("vapi", { status: 503 });
+  try {
+    return await send(request);
+  } finally {
+    await helper("vapi", { status: 200 });
+  }
+}

@@ -1,0 +1,46 @@
+"""Tokens for the sandbox: good ones, and one for each way to be refused."""
+
+from dataclasses import replace
+from enum import StrEnum
+from time import time
+
+from server.credentials import make_issuer
+from server.mint import mint
+from server.settings import CredentialType, Settings
+
+LIFETIME_SECONDS = 3600
+
+
+class Kind(StrEnum):
+    """What is wrong with a patient's token; the last four are good ones, for `sabotage`."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    FORGED = "forged"
+    NURSE = "nurse"
+    SCOPELESS = "scopeless"
+    REVOKED = "revoked"
+    CRASH = "crash"
+    UNAVAILABLE = "unavailable"
+    STUCK = "stuck"
+
+
+def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> str:
+    """Sign a token as a sign-in service would. Raises ValueError for an unusable patient id."""
+    now = time()
+    if kind is Kind.EXPIRED:
+        now -= 2 * LIFETIME_SECONDS
+    elif kind is Kind.FORGED:
+        settings = replace(settings, jwt_secret=b"somebody else's secret, of some length")
+    elif kind is Kind.NURSE:
+        settings = replace(settings, jwt_patient_role="nurse")
+    elif kind is Kind.SCOPELESS:
+        settings = replace(settings, jwt_required_scope="profile")
+    return mint(settings, patient, seconds=LIFETIME_SECONDS, now=now)
+
+
+def expired_credential(settings: Settings) -> str:
+    """Sign a session token for Vapi that ran out long ago."""
+    settings = replace(settings, vapi_credential=CredentialType.SESSION_TOKEN)
+    issue = make_issuer(settings, clock=lambda: time() - 2 * LIFETIME_SECONDS)
+    return issue().api_key

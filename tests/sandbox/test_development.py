@@ -1,0 +1,240 @@
+"""Development mode as a whole, on real sockets."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from sandbox import __main__ as entry
+from sandbox import development
+from sandbox.banner import banner
+from sandbox.development import Companions, create_development, development_settings, is_configured
+from sandbox.serving import bind, origin, serving
+from sandbox.tokens import Kind, patient_token
+from server.settings import Settings
+
+Answer = tuple[int, Any]
+
+
+class Sandbox:
+    """Development mode, running."""
+
+    def __init__(self, settings: Settings, client: ClientSession) -> None:
+        self.settings = settings
+        self.client = client
+        self.url = f"http://127.0.0.1:{settings.port}"
+        self.config: dict[str, Any] = {}
+
+    async def token(self, kind: str, patient: str = "pt_1001") -> str:
+        _, answer = await self.lab("tokens", {"kind": kind, "patient": patient})
+        return str(answer["token"])
+
+    async def lab(self, path: str, wish: object) -> Answer:
+        async with self.client.post(f"{self.config['lab']}/{path}", json=wish) as answer:
+            text = await answer.text()
+            return answer.status, await answer.json() if text.startswith("{") else text
+
+    async def start(self, token: str, kind: str = "public_key") -> Answer:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.client.post(self.config["endpoints"][kind], headers=headers) as answer:
+            return answer.status, await answer.json()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    own = bind()
+    companions = Companions(vapi=bind(), lab=bind(), tokens=bind())
+    port = origin(own).rpartition(":")[2]
+    settings = development_settings({"PORT": port}, origin(companions.vapi))
+    app = create_development(settings, companions)
+    async with serving(app, own), ClientSession() as client:
+        running = Sandbox(settings, client)
+        async with client.get(f"{running.url}/playground/config.json") as answer:
+            running.config = await answer.json()
+        yield running
+
+
+async def test_the_banner_holds_a_line_that_works(sandbox: Sandbox) -> None:
+    found = re.search(
+        r"^curl .*-H 'Authorization: Bearer (\S+)'$", banner(sandbox.settings), re.MULTILINE
+    )
+    assert found is not None
+    status, answer = await sandbox.start(found[1])
+    assert status == 200
+    assert answer["data"]["apiKey"] == sandbox.settings.vapi_public_api_key
+
+
+async def test_both_credentials_are_handed_out(sandbox: Sandbox) -> None:
+    token = await sandbox.token("valid")
+    for kind in ("public_key", "session_token"):
+        status, answer = await sandbox.start(token, kind)
+        assert (status, answer["data"]["credentialType"]) == (200, kind)
+
+
+async def test_the_page_talks_to_this_machine_alone(sandbox: Sandbox) -> None:
+    async with sandbox.client.get(f"{sandbox.url}/playground") as page:
+        policy = page.headers["Content-Security-Policy"]
+        text = await page.text()
+    allowed = re.search(r"connect-src ([^;]+)", policy)
+    assert allowed is not None
+    assert all(
+        source == "'self'" or source.startswith("http://127.0.0.1:")
+        for source in allowed[1].split()
+    )
+    assert "https://" not in text
+    for path in re.findall(r'(?:src|href)="(/playground/[^"#]+)"', text):
+        async with sandbox.client.get(sandbox.url + path) as file:
+            assert file.status == 200, path
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("expired", 401, "AUTH_TOKEN_EXPIRED"),
+        ("forged", 401, "AUTH_TOKEN_INVALID"),
+        ("nurse", 403, "FORBIDDEN"),
+        ("scopeless", 403, "INSUFFICIENT_SCOPE"),
+        ("revoked", 401, "AUTH_TOKEN_REVOKED"),
+        ("crash", 500, "INTERNAL_ERROR"),
+        ("unavailable", 503, "AUTH_UNAVAILABLE"),
+    ],
+)
+async def test_every_kind_of_token_is_refused_as_written(
+    sandbox: Sandbox, kind: str, status: int, code: str
+) -> None:
+    answer = await sandbox.start(await sandbox.token(kind))
+    assert (answer[0], answer[1]["error"]["code"]) == (status, code)
+
+
+async def test_a_stuck_request_would_outlast_any_budget(sandbox: Sandbox) -> None:
+    token = await sandbox.token("stuck")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await sandbox.start(token)
+
+
+async def test_the_lab_stalls_a_request_for_the_page(sandbox: Sandbox) -> None:
+    headers = {"Content-Type": "application/json"}  # no token: refused before the body is read
+    wish = {"url": sandbox.config["endpoints"]["public_key"], "headers": headers}
+    status, answer = await sandbox.lab("stall", wish)
+    assert status == 200
+    assert answer["status"] == 401
+    assert ["content-type", "application/json; charset=utf-8"] in answer["headers"]
+    assert "AUTH_TOKEN_MISSING" in answer["text"]
+
+
+async def test_the_lab_switches_vapi_off_and_on(sandbox: Sandbox) -> None:
+    token = await sandbox.token("valid")
+    assert await sandbox.lab("vapi", {"status": 503}) == (200, {"up": False})
+    status, answer = await sandbox.start(token)
+    assert (status, answer["error"]["code"]) == (503, "VAPI_SESSION_FAILED")
+    assert await sandbox.lab("vapi", {"status": 200}) == (200, {"up": True})
+    assert (await sandbox.start(token))[0] == 200
+
+
+async def test_the_lab_makes_a_credential_that_ran_out(sandbox: Sandbox) -> None:
+    _, answer = await sandbox.lab("credentials", {})
+    headers = {"Authorization": f"Bearer {answer['apiKey']}"}
+    body = {"assistantId": sandbox.settings.vapi_assistant_id}
+    url = f"{sandbox.config['vapiUrl']}/call/web"
+    async with sandbox.client.post(url, json=body, headers=headers) as refused:
+        assert refused.status == 401
+
+
+async def test_the_lab_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
+    elsewhere = {"url": "http://127.0.0.1:1/", "headers": {}}
+    for path, wish in (
+        ("tokens", {"kind": "other", "patient": "pt_1"}),
+        ("tokens", {"kind": "valid", "patient": "not an id"}),
+        ("stall", elsewhere),
+    ):
+        status, _ = await sandbox.lab(path, wish)
+        assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("environ", "dotenv", "configured"),
+    [
+        ({}, False, False),
+        ({"PORT": "9000", "LOG_LEVEL": "DEBUG", "HOME": "/root"}, False, False),
+        ({"JWT_SECRET": ""}, False, False),
+        ({"JWT_SECRET": "x"}, False, True),
+        ({}, True, True),
+    ],
+)
+def test_any_configuration_ends_development_mode(
+    tmp_path: Path, environ: dict[str, str], *, dotenv: bool, configured: bool
+) -> None:
+    file = tmp_path / ".env"
+    if dotenv:
+        file.touch()
+    assert is_configured(environ, file) is configured
+
+
+def test_a_usual_port_that_is_taken_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bind() as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(development, "PORT", port)
+        assert development_settings({}, "http://127.0.0.1:1").port not in {0, port}
+        assert development_settings({"PORT": "0"}, "http://127.0.0.1:1").port not in {0, port}
+    assert development_settings({}, "http://127.0.0.1:1").port == port
+
+
+def test_two_tokens_are_never_the_same() -> None:
+    settings = development_settings({"PORT": "1"}, "http://127.0.0.1:1")
+    assert patient_token(settings, "pt_1") != patient_token(settings, "pt_1", Kind.CRASH)
+
+
+def test_with_a_configuration_the_service_itself_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(arguments: list[str]) -> int:
+        asked.append(arguments)
+        return 7
+
+    monkeypatch.setenv("VAPI_API_KEY", "x")
+    monkeypatch.setattr("server.commands.main", run)
+    assert entry.main() == 7
+    assert asked == [[]]
+
+
+@pytest.mark.parametrize(("port", "status"), [("none", 78), ("taken", 1)])
+def test_a_port_that_cannot_be_had_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    port: str,
+    status: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with bind() as listener:
+        number = str(listener.getsockname()[1])
+        monkeypatch.setenv("PORT", number if port == "taken" else port)
+        assert entry.main() == status
+    assert "PORT" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_printed_line_works_when_pasted(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environ = {**os.environ, "PYTHONPATH": str(root), "PORT": "0"}
+    command = [sys.executable, "-m", "sandbox"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+    ) as it:
+        assert it.stdout is not None
+        line = next(line for line in it.stdout if line.startswith("curl "))
+        pasted = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        it.send_signal(signal.SIGTERM)
+        it.stdout.read()
+    assert '"success":true' in pasted.stdout
+    assert it.returncode == 0
