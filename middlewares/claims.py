@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Final
 
 from middlewares.catalogue import ApiError, ErrorCode
@@ -43,6 +44,10 @@ class ClaimRules:
             token_id=_token_id(claims),
             expires_at=expires_at,
         )
+
+    def is_over(self, principal: Principal, now: float) -> bool:
+        """Tell whether the token of a caller has run out since it was verified."""
+        return principal.expires_at + self.leeway <= now
 
     def _check_dates(self, claims: Claims, now: float) -> float:
         expires_at = _date(claims, "exp")
@@ -113,9 +118,12 @@ def _date(claims: Claims, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid(f"The token's {name} claim is not a number")
     try:
-        return float(value)
+        date = float(value)
     except OverflowError:
-        raise invalid(f"The token's {name} claim is out of range") from None
+        date = inf
+    if not isfinite(date):
+        raise invalid(f"The token's {name} claim is out of range")
+    return date
 
 
 def _strings(value: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""aiohttp-jwt, made to hold: one key, the contract's errors, no trace in the log, leeway.
+"""aiohttp-jwt, made to hold: one key, the contract's errors, no trace in the log.
 
 aiohttp-jwt decodes inside a middleware. Here that middleware is given, in place of a request, a
 carrier of the token alone, and in place of a handler one that hands the claims back. So its own
@@ -12,15 +12,16 @@ from typing import Any, Final, Self
 
 import aiohttp_jwt.middleware
 import jwt.exceptions
-from jwt.algorithms import get_default_algorithms
+import jwt.types
+from jwt.algorithms import Algorithm, get_default_algorithms
 
 from middlewares.catalogue import ApiError
-from middlewares.claims import Claims, expired, invalid
+from middlewares.claims import Claims, invalid
 
 Decoder = Callable[[str], Awaitable[Claims]]
 """Takes a compact JWS, gives its claims once its signature, issuer and audience hold.
 
-Raises `ApiError` AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED.
+Raises `ApiError` AUTH_TOKEN_INVALID. The dates are left to `ClaimRules`.
 """
 
 _SECOND_LOOK: Final = (
@@ -30,14 +31,21 @@ _SECOND_LOOK: Final = (
     jwt.exceptions.InvalidSubjectError,
     jwt.exceptions.InvalidJTIError,
 )
-"""Refusals that aiohttp-jwt cannot be told to think over: it knows no leeway, refuses any
-audience when none is asked for, and wants `sub` and `jti` to be strings."""
+"""Refusals that aiohttp-jwt cannot be told to think over: it knows no leeway, takes text for a
+date, refuses any audience when none is asked for, and wants `sub` and `jti` to be strings."""
+
+_LEFT_TO_RULES: Final[jwt.types.Options] = {
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
 
 _REASONS: Final[dict[type[Exception], str]] = {
     jwt.InvalidSignatureError: "The token's signature does not verify",
     jwt.InvalidIssuerError: "The token comes from another issuer",
     jwt.InvalidAudienceError: "The token is meant for another audience",
-    jwt.ImmatureSignatureError: "The token is not valid yet (nbf or iat lies ahead)",
     jwt.MissingRequiredClaimError: "The token lacks a claim that is required here (iss or aud)",
 }
 
@@ -55,8 +63,15 @@ class VerificationKey(str, jwt.PyJWK):
 
     def __init__(self, algorithm: str, key: object) -> None:
         self.algorithm_name = algorithm
-        self.Algorithm = get_default_algorithms()[algorithm]
+        self.Algorithm = _prepared(get_default_algorithms()[algorithm], key)
         self.key = key
+
+
+def _prepared(algorithm: Algorithm, key: object) -> Algorithm:
+    """Have PyJWT prepare a key (and refuse an unfit one) now, instead of for every token."""
+    prepared = algorithm.prepare_key(key)
+    algorithm.prepare_key = lambda _: prepared  # type: ignore[method-assign]  # an object of our own
+    return algorithm
 
 
 class _Carrier(dict[str, Any]):
@@ -91,11 +106,10 @@ def make_decoder(
     *,
     issuer: str | None = None,
     audience: str | None = None,
-    leeway: float = 0,
 ) -> Decoder:
     """Make the decoder of one prepared key and the one algorithm it is used with.
 
-    None for `issuer` or `audience` leaves the claim unchecked; `leeway` is in seconds.
+    None for `issuer` or `audience` leaves the claim unchecked.
     """
     prepared = VerificationKey(algorithm, key)
     # Making the middleware sets a global that login_required reads in a host application.
@@ -119,8 +133,7 @@ def make_decoder(
                 algorithms=[algorithm],
                 audience=audience,
                 issuer=issuer,
-                leeway=leeway,
-                options={"verify_sub": False, "verify_jti": False, "verify_aud": bool(audience)},
+                options={**_LEFT_TO_RULES, "verify_aud": bool(audience)},
             )
         except jwt.InvalidTokenError as error:
             raise _refusal(error) from None
@@ -139,8 +152,6 @@ def make_decoder(
 
 
 def _refusal(cause: BaseException | None) -> ApiError:
-    if isinstance(cause, jwt.ExpiredSignatureError):
-        return expired()
     for kind, reason in _REASONS.items():
         if isinstance(cause, kind):
             return invalid(reason)

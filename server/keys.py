@@ -48,7 +48,6 @@ def decoders_for(key: object, algorithms: Iterable[str], settings: Settings) -> 
             key,
             issuer=settings.jwt_issuer or None,
             audience=settings.jwt_audience or None,
-            leeway=settings.jwt_leeway_seconds,
         )
         for algorithm in algorithms
     }
