@@ -8,15 +8,14 @@ handlers never come into play.
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp_jwt.middleware
 import jwt.exceptions
-import jwt.types
-from jwt.algorithms import Algorithm, get_default_algorithms
 
 from middlewares.catalogue import ApiError
 from middlewares.claims import Claims, invalid
+from middlewares.verification_key import VerificationKey
 
 Decoder = Callable[[str], Awaitable[Claims]]
 """Takes a compact JWS, gives its claims once its signature, issuer and audience hold.
@@ -34,13 +33,8 @@ _SECOND_LOOK: Final = (
 """Refusals that aiohttp-jwt cannot be told to think over: it knows no leeway, takes text for a
 date, refuses any audience when none is asked for, and wants `sub` and `jti` to be strings."""
 
-_LEFT_TO_RULES: Final[jwt.types.Options] = {
-    "verify_exp": False,
-    "verify_nbf": False,
-    "verify_iat": False,
-    "verify_sub": False,
-    "verify_jti": False,
-}
+_UNREAD: Final[Any] = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "sub", "jti")}
+"""PyJWT's options that leave these claims to `ClaimRules`."""
 
 _REASONS: Final[dict[type[Exception], str]] = {
     jwt.InvalidSignatureError: "The token's signature does not verify",
@@ -48,30 +42,6 @@ _REASONS: Final[dict[type[Exception], str]] = {
     jwt.InvalidAudienceError: "The token is meant for another audience",
     jwt.MissingRequiredClaimError: "The token lacks a claim that is required here (iss or aud)",
 }
-
-
-class VerificationKey(str, jwt.PyJWK):
-    """A prepared public key or secret: aiohttp-jwt takes it for the `str` it insists on, PyJWT
-    for a key bound to one algorithm, which it need not parse for each token.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, algorithm: str, key: object) -> Self:  # noqa: ARG004  __init__ takes it
-        """Make the text that stands for the key: never the key itself."""
-        return super().__new__(cls, f"<{algorithm} key>")
-
-    def __init__(self, algorithm: str, key: object) -> None:
-        self.algorithm_name = algorithm
-        self.Algorithm = _prepared(get_default_algorithms()[algorithm], key)
-        self.key = key
-
-
-def _prepared(algorithm: Algorithm, key: object) -> Algorithm:
-    """Have PyJWT prepare a key (and refuse an unfit one) now, instead of for every token."""
-    prepared = algorithm.prepare_key(key)
-    algorithm.prepare_key = lambda _: prepared  # type: ignore[method-assign]  # an object of our own
-    return algorithm
 
 
 class _Carrier(dict[str, Any]):
@@ -133,7 +103,7 @@ def make_decoder(
                 algorithms=[algorithm],
                 audience=audience,
                 issuer=issuer,
-                options={**_LEFT_TO_RULES, "verify_aud": bool(audience)},
+                options=_UNREAD | {"verify_aud": bool(audience)},
             )
         except jwt.InvalidTokenError as error:
             raise _refusal(error) from None
@@ -152,7 +122,5 @@ def make_decoder(
 
 
 def _refusal(cause: BaseException | None) -> ApiError:
-    for kind, reason in _REASONS.items():
-        if isinstance(cause, kind):
-            return invalid(reason)
-    return invalid("The token is malformed")
+    reasons = (reason for kind, reason in _REASONS.items() if isinstance(cause, kind))
+    return invalid(next(reasons, "The token is malformed"))
