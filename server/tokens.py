@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64decode
 from functools import lru_cache
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -10,7 +11,11 @@ from middlewares.authentication import Verify
 from middlewares.claims import ClaimRules, invalid
 from middlewares.clock import Clock
 from middlewares.context import Principal
+from middlewares.decoder import Decoder
 from server.keys import Keys
+
+MAX_REMEMBERED = 8192
+"""So many verified tokens are remembered; past that the one verified longest ago is forgotten."""
 
 
 class Header(NamedTuple):
@@ -20,13 +25,34 @@ class Header(NamedTuple):
     key_id: str | None
 
 
+class Verified(NamedTuple):
+    """A caller whose token a decoder has verified."""
+
+    decode: Decoder
+    principal: Principal
+
+
 def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
-    """Make what `authentication` checks tokens with."""
+    """Make what `authentication` checks tokens with.
+
+    A token that was verified is not verified again while the key that it was verified with is
+    still in use and it has not run out. What may change meanwhile (revocation, role, scope, limit)
+    is none of this function's business.
+    """
+    remembered: dict[bytes, Verified] = {}
 
     async def verify(token: str) -> Principal:
         header = read_header(token.partition(".")[0])
         decode = await keys.decoder(header.algorithm, header.key_id)
-        return rules.principal(await decode(token), clock())
+        digest = sha256(token.encode()).digest()
+        known = remembered.get(digest)
+        if known is None or known.decode is not decode or rules.is_over(known.principal, clock()):
+            known = Verified(decode, rules.principal(await decode(token), clock()))
+            remembered.pop(digest, None)
+            remembered[digest] = known
+            if len(remembered) > MAX_REMEMBERED:
+                del remembered[next(iter(remembered))]
+        return known.principal
 
     return verify
 

@@ -1,0 +1,1 @@
+"""Benchmarks: figures for people to read; nothing here passes or fails."""

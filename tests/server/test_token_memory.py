@@ -1,0 +1,88 @@
+"""A verified token is not verified again, and never outlives its key or its `exp`."""
+
+from collections.abc import Callable
+
+import pytest
+
+from middlewares.catalogue import ApiError
+from middlewares.claims import ClaimRules, Claims
+from middlewares.decoder import Decoder
+from server import tokens
+from server.tokens import make_verifier
+from tests.support import claims, sign
+
+RULES = ClaimRules("id", "type", leeway=5)
+
+
+class CountingKeys:
+    """One key whose decoder counts what it is asked to verify."""
+
+    state = "ready"
+
+    def __init__(self) -> None:
+        self.verified = 0
+        self.rotate()
+
+    def rotate(self) -> None:
+        """Put another decoder in the old one's place."""
+
+        async def decode(_: str) -> Claims:
+            self.verified += 1
+            return claims(exp=1000, iat=...)
+
+        self._decode: Decoder = decode
+
+    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
+        return self._decode
+
+
+def at(*times: float) -> Callable[[], float]:
+    """Make a clock that tells these times, the last of them for ever."""
+    left = list(times)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+async def test_the_same_token_is_verified_once() -> None:
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    token = sign()
+    assert await verify(token) is await verify(token)
+    assert keys.verified == 1
+
+
+async def test_another_token_is_verified_on_its_own() -> None:
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    await verify(sign(claims(jti="one")))
+    await verify(sign(claims(jti="two")))
+    assert keys.verified == 2
+
+
+async def test_a_token_that_has_run_out_is_refused_though_it_was_verified_before() -> None:
+    verify = make_verifier(CountingKeys(), RULES, at(500, 1005))
+    token = sign()
+    await verify(token)
+    with pytest.raises(ApiError, match="AUTH_TOKEN_EXPIRED"):
+        await verify(token)
+
+
+async def test_a_key_that_was_rotated_out_takes_with_it_what_it_verified() -> None:
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    token = sign()
+    await verify(token)
+    keys.rotate()
+    await verify(token)
+    assert keys.verified == 2
+
+
+async def test_no_more_tokens_are_remembered_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tokens, "MAX_REMEMBERED", 1)
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    first, second = sign(claims(jti="one")), sign(claims(jti="two"))
+    for token in (first, second, second, first):
+        await verify(token)
+    assert keys.verified == 3
