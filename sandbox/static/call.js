@@ -15,7 +15,7 @@ function explain(error, credential) {
     return ["This credential is not good for that assistant.", "It starts the assistant it was made for, and no other."];
   }
   if (message.includes("transient")) {
-    return ["This credential does not allow an assistant of the caller’s own.", "Nobody can bring their own prompt with it."];
+    return ["This credential does not allow a prompt of your own.", "It starts the assistant it was made for, as it is."];
   }
   if (message.includes("origin")) {
     return ["This credential is not good for this web site.", "VAPI_ALLOWED_ORIGINS lists the sites it is made for."];

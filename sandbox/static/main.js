@@ -63,9 +63,9 @@ function showCatalogue(current) {
     button.setAttribute("aria-current", entry === current);
     if (!results.has(entry.code)) return;
     const right = results.get(entry.code);
-    fill(mark, el("span", { "aria-hidden": "true" }, right ? "✓" : "✗"));
+    const words = right ? "answered as written" : "not answered as written";
+    fill(mark, el("span", { "aria-hidden": "true" }, right ? "✓" : "✗"), el("span", { class: "unseen" }, words));
     mark.toggleAttribute("data-off", !right);
-    button.setAttribute("aria-label", `${entry.status} ${entry.code}, ${right ? "answered as written" : "not answered as written"}`);
   });
 }
 

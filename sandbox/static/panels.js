@@ -4,6 +4,9 @@ import { asText, header, parsed } from "./http.js";
 import { hasExpired, read, show } from "./jwt.js";
 import { known } from "./catalogue.js";
 
+const UNKNOWN = "This answer is not in the catalogue.";
+const SILENCE = "No answer reached this page: the service is not there, or CORS_ALLOWED_ORIGINS does not list this page’s origin.";
+
 const long = (text) => (text.length > 1200 ? `${text.slice(0, 1200)}… (${text.length} characters)` : text);
 
 export function showRequest(request) {
@@ -45,8 +48,8 @@ function showVerdict(answer, body, expected) {
   const surprise = expected && entry !== expected && `The catalogue expected ${expected.status} ${expected.code} here.`;
   fill(
     find("verdict"),
-    el("p", { class: "head" }, entry?.means ?? "This answer is not in the catalogue."),
-    el("p", { class: "todo" }, `What the app does: ${entry?.app ?? "report it."}`),
+    el("p", { class: "head" }, entry?.means ?? (answer.status ? UNKNOWN : SILENCE)),
+    el("p", { class: "todo" }, `What the app does: ${entry?.app ?? "nothing can help here; fix the cause."}`),
     ...(retry ? [el("p", { class: "todo" }, `Retry-After: ${retry} s`)] : []),
     ...(surprise ? [el("p", { class: "surprise" }, surprise)] : []),
   );

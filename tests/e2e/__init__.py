@@ -1,0 +1,1 @@
+"""The playground and Vapi's real web SDK, in a real browser."""

@@ -1,0 +1,133 @@
+"""Vapi's real web SDK starts calls with what the service hands out, and with nothing else."""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.e2e.support import ROOT, Clinic, clinic, free_port, open_page, until
+from tests.support import ASSISTANT_ID
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
+async def ask(page: Page) -> None:
+    await page.get_by_role("button", name="Ask for a session").click()
+    await expect(page.locator("#badge")).to_have_text("200 OK")
+
+
+async def start(page: Page, how: str = "Start the call") -> None:
+    await page.get_by_role("button", name=how).click()
+
+
+async def refused(page: Page, words: str, status: int) -> None:
+    await expect(page.locator("#call-verdict .head")).to_have_text(words)
+    await expect(page.locator("#call-badge")).to_have_text(f"{status} refused")
+
+
+@pytest.mark.parametrize("credential", ["public_key", "session_token"])
+async def test_a_call_is_accepted(chromium: Browser, credential: str) -> None:
+    async with clinic(VAPI_CREDENTIAL=credential) as here:
+        page = await open_page(chromium, here.page)
+        await ask(page)
+        await start(page)
+        await expect(page.locator("#call-verdict .head")).to_have_text("The call was accepted.")
+    (call,) = here.calls
+    assert (call.credential_type, call.assistant_id) == (credential, ASSISTANT_ID)
+    # CORS is real: the page is neither the service's nor Vapi's.
+    assert here.page.startswith(call.origin)
+    assert not here.service.startswith(call.origin)
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "status"),
+    [
+        ("With an expired session token", "The session token has run out.", 401),
+        ("With another assistant", "This credential is not good for that assistant.", 403),
+        ("With my own prompt", "This credential does not allow a prompt of your own.", 403),
+    ],
+)
+async def test_a_misuse_is_refused(chromium: Browser, how: str, words: str, status: int) -> None:
+    async with clinic(VAPI_CREDENTIAL="session_token") as here:
+        page = await open_page(chromium, here.page)
+        await ask(page)
+        await start(page, how)
+        await refused(page, words, status)
+    assert here.calls == []
+
+
+async def test_another_site_cannot_use_a_session_token(chromium: Browser) -> None:
+    elsewhere = {"VAPI_ALLOWED_ORIGINS": "https://clinic.example"}
+    async with clinic(VAPI_CREDENTIAL="session_token", **elsewhere) as here:
+        page = await open_page(chromium, here.page)
+        await ask(page)
+        await start(page)
+        await refused(page, "This credential is not good for this web site.", 403)
+    assert here.calls == []
+
+
+async def test_a_site_that_is_not_listed_cannot_ask(chromium: Browser) -> None:
+    async with clinic(CORS_ALLOWED_ORIGINS="https://clinic.example") as here:
+        page = await open_page(chromium, here.page)
+        await page.get_by_role("button", name="Ask for a session").click()
+        await expect(page.locator("#badge")).to_have_text("no answer")
+        await expect(page.locator("#verdict")).to_contain_text("CORS_ALLOWED_ORIGINS")
+
+
+@pytest.mark.redis
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+async def test_a_revoked_patient_gets_nothing(chromium: Browser) -> None:
+    async with redis() as url, clinic(REDIS_URL=url) as here:
+        page = await open_page(chromium, here.page)
+        await ask(page)
+        await revoke(here, "pt_1001")
+        await page.get_by_role("button", name="Ask for a session").click()
+        await expect(page.locator("#badge")).to_have_text("401 AUTH_TOKEN_REVOKED")
+        taken_back = "This access was taken back before it ran out."
+        await expect(page.locator("#verdict .head")).to_have_text(taken_back)
+        await expect(page.get_by_role("button", name="Start the call")).to_be_disabled()
+    assert here.calls == []
+
+
+async def revoke(here: Clinic, patient: str) -> None:
+    command = (sys.executable, "-m", "server", "revoke", "--patient", patient)
+    done = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env={**here.environ})
+    assert await done.wait() == 0
+
+
+@asynccontextmanager
+async def redis() -> AsyncIterator[str]:
+    with free_port() as port:
+        options = (
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--loglevel",
+            "warning",
+        )
+        server = await asyncio.create_subprocess_exec("redis-server", *options)
+        url = f"redis://127.0.0.1:{port}"
+        try:
+            async with Redis.from_url(url) as client:
+                await until(partial(answers, client))
+            yield url
+        finally:
+            server.terminate()
+            await server.wait()
+
+
+async def answers(client: "Redis") -> bool:
+    try:
+        return bool(await client.ping())
+    except RedisError:
+        return False
