@@ -54,7 +54,8 @@ async def _receive(request: web.Request, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
     except (web.RequestPayloadError, ConnectionError) as error:
-        raise _malformed("The body does not unpack, or ended too early") from error
+        details = "The body does not unpack, or ended too early"
+        raise ApiError(ErrorCode.INVALID_REQUEST, details, close=True) from error
     request[RECEIVING] = False
     return bytes(body)
 

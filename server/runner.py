@@ -6,8 +6,8 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any, Final
 
-from aiohttp import hdrs, web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.errors import envelope
@@ -37,11 +37,28 @@ class _Nameless(web.Response):
 class _Connection(RequestHandler):
     """A client's connection; differs from aiohttp's in what it says when things go wrong."""
 
-    __slots__ = ("_leaving",)
+    __slots__ = ("_leaving", "_receiving")
 
     def __init__(self, server: web.Server, leaving: asyncio.Event) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
         self._leaving = leaving
+        self._receiving: StreamReader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Tell whoever waits for a body when its framing breaks: aiohttp's parser does not."""
+        super().data_received(data)
+        if not self._messages:
+            return
+        message, body = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            self._receiving = body
+        elif self._receiving is not None and not self._receiving.is_eof():
+            self._receiving.set_exception(web.RequestPayloadError("malformed framing"))
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault of ours; a body that cannot be read is none, and has been answered."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
     def handle_error(
         self,
