@@ -80,7 +80,11 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
 
     It stands there as a sub-application of its own, down to the very path: whatever else the host
     serves under the prefix stays the host's. Call it before the host application starts.
+
+    Raises ValueError for a prefix that is neither empty nor starts with a slash.
     """
+    if prefix and not prefix.startswith("/"):
+        raise ValueError("prefix must start with a slash")
     sub_app = _application(settings, Parts(settings), "")
     add_fallback(sub_app)
     host_app.add_subapp(prefix.rstrip("/") + PATH, sub_app)

@@ -104,7 +104,7 @@ async def start(  # type: ignore[type-arg]
             "assistantId": "y" * 36,
             "patientContext": {
                 "id": patient_id,
-                "validatedAt": datetime.fromtimestamp(time(), UTC),
+                "validatedAt": datetime.now(UTC),
             },
         },
         "message": "Vapi configuration retrieved",

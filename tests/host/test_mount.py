@@ -1,0 +1,176 @@
+"""Inside a host application: the endpoint works there, and nothing else notices that it does."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import aiohttp_jwt.middleware
+import pytest
+from aiohttp import ClientSession, web
+
+from server.app import mount
+from tests.conftest import AuditLines
+from tests.host.existing_backend import DIARY, add_late_routes, create_backend
+from tests.support import PATH, VARIABLES, make_settings, sign
+
+JSON = b"Content-Type: application/json\r\n"
+
+
+def request(
+    method: str, path: str, *, headers: bytes = b"", body: bytes = b"", length: bool = True
+) -> bytes:
+    """Write a request as it goes over the wire."""
+    announced = b"Content-Length: %d\r\n" % len(body) if length and body else b""
+    line = f"{method} {path} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n".encode()
+    return line + headers + announced + b"\r\n" + body
+
+
+MULTIPART = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    + b"z" * 5000
+    + b"\r\n--x--\r\n"
+)
+UPGRADE = (
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+FRAMES = b"\x81\x85\x00\x00\x00\x00hello" + b"\x88\x80\x00\x00\x00\x00"
+
+PATHS = ["/auth/login", "/auth/refresh", "/make-call", "/upload", "/stream", "/crash", "/missing"]
+REQUESTS: list[bytes] = [
+    *[request(method, path) for path in PATHS for method in ("GET", "HEAD", "OPTIONS", "DELETE")],
+    request("POST", "/auth/login", headers=JSON, body=b'{"password":"right"}'),
+    request("POST", "/auth/login", headers=JSON, body=b'{"password":"wrong"}'),
+    request("POST", "/auth/refresh"),
+    request("POST", "/make-call", headers=JSON, body=b'{"phoneNumber":"+1"}'),
+    request("POST", "/make-call", headers=JSON, body=b"{}"),
+    request("POST", "/make-call", headers=JSON, body=b"not json"),
+    request(
+        "POST", "/upload", headers=b"Content-Type: multipart/form-data; boundary=x\r\n",
+        body=MULTIPART,
+    ),
+    request("GET", "/ws", headers=UPGRADE, body=FRAMES, length=False),
+    request("GET", "/ws"),
+    request("POST", "/missing", headers=b"Expect: 100-continue\r\n", body=b"x"),
+    request("GET", "/api/v1/sessions/of-the-host"),
+    request("GET", "/api/v1/sessions/vapi/of-the-host"),
+    request("POST", "/api/v1/sessions/unknown/deeper"),
+    request("GET", "/api/v1/sessions"),
+    b"garbage\r\n\r\n",
+]  # fmt: skip
+
+Mounted = Callable[..., Awaitable[tuple[str, web.Application]]]
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[Mounted]:
+    """Start the backend, with the endpoint mounted at each of the prefixes given."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**prefixes: str) -> tuple[str, web.Application]:
+            app = create_backend()
+            for prefix, assistant in prefixes.items():
+                settings = make_settings(VAPI_ASSISTANT_ID=assistant)
+                mount(app, settings, prefix="/" + prefix.replace("_", "/"))
+            add_late_routes(app)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return f"http://127.0.0.1:{runner.addresses[0][1]}", app
+
+        yield start
+
+
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send bytes on a connection of their own; give all that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def say_everything(url: str) -> list[bytes]:
+    """Send every request; give the answers, without the hour at which they were given."""
+    port = int(url.rpartition(":")[2])
+    answers = [await exchange(port, each) for each in REQUESTS]
+    return [
+        b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"Date:"))
+        for answer in answers
+    ]
+
+
+async def test_every_route_of_the_host_answers_byte_for_byte_as_before(
+    backend: Mounted, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(REQUESTS) >= 40
+    alone, alone_app = await backend()
+    alone_answers = await say_everything(alone)
+    alone_log = [(record.name, record.getMessage()) for record in caplog.records]
+    caplog.clear()
+    shared, shared_app = await backend(api_v1_sessions="asst_1")
+    assert await say_everything(shared) == alone_answers
+    assert [(record.name, record.getMessage()) for record in caplog.records] == alone_log
+    assert shared_app[DIARY].entries == alone_app[DIARY].entries
+
+
+async def test_the_endpoint_answers_in_the_host_as_it_does_alone(
+    backend: Mounted, audit_lines: AuditLines
+) -> None:
+    url, app = await backend(api_v1_sessions="asst_1")
+    async with ClientSession() as client:
+        headers = {"Authorization": f"Bearer {sign()}"}
+        async with client.post(url + PATH, headers=headers) as granted:
+            assert granted.status == 200
+            assert (await granted.json())["data"]["assistantId"] == "asst_1"
+            assert granted.headers["Cache-Control"] == "no-store"
+            assert "Server" not in granted.headers
+        async with client.post(url + PATH) as refused:
+            assert refused.status == 401
+            assert (await refused.json())["error"]["code"] == "AUTH_TOKEN_MISSING"
+        async with client.get(url + PATH) as other_method:
+            assert other_method.status == 405
+            assert other_method.headers["Allow"] == "POST"
+        async with client.post(url + PATH + "/deeper") as unknown:
+            assert (await unknown.json())["error"]["code"] == "NOT_FOUND"
+    assert [line["status"] for line in audit_lines()] == [200, 401, 405]
+    assert app[DIARY].entries[0] == "started"
+
+
+async def test_a_body_may_be_as_large_as_the_settings_say_whatever_the_host_allows(
+    backend: Mounted,
+) -> None:
+    url, _ = await backend(api_v1_sessions="asst_1")
+    too_large = b'{"x":"' + b"y" * 20_000 + b'"}'  # the host itself would take it
+    headers = {"Authorization": f"Bearer {sign()}", "Content-Type": "application/json"}
+    async with (
+        ClientSession() as client,
+        client.post(url + PATH, headers=headers, data=too_large) as response,
+    ):
+        assert response.status == 413
+
+
+async def test_it_can_be_mounted_twice_for_two_assistants(backend: Mounted) -> None:
+    url, _ = await backend(clinic_a="asst_a", clinic_b="asst_b")
+    headers = {"Authorization": f"Bearer {sign()}"}
+    async with ClientSession() as client:
+        for prefix, assistant in {"/clinic/a": "asst_a", "/clinic/b": "asst_b"}.items():
+            async with client.post(f"{url}{prefix}/vapi/start", headers=headers) as response:
+                assert (await response.json())["data"]["assistantId"] == assistant
+
+
+async def test_what_the_process_shares_is_left_alone(
+    backend: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp_jwt.middleware, "_request_property", "the host's own")
+    handlers, level = list(logging.root.handlers), logging.root.level
+    await backend(api_v1_sessions="asst_1")
+    assert aiohttp_jwt.middleware._request_property == "the host's own"
+    assert (logging.root.handlers, logging.root.level) == (handlers, level)
+
+
+def test_an_impossible_prefix_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        mount(create_backend(), make_settings(**VARIABLES), prefix="api")
