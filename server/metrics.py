@@ -3,11 +3,19 @@
 import os
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from server.vapi import VapiState
 
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
 
 
@@ -15,44 +23,52 @@ class Metrics:
     """The service's metrics, in a registry of their own: a host application may have others.
 
     With PROMETHEUS_MULTIPROC_DIR set, as gunicorn's configuration sets it, they are those of all
-    processes together.
+    processes together, each of which is to `note` its states from time to time. Of a state that
+    the processes see differently the worst is told, or in Vapi's case every one that is seen.
     """
 
-    def __init__(self) -> None:
-        registry = CollectorRegistry()
-        self._registry = registry
+    def __init__(self, *, jwks: bool = False, redis: bool = False) -> None:
+        self._registry = CollectorRegistry()
+        self.are_shared = SHARED in os.environ
         self._requests = Counter(
-            "vapi_sessions_requests", "Answers.", ["status", "code"], registry=registry
+            "vapi_sessions_requests", "Answers.", ["status", "code"], registry=self._registry
         )
         self._seconds = Histogram(
             "vapi_sessions_request_seconds",
             "From the request's headers to its answer.",
             buckets=_BUCKETS,
-            registry=registry,
+            registry=self._registry,
+        )
+        self._limiter_failures = self._counter(
+            "limiter_failures", "Requests counted in the process because Redis did not answer."
+        )
+        self._revocation_failures = self._counter(
+            "revocation_failures", "Requests whose revocation could not be checked."
         )
         self._vapi = Gauge(
             "vapi_sessions_vapi_state",
             "1 for the state that Vapi is in.",
             ["state"],
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
-        self._jwks_age = Gauge(
-            "vapi_sessions_jwks_age_seconds",
-            "Since the keys were last fetched; NaN while there are none.",
-            registry=registry,
+            registry=self._registry,
             multiprocess_mode="livemax",
         )
-        self._limiter_failures = Counter(
-            "vapi_sessions_limiter_failures",
-            "Requests counted in the process because Redis did not answer.",
-            registry=registry,
+        self._jwks_age = jwks and Gauge(
+            "vapi_sessions_jwks_age_seconds",
+            "Since the keys were last fetched; +Inf while there are none.",
+            registry=self._registry,
+            multiprocess_mode="livemax",
         )
-        self._revocation_failures = Counter(
-            "vapi_sessions_revocation_failures",
-            "Requests whose revocation could not be checked.",
-            registry=registry,
+        self._redis_up = redis and Gauge(
+            "vapi_sessions_redis_up",
+            "1 while Redis answers, else 0.",
+            registry=self._registry,
+            multiprocess_mode="livemin",
         )
+        if not self.are_shared:  # memory, processor time, open files: of one process only
+            ProcessCollector(registry=self._registry)
+
+    def _counter(self, name: str, documentation: str) -> Counter:
+        return Counter(f"vapi_sessions_{name}", documentation, registry=self._registry)
 
     def observe(self, status: int, code: str | None, seconds: float) -> None:
         """Count an answer: its status, its error's code or None, its seconds."""
@@ -67,15 +83,20 @@ class Metrics:
         """Count a request that the revocation list could not be asked for."""
         self._revocation_failures.inc()
 
-    def note(self, vapi: VapiState, jwks_age: float | None) -> None:
+    def note(
+        self, vapi: VapiState, jwks_age: float | None = None, *, redis_up: bool = True
+    ) -> None:
         """Take down the states that are looked up rather than counted."""
         for state in VapiState:
             self._vapi.labels(state).set(state is vapi)
-        self._jwks_age.set(float("nan") if jwks_age is None else jwks_age)
+        if self._jwks_age:
+            self._jwks_age.set(float("inf") if jwks_age is None else jwks_age)
+        if self._redis_up:
+            self._redis_up.set(redis_up)
 
     def render(self) -> bytes:
         """Write everything in Prometheus's text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if not self.are_shared:
             return generate_latest(self._registry)
         everywhere = CollectorRegistry()
         MultiProcessCollector(everywhere)  # type: ignore[no-untyped-call]  # prometheus_client's

@@ -3,19 +3,25 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from server.runner import Runner
+from server import leaving
 from server.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:  # gunicorn's master, which needs the settings first, is to load nothing else
+    from server.runner import Runner
 
 log = logging.getLogger(__name__)
 
 EX_CONFIG: Final = 78
 """The exit status for a configuration that does not hold (sysexits.h)."""
+
+_BACKLOG: Final = 1024
 
 
 def settings_or_exit() -> Settings:
@@ -28,22 +34,36 @@ def settings_or_exit() -> Settings:
         raise SystemExit(EX_CONFIG) from None
 
 
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Take the port at every address that the host has. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address) for family, *_, address in found)
+    return [
+        socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        for family, address in addresses
+    ]
+
+
 async def serve(
-    runner: Runner, host: str, port: int, *, on_start: Callable[[int], None] | None = None
+    runner: "Runner", host: str, port: int, *, on_start: Callable[[int], None] | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` is told the port that it is."""
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
+    listeners = listen(host, port)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-        port = runner.addresses[0][1]
+        for listener in listeners:
+            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        port = listeners[0].getsockname()[1]
         log.info("serving on %s port %d", host, port)
         if on_start is not None:
             on_start(port)
         await leave.wait()
         log.info("leaving: requests under way are answered first")
+        leaving.shut(listeners)
+        await runner.announce()
     finally:
         await runner.cleanup()

@@ -1,0 +1,37 @@
+"""gunicorn reads this file by itself where it is started in this folder.
+
+    gunicorn server.app:app_factory -k aiohttp.GunicornUVLoopWebWorker -w 2
+
+Options on the command line win. A configuration that does not hold ends the master with 78, before
+any worker is started. `server/fleet.py` has what is done when, and why.
+"""
+
+from pathlib import Path
+
+from server import fleet
+from server.fleet import (  # noqa: F401  gunicorn calls these by their names
+    child_exit,
+    on_exit,
+    on_starting,
+    post_worker_init,
+    when_ready,
+)
+from server.logs import configure_logging
+from server.process import settings_or_exit
+
+_settings = settings_or_exit()
+configure_logging(_settings.log_level, _settings.log_format)
+fleet.share_metrics(enabled=_settings.metrics_enabled)
+
+wsgi_app = "server.app:app_factory"
+worker_class = "aiohttp.GunicornUVLoopWebWorker"
+bind = fleet.address(_settings.host, _settings.port)
+backlog = 1024
+graceful_timeout = fleet.whole_seconds(_settings.shutdown_grace_seconds)
+# A worker that leaves is silent while it does: it must not be taken for one that hangs.
+timeout = 30 + graceful_timeout
+logconfig_dict = fleet.log_config(_settings)
+# Heartbeats go through a file: in memory, where one can be, so that no slow disk stops a worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# Nothing is to be steered from outside, and the folder may be read-only.
+control_socket_disable = True

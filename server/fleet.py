@@ -1,0 +1,106 @@
+"""Several processes under gunicorn: what `gunicorn.conf.py` sets, and what is done when.
+
+gunicorn's own objects come untyped; what is used of them here is in its documentation.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+from math import ceil
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from server import leaving
+from server.settings import Settings
+
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_OURS: Final = "vapi-sessions-metrics-"
+
+
+def address(host: str, port: int) -> str:
+    """Write where to listen as gunicorn reads it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def whole_seconds(grace: float) -> int:
+    """Give gunicorn's time for leaving, which it takes in whole seconds."""
+    return max(1, ceil(grace))
+
+
+def log_config(settings: Settings) -> dict[str, Any]:
+    """Have gunicorn's own lines go where the service's go, in the same format."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "root": {},  # server.logs.configure_logging sees to it
+        "loggers": {
+            "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
+            "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+        },
+    }
+
+
+def share_metrics(*, enabled: bool) -> None:
+    """Choose the folder in which the processes keep their metrics, unless the operator did.
+
+    prometheus_client looks for the variable when it is first imported: call this before.
+    """
+    if not enabled:
+        os.environ.pop(METRICS_FOLDER, None)
+    elif METRICS_FOLDER in os.environ:
+        Path(os.environ[METRICS_FOLDER]).mkdir(parents=True, exist_ok=True)
+    else:
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=_OURS)
+
+
+def on_starting(_: Any) -> None:
+    """Forget what processes of an earlier life counted; a second master (USR2) keeps it."""
+    if METRICS_FOLDER in os.environ and "GUNICORN_PID" not in os.environ:
+        for left in Path(os.environ[METRICS_FOLDER]).glob("*.db"):
+            left.unlink()
+
+
+def when_ready(server: Any) -> None:
+    """Have the master, told to leave, shut the door before it closes its copy of the sockets.
+
+    Only it knows that everybody leaves: a worker that is merely replaced shares them with others.
+    """
+    master, proceed = os.getpid(), signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == master:  # not in a worker that is just being born
+            leaving.shut(listener.sock for listener in server.LISTENERS)
+        if callable(proceed):
+            proceed(number, frame)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have a worker, told to leave, first accept whom the kernel has let in; then leave at once.
+
+    aiohttp's worker would close its socket without looking, up to a second later.
+    """
+    wait = worker.cfg.graceful_timeout * leaving.DRAIN_SHARE
+
+    def leave() -> None:
+        worker.loop.call_later(wait, worker.handle_quit, signal.SIGTERM, None)
+
+    worker.loop.add_signal_handler(signal.SIGTERM, leave)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Drop the states that a process which is gone was in; what it counted still counts."""
+    if METRICS_FOLDER in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client's
+
+
+def on_exit(_: Any) -> None:
+    """Remove the folder of the metrics, if it was made here."""
+    folder = Path(os.environ.get(METRICS_FOLDER, ""))
+    if folder.name.startswith(_OURS):
+        shutil.rmtree(folder, ignore_errors=True)
