@@ -1,35 +1,31 @@
 """Keys of an identity provider that rotates them: a JWKS (RFC 7517), fetched and kept fresh."""
 
 import asyncio
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import ceil
 from time import monotonic
-from typing import Final
 
 from aiohttp import ClientSession
 
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.claims import invalid
 from middlewares.decoder import Decoder
-from server.download import CannotDownload, download_json
+from server.jwks_fetcher import JwksFetcher
 from server.key_set import KeySet
-
-log = logging.getLogger(__name__)
-
-_LONGEST_RETRY_SECONDS: Final = 10.0
 
 
 class JwksKeys:
-    """Fetches the keys at once, then every `cache_seconds`; while the address fails, the last ones
+    """Keys are fetched at once, then every `cache_seconds`; while the address fails, the last ones
     serve up to `stale_seconds`. An unknown key id has them fetched anew, at most once in
-    `cooldown_seconds`. One fetch runs at a time, and takes `timeout` seconds at most.
+    `cooldown_seconds`, counted on attempts. No request waits longer than `timeout` seconds, which
+    is as long as one fetch may take.
     """
 
     def __init__(
         self,
         *,
         url: str,
+        algorithms: Collection[str],
         make_key_set: Callable[[object], KeySet],
         cache_seconds: float,
         stale_seconds: float,
@@ -37,112 +33,92 @@ class JwksKeys:
         timeout: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._url = url
-        self._make_key_set = make_key_set
-        self._cache_seconds = cache_seconds
-        self._stale_seconds = stale_seconds
+        self._algorithms = frozenset(algorithms)
+        self._usable_seconds = max(cache_seconds, stale_seconds)
         self._cooldown_seconds = cooldown_seconds
         self._timeout = timeout
         self._clock = clock
-        self._key_set: KeySet | None = None
-        self._fetched_at = 0.0
-        self._failures = 0
-        self._may_look_again_at = -float("inf")
-        self._session: asyncio.Future[ClientSession] | None = None
-        self._fetching: asyncio.Task[None] | None = None
+        self._may_look_again_at = clock()
+        self._fetcher = JwksFetcher(
+            url=url,
+            make_key_set=make_key_set,
+            cache_seconds=cache_seconds,
+            timeout=timeout,
+            clock=clock,
+        )
 
     @property
     def age(self) -> float | None:
         """Seconds since the keys were last fetched; None when there are none."""
-        return None if self._key_set is None else self._clock() - self._fetched_at
+        return self._fetcher.age
 
     @property
     def state(self) -> str:
         """Tell for `/readyz`: `ready`, `stale` (serving while the address fails) or `missing`."""
         if self._usable() is None:
             return "missing"
-        return "stale" if self._failures else "ready"
-
-    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
-        """Give the decoder for a token; see `Keys`."""
-        key_set = self._usable() or await self._first()
-        found = key_set.find(algorithm, key_id)
-        if found is None and not key_set.knows(key_id):
-            found = (await self._look_again(key_set)).find(algorithm, key_id)
-        if found is None:
-            raise invalid("The token's key or algorithm is not one of the identity provider's")
-        return found
+        return "stale" if self._fetcher.failures else "ready"
 
     async def run(self, session: ClientSession) -> None:
         """Keep the keys fresh until cancelled."""
-        while True:
-            await self.fetch_once(session)
-            await asyncio.sleep(self._pause())
+        await self._fetcher.run(session)
 
     async def fetch_once(self, session: ClientSession) -> None:
         """Fetch the keys now; `state` tells what came of it."""
-        if not self._opened().done():
-            self._opened().set_result(session)
-        await self._refresh()
+        await self._fetcher.fetch_once(session)
 
-    def _pause(self) -> float:
-        if not self._failures:
-            return self._cache_seconds
-        return min(0.5 * 2.0 ** min(self._failures - 1, 16), _LONGEST_RETRY_SECONDS)
-
-    def _opened(self) -> "asyncio.Future[ClientSession]":
-        if self._session is None:
-            self._session = asyncio.get_running_loop().create_future()
-        return self._session
+    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
+        """Give the decoder for a token; see `Keys`."""
+        if algorithm not in self._algorithms:
+            raise invalid("The token's algorithm is not accepted here")
+        key_set = self._usable()
+        if key_set is None or not key_set.covers(algorithm, key_id):
+            key_set = await self._better(algorithm, key_id)
+        found = key_set.find(algorithm, key_id)
+        if found is None:
+            raise invalid("The token's key is not one of the identity provider's")
+        return found
 
     def _usable(self) -> KeySet | None:
-        if self._key_set is None or self._clock() - self._fetched_at > self._stale_seconds:
-            return None
-        return self._key_set
+        age = self._fetcher.age
+        return None if age is None or age > self._usable_seconds else self._fetcher.key_set
 
-    async def _first(self) -> KeySet:
-        """Wait for a fetch under way, or for the very first one; no keys then are no answer."""
-        if self._is_fetching() or not self._failures:
-            await self._refresh()
-        key_set = self._usable()
-        if key_set is None:
-            raise _unavailable(self._pause())
+    async def _better(self, algorithm: str, key_id: str | None) -> KeySet:
+        """Wait for keys that cover the token; give the best there are when none do."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                key_set = await self._first()
+                if not key_set.covers(algorithm, key_id):
+                    key_set = await self._joined()
+                if not key_set.covers(algorithm, key_id):
+                    key_set = await self._looked_up_again()
+        except TimeoutError:
+            raise _unavailable(1) from None
+        if self._fetcher.failures and not key_set.covers(algorithm, key_id):
+            raise _unavailable(self._may_look_again_at - self._clock())  # 401 might log them out
         return key_set
 
-    async def _look_again(self, seen: KeySet) -> KeySet:
-        """Fetch anew for an unknown key id, unless that was tried just now."""
-        now = self._clock()
-        if self._is_fetching():
-            await self._refresh()
-        elif now >= self._may_look_again_at:
-            self._may_look_again_at = now + self._cooldown_seconds
-            await self._refresh()
-        if self._failures:  # whose key it is cannot be told: a refusal would log patients out
-            raise _unavailable(self._may_look_again_at - self._clock())
-        return self._key_set or seen
+    async def _first(self) -> KeySet:
+        """Give the keys; wait for the first ones, but for nobody who failed already."""
+        if self._usable() is None and not self._fetcher.failures:
+            await self._fetcher.ended()
+        key_set = self._usable()
+        if key_set is None:
+            raise _unavailable(self._fetcher.pause())
+        return key_set
 
-    def _is_fetching(self) -> bool:
-        return self._fetching is not None and not self._fetching.done()
+    async def _joined(self) -> KeySet:
+        """Give the keys once the fetch that is under way, if there is one, has ended."""
+        if self._fetcher.is_under_way:
+            await self._fetcher.ended()
+        return await self._first()
 
-    async def _refresh(self) -> None:
-        """Fetch, or join the fetch that is under way; who waits may leave without ending it."""
-        if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.create_task(self._fetch())
-        await asyncio.shield(self._fetching)
-
-    async def _fetch(self) -> None:
-        try:
-            document = await download_json(await self._opened(), self._url, self._timeout)
-            self._key_set = self._make_key_set(document)
-        except (CannotDownload, ValueError) as error:
-            self._failures += 1
-            if self._failures == 1:
-                log.error("the JWKS cannot be had: %s", error)
-            return
-        if self._failures:
-            log.info("the JWKS can be had again")
-        self._fetched_at = self._clock()
-        self._failures = 0
+    async def _looked_up_again(self) -> KeySet:
+        """Give keys fetched anew, unless that was tried just now."""
+        if self._clock() >= self._may_look_again_at:
+            self._may_look_again_at = self._clock() + self._cooldown_seconds
+            await self._fetcher.ended()
+        return await self._first()
 
 
 def _unavailable(seconds: float) -> ApiError:

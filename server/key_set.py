@@ -22,19 +22,21 @@ class KeySet:
     def __init__(
         self, document: object, *, allowed: frozenset[str], make_decoders: MakeDecoders
     ) -> None:
-        keys = document.get("keys") if isinstance(document, dict) else None
         self._by_id: dict[str | None, dict[str, Decoder]] = {}
         self._by_algorithm: dict[str, list[Decoder]] = {}
-        for jwk in keys if isinstance(keys, list) else ():
-            for algorithm, decoder in make_decoders(*_usable(jwk, allowed)).items():
+        for jwk in _members(document):
+            key, algorithms = _read(jwk)
+            for algorithm, decoder in make_decoders(key, algorithms & allowed).items():
                 self._by_id.setdefault(jwk.get("kid"), {}).setdefault(algorithm, decoder)
                 self._by_algorithm.setdefault(algorithm, []).append(decoder)
         if not self._by_algorithm:
             raise ValueError("no usable key")
 
-    def knows(self, key_id: str | None) -> bool:
-        """Tell whether any key here has this id."""
-        return key_id is not None and key_id in self._by_id
+    def covers(self, algorithm: str, key_id: str | None) -> bool:
+        """Tell whether this set settles which key is meant: newer keys could not say better."""
+        if key_id is None:
+            return self.find(algorithm, None) is not None
+        return key_id in self._by_id
 
     def find(self, algorithm: str, key_id: str | None) -> Decoder | None:
         """Find the decoder of a key by its id; without an id, of the only key that fits."""
@@ -44,17 +46,23 @@ class KeySet:
         return fitting[0] if len(fitting) == 1 else None
 
 
-def _usable(jwk: Any, allowed: frozenset[str]) -> tuple[object, frozenset[str]]:
-    """Read one key; give it with the algorithms that it may be used with here: often none."""
+def _members(document: object) -> list[Any]:
+    keys = document.get("keys") if isinstance(document, dict) else None
+    return [jwk for jwk in keys if isinstance(jwk, dict)] if isinstance(keys, list) else []
+
+
+def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str]]:
+    """Read a key, and the algorithms whose signatures it may check: none for one that is no use."""
+    if not _is_for_signatures(jwk) or not isinstance(jwk.get("kid"), str | None):
+        return None, frozenset()
     try:
         key = jwt.PyJWK(jwk).key
-        for_signatures = jwk.get("use", "sig") == "sig" and "verify" in jwk.get(
-            "key_ops", ["verify"]
-        )
-        own = jwk.get("alg")
-        algorithms = algorithms_of(key) & allowed & ({own} if own else allowed)
-        kid = jwk.get("kid")
     except (jwt.PyJWTError, AttributeError, TypeError, ValueError):
         return None, frozenset()
-    usable = for_signatures and (kid is None or isinstance(kid, str))
-    return key, algorithms if usable else frozenset()
+    own = jwk.get("alg")
+    return key, algorithms_of(key) & {own} if own else algorithms_of(key)
+
+
+def _is_for_signatures(jwk: dict[str, Any]) -> bool:
+    uses = jwk.get("key_ops", ["verify"])
+    return jwk.get("use", "sig") == "sig" and isinstance(uses, list) and "verify" in uses

@@ -128,6 +128,7 @@ def _jwks(settings: Settings) -> JwksKeys:
 
     return JwksKeys(
         url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
         make_key_set=make_key_set,
         cache_seconds=settings.jwks_cache_seconds,
         stale_seconds=settings.jwks_stale_seconds,
