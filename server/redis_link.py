@@ -8,25 +8,26 @@ from typing import Final, TypeVar
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _PROBE_SECONDS: Final = 1.0
+_PROBE_KEY: Final = b"vapi-sessions:probe"
 _MAX_CONNECTIONS: Final = 32
 
 
 class RedisGone(Exception):
-    """Redis cannot be asked right now."""
+    """Redis cannot be asked right now, or refuses to answer this."""
 
 
 class RedisLink:
     """Asks Redis; once it failed, nobody waits for it again until a probe has been answered.
 
     `url` is as redis-py takes it: `redis://`, `rediss://` or `unix://`; `timeout` is the seconds
-    that one answer may take.
+    that one answer may take, connecting and all.
     """
 
     def __init__(self, url: str, *, timeout: float) -> None:
@@ -34,31 +35,35 @@ class RedisLink:
             url,
             max_connections=_MAX_CONNECTIONS,
             timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
         )
         self.client = Redis(connection_pool=self.pool)
         self.is_up = True
+        self._timeout = timeout
+        self._refusals: set[str] = set()
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """Give the answer to a question. Raises `RedisGone`."""
         if not self.is_up:
             raise RedisGone
         try:
-            return await question()
+            async with asyncio.timeout(self._timeout):
+                return await question()
+        except ResponseError as error:  # it is there: full, read-only, or not ours to ask
+            self._note_refusal(type(error).__name__)
         except (RedisError, OSError, TimeoutError) as error:
-            self._note(up=False, why=type(error).__name__)
-            raise RedisGone from error
+            self._note_down(type(error).__name__)
+        raise RedisGone
 
     async def probe(self) -> None:
-        """Find out anew whether Redis answers."""
+        """Find out anew whether Redis answers what requests ask of it."""
         try:
-            await self.client.ping()
+            async with asyncio.timeout(self._timeout):
+                await self.client.mget(_PROBE_KEY)
         except (RedisError, OSError, TimeoutError) as error:
-            self._note(up=False, why=type(error).__name__)
+            self._note_down(type(error).__name__)
         else:
-            self._note(up=True, why="")
+            self._note_up()
 
     async def run(self) -> None:
         """Probe every second until cancelled, then close the connections."""
@@ -71,12 +76,19 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.aclose()
         await self.pool.disconnect()
 
-    def _note(self, *, up: bool, why: str) -> None:
-        if up and not self.is_up:
+    def _note_up(self) -> None:
+        if not self.is_up:
             log.info("Redis answers again")
-        elif not up and self.is_up:
+        self.is_up = True
+
+    def _note_down(self, why: str) -> None:
+        if self.is_up:
             log.error("Redis does not answer: %s", why)
-        self.is_up = up
+        self.is_up = False
+
+    def _note_refusal(self, why: str) -> None:
+        if why not in self._refusals:
+            log.error("Redis refuses what it is asked: %s", why)
+        self._refusals.add(why)

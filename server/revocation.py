@@ -1,6 +1,6 @@
 """Tokens and patients whose access has ended: entries in Redis that leave by themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from middlewares.catalogue import ApiError, ErrorCode
@@ -8,7 +8,7 @@ from middlewares.context import Principal
 from middlewares.revocation import IsRevoked
 from server.redis_link import RedisGone, RedisLink
 
-_PATIENT_SECONDS: Final = 5.0
+_OPERATOR_SECONDS: Final = 5.0
 """How long somebody at a command line waits for Redis."""
 
 
@@ -24,7 +24,7 @@ def patient_key(patient_id: str) -> bytes:
 
 async def revoke_in(url: str, key: bytes, seconds: int) -> bool:
     """Enter a key into the list, for so many seconds; tell whether Redis took it."""
-    link = RedisLink(url, timeout=_PATIENT_SECONDS)
+    link = RedisLink(url, timeout=_OPERATOR_SECONDS)
     try:
         await link.ask(lambda: link.client.set(key, b"1", ex=seconds))
     except RedisGone:
@@ -43,23 +43,27 @@ def make_is_revoked(
     """
 
     async def is_revoked(principal: Principal) -> bool:
-        keys = []
-        if principal.token_id is not None:
-            keys.append(token_key(principal.token_id))
-        if principal.patient_id is not None:
-            keys.append(patient_key(principal.patient_id))
+        keys = list(_keys_of(principal))
         if not keys:
             return False
         try:
-            return any(await link.ask(lambda: link.client.mget(keys)))
+            entries = await link.ask(lambda: link.client.mget(keys))
         except RedisGone:
             on_failure()
             if serve_without:
                 return False
             details = "The revocation list cannot be reached; try again"
             raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
+        return any(entry is not None for entry in entries)
 
     return is_revoked
+
+
+def _keys_of(principal: Principal) -> Iterator[bytes]:
+    if principal.token_id is not None:
+        yield token_key(principal.token_id)
+    if principal.patient_id is not None:
+        yield patient_key(principal.patient_id)
 
 
 async def nothing_is_revoked(_: Principal) -> bool:
