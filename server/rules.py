@@ -6,6 +6,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from environs import ValidationError
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
 
 Rule = Callable[[Any], None]
 """Takes a value; raises `ValidationError`, in words for an operator, when it does not hold."""
@@ -60,6 +62,10 @@ def redis_url(value: str) -> None:
     """An address that the Redis client takes."""
     if not re.fullmatch(r"(rediss?|unix)://\S+", value):
         raise ValidationError("must start with redis://, rediss:// or unix://")
+    try:
+        ConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]  # theirs
+    except (TypeError, ValueError, RedisError):
+        raise ValidationError("is no address that the Redis client understands") from None
 
 
 def rate(value: str) -> None:
