@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from math import ceil
 from time import time
 from typing import Final
 
 import uvloop
 
+from middlewares.claims import usable_id
 from server.app import create_app
 from server.check import examine, report
 from server.logs import configure_logging
@@ -20,6 +22,7 @@ from server.settings import Settings
 
 _DEFAULT_TOKEN_SECONDS: Final = 3600
 _DEFAULT_REVOCATION_SECONDS: Final = 30 * 86400
+_MAX_SECONDS: Final = 10**9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if not 1 <= value <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_MAX_SECONDS}")
     return value
 
 
@@ -96,12 +99,19 @@ def _token(settings: Settings, chosen: argparse.Namespace) -> int:
 def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
     if not settings.redis_url:
         return _fail("Revoking needs REDIS_URL: that is where the service looks")
-    longest = int(settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds)
-    seconds = chosen.seconds
-    if seconds is None:
-        seconds = longest if settings.jwt_max_lifetime_seconds else _DEFAULT_REVOCATION_SECONDS
+    if chosen.patient is not None and usable_id(chosen.patient) is None:
+        return _fail("Nothing was revoked: no token can be of a patient with such an id")
+    seconds = chosen.seconds or _longest_life(settings)
     key = token_key(chosen.jti) if chosen.jti is not None else patient_key(chosen.patient)
     if not asyncio.run(revoke_in(settings.redis_url, key, seconds)):
-        return _fail("Nothing was revoked: Redis does not answer; look at REDIS_URL")
+        return _fail("Nothing was revoked: Redis does not take it; look at REDIS_URL")
     print(f"revoked for {seconds} seconds")
     return 0
+
+
+def _longest_life(settings: Settings) -> int:
+    """Tell for how long a token could still pass that is known today."""
+    if not settings.jwt_max_lifetime_seconds:
+        return _DEFAULT_REVOCATION_SECONDS
+    # The leeway counts twice: iat may lie that far ahead, and exp that far back.
+    return ceil(settings.jwt_max_lifetime_seconds + 2 * settings.jwt_leeway_seconds)
