@@ -13,8 +13,8 @@ help: ## list the targets
 install: $(INSTALLED) ## put everything into .venv
 
 $(INSTALLED): setup.py constraints.txt
-	$(PYTHON) -m venv .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fleet,develop]'
+	$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs,fleet,develop]'
 	@touch $@
 
 run: $(INSTALLED) ## serve; without a configuration, in development mode

@@ -15,7 +15,9 @@ SERVE = [
     "redis>=8.1",
     "uvloop>=0.23",
 ]
+BENCH = ["fastapi>=0.110", "uvicorn[standard]>=0.30"]
 FLEET = ["gunicorn>=27"]
+DOCS = ["flask-swagger-ui>=5.34"]
 DEVELOP = [
     "aioresponses>=0.7.9",
     "hypothesis>=6.170",
@@ -41,6 +43,6 @@ setup(
     python_requires=">=3.11",
     packages=["server", "middlewares"],
     install_requires=SERVE,
-    extras_require={"fleet": FLEET, "develop": DEVELOP},
+    extras_require={"bench": BENCH, "docs": DOCS, "fleet": FLEET, "develop": DEVELOP},
     entry_points={"console_scripts": ["vapi-sessions=server.commands:main"]},
 )

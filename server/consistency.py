@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import jwt.exceptions
 
+from server import docs
 from server.public_keys import (
     HMAC_ALGORITHMS,
     PUBLIC_ALGORITHMS,
@@ -40,6 +41,8 @@ def settle(settings: "Settings", faulty: frozenset[str]) -> tuple["Settings", di
             settings = replace(settings, jwt_public_key=pem)
         except (OSError, ValueError):
             faults.append(("JWT_PUBLIC_KEY_FILE", "cannot be read as a PEM file"))
+    if settings.docs_enabled and docs.find_files() is None:
+        faults.append(("DOCS_ENABLED", "needs the extra `docs` of this package to be installed"))
     faults += _of_vapi(settings)
     faults += _of_keys(settings)
     return settings, dict(reversed(faults))

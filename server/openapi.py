@@ -87,7 +87,8 @@ def _errors() -> dict[str, Any]:
 
 
 def _get(name: str, summary: str, answers: dict[str, Any]) -> dict[str, Any]:
-    return {"get": {"operationId": name, "summary": summary, "responses": answers}}
+    operation = {"tags": ["Operation"], "operationId": name, "summary": summary}
+    return {"get": {**operation, "responses": answers}}
 
 
 def _start() -> dict[str, Any]:
@@ -100,6 +101,7 @@ def _start() -> dict[str, Any]:
     }
     return {
         "post": {
+            "tags": ["Sessions"],
             "operationId": "startVapiSession",
             "summary": "Get what one voice session needs",
             "security": [{"patientToken": []}],

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from middlewares.errors import JSON
+from server.docs import add_docs, find_files
 from server.openapi import build_document
 from server.parts import Parts
 from server.routes import add_route
@@ -44,6 +45,8 @@ def add_routes(app: web.Application, settings: Settings, parts: Parts, endpoint:
     add_route(app, hdrs.METH_GET, "/openapi.json", openapi)
     if settings.metrics_enabled:
         add_route(app, hdrs.METH_GET, "/metrics", metrics)
+    if settings.docs_enabled and (files := find_files()):
+        add_docs(app, files)
 
 
 def _json(value: object, status: int = 200) -> web.Response:
