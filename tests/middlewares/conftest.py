@@ -1,0 +1,19 @@
+"""Fixtures for the tests of single links."""
+
+from typing import Any
+
+import pytest
+from aiohttp.typedefs import Middleware
+from pytest_aiohttp import AiohttpClient
+
+from tests.middlewares.support import Alone, Client, application
+
+
+@pytest.fixture
+def alone(aiohttp_client: AiohttpClient) -> Alone:
+    """Serve links on a bare application: `client = await alone(link, handler=…, given=…)`."""
+
+    async def start(*links: Middleware, **options: Any) -> Client:
+        return await aiohttp_client(application(*links, **options))
+
+    return start

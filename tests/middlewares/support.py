@@ -1,0 +1,92 @@
+"""What the tests of single links share: a bare application, a caller, and a wire of their own."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.catalogue import ApiError, ErrorCode
+from middlewares.context import REQUEST_ID, STARTED, Principal
+
+Client = TestClient[web.Request, web.Application]
+Alone = Callable[..., Awaitable[Client]]
+Given = Mapping[web.RequestKey[Any], Any]
+
+NAME = "endpoint"
+NOW = 1_800_000_000.0
+PATIENT = Principal(
+    patient_id="pt_1",
+    roles=frozenset({"patient"}),
+    scopes=frozenset(),
+    token_id="token-1",
+    expires_at=NOW + 60,
+)
+
+
+def patient_with(**changes: Any) -> Principal:
+    """Give a patient who differs in this from any other."""
+    return replace(PATIENT, **changes)
+
+
+async def hello(_: web.Request) -> web.Response:
+    """Stand for whatever a link leads to."""
+    return web.Response(text="hello")
+
+
+def application(
+    *links: Middleware, handler: Handler = hello, given: Given | None = None
+) -> web.Application:
+    """Make an application of nothing but these links; `given` is what outer ones would have set."""
+    outside: dict[web.RequestKey[Any], Any] = {REQUEST_ID: "request-1", STARTED: 0.0}
+    outside.update(given or {})
+
+    @web.middleware
+    async def given_link(request: web.Request, handler: Handler) -> web.StreamResponse:
+        for key, value in outside.items():
+            request[key] = value
+        return await handler(request)
+
+    app = web.Application(middlewares=[given_link, *links])
+    app.router.add_route("*", "/", handler, name=NAME)
+    return app
+
+
+def refused(call: Callable[..., object], *arguments: object) -> ErrorCode:
+    """Call what must refuse, and give the code it refuses with."""
+    with pytest.raises(ApiError) as caught:
+        call(*arguments)
+    return caught.value.code
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Give what the log was told, but for what any server on aiohttp tells it."""
+    usual = {"asyncio", "aiohttp.access"}
+    return [record for record in caplog.records if record.name not in usual]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came back over the wire."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+async def say(client: Client, *lines: bytes, method: bytes = b"POST") -> Heard:
+    """Send header lines byte for byte, as no client would, and listen to the end."""
+    head = [method + b" / HTTP/1.1", b"Host: here", b"Connection: close", *lines]
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    try:
+        writer.write(b"\r\n".join(head) + b"\r\n\r\n")
+        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return Heard(int(answer.split(b" ")[1]), answer, body)
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,105 @@
+"""Cross-origin requests: scripts of exactly the origins listed may read the answers."""
+
+import pytest
+from aiohttp import web
+
+from middlewares.cors import cors
+from tests.middlewares.support import Alone
+
+LISTED = "https://app.example"
+ORIGINS = (LISTED, "http://localhost:3000")
+STRANGERS = [
+    "https://other.example",
+    "https://app.example.evil",
+    "https://sub.app.example",
+    "http://app.example",
+    "https://app.example:8443",
+    "https://app.example/",
+    "HTTPS://APP.EXAMPLE",
+    "null",
+    "*",
+    "",
+]
+ASKING = {"Access-Control-Request-Method": "POST"}
+
+
+async def refusing(_: web.Request) -> web.Response:
+    return web.Response(status=403)
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+async def test_a_listed_origin_may_read_the_answer(alone: Alone, origin: str) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.post("/", headers={"Origin": origin}) as answer:
+        assert await answer.text() == "hello"
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert exposed == {"X-Request-ID", "Retry-After", "Server-Timing", "WWW-Authenticate"}
+        assert answer.headers["Vary"] == "Origin"
+
+
+async def test_it_may_read_refusals_as_well(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS), handler=refusing)
+    async with client.post("/", headers={"Origin": LISTED}) as answer:
+        assert answer.status == 403
+        assert answer.headers["Access-Control-Allow-Origin"] == LISTED
+
+
+async def test_a_credential_of_the_browser_is_never_asked_for(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+@pytest.mark.parametrize("origin", STRANGERS)
+async def test_to_any_other_origin_nothing_is_allowed(
+    alone: Alone, origin: str, method: str
+) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.request(method, "/", headers={"Origin": origin, **ASKING}) as answer:
+        assert await answer.text() == "hello"
+        assert not [name for name in answer.headers if name.startswith("Access-Control")]
+        assert answer.headers["Vary"] == "Origin"
+
+
+async def test_a_request_without_an_origin_is_answered_as_ever(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.post("/") as answer:
+        assert await answer.text() == "hello"
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.headers["Vary"] == "Origin"
+
+
+async def test_a_preflight_is_answered_without_troubling_anybody_below(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS), handler=refusing)
+    async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+        assert answer.headers["Access-Control-Allow-Origin"] == LISTED
+        assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+        allowed = set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+        assert allowed == {"Authorization", "Content-Type", "X-Request-ID"}
+        assert answer.headers["Access-Control-Max-Age"] == "600"
+        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert answer.headers["Vary"] == "Origin"
+
+
+async def test_options_that_ask_for_no_leave_are_no_preflight(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.options("/", headers={"Origin": LISTED}) as answer:
+        assert await answer.text() == "hello"
+
+
+async def test_a_post_that_looks_like_a_preflight_is_a_post(alone: Alone) -> None:
+    client = await alone(cors(origins=ORIGINS))
+    async with client.post("/", headers={"Origin": LISTED, **ASKING}) as answer:
+        assert await answer.text() == "hello"
+
+
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+async def test_without_any_origin_listed_nothing_changes(alone: Alone, method: str) -> None:
+    client = await alone(cors(origins=()))
+    async with client.request(method, "/", headers={"Origin": LISTED, **ASKING}) as answer:
+        assert await answer.text() == "hello"
+        assert "Vary" not in answer.headers
+        assert not [name for name in answer.headers if name.startswith("Access-Control")]

@@ -1,0 +1,101 @@
+"""The budget: when it has run out, the work ends and the answer says whose time it was."""
+
+import asyncio
+from typing import NoReturn
+
+import pytest
+from aiohttp import web
+
+from middlewares.context import RECEIVING
+from middlewares.deadline import deadline
+from middlewares.errors import errors
+from tests.middlewares.support import Alone, told
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -0.001])
+def test_a_budget_is_more_than_nothing(seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds must be positive"):
+        deadline(seconds=seconds)
+
+
+async def test_what_is_done_in_time_passes_as_it_is(alone: Alone) -> None:
+    client = await alone(deadline(seconds=60))
+    async with client.post("/") as answer:
+        assert (answer.status, await answer.text()) == (200, "hello")
+
+
+@pytest.mark.parametrize(
+    ("receiving", "status", "code"),
+    [
+        (None, 504, "SESSION_TIMEOUT"),
+        (False, 504, "SESSION_TIMEOUT"),
+        (True, 408, "REQUEST_TIMEOUT"),
+    ],
+)
+async def test_running_out_of_time_is_told_and_the_work_is_cancelled(
+    alone: Alone, status: int, code: str, *, receiving: bool | None
+) -> None:
+    cancelled = asyncio.Event()
+
+    async def forever(request: web.Request) -> NoReturn:
+        if receiving is not None:
+            request[RECEIVING] = receiving
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    client = await alone(errors(), deadline(seconds=0.01), handler=forever)
+    async with client.post("/") as answer:
+        assert answer.status == status
+        error = (await answer.json())["error"]
+        assert error["code"] == code
+        assert "within 0.01 seconds" in error["details"]
+        assert (answer.headers.get("Connection") == "close") is bool(receiving)
+    assert cancelled.is_set()
+
+
+async def test_a_body_still_arriving_when_time_runs_out_is_the_clients_delay(
+    alone: Alone,
+) -> None:
+    async def reading(request: web.Request) -> web.Response:
+        request[RECEIVING] = True
+        await request.read()
+        raise AssertionError
+
+    client = await alone(errors(), deadline(seconds=0.01), handler=reading)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n{")
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"Connection: close" in head
+
+
+async def test_a_time_out_of_something_below_is_a_fault_and_not_the_budget(
+    alone: Alone, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(_: web.Request) -> NoReturn:
+        raise TimeoutError
+
+    client = await alone(errors(), deadline(seconds=60), handler=failing)
+    async with client.post("/") as answer:
+        assert answer.status == 500
+        assert (await answer.json())["error"]["code"] == "INTERNAL_ERROR"
+    [record] = told(caplog)
+    assert record.exc_info
+
+
+async def test_each_request_has_a_budget_of_its_own(alone: Alone) -> None:
+    waiting = asyncio.Event()
+
+    async def first_forever(request: web.Request) -> web.Response:
+        if not waiting.is_set():
+            waiting.set()
+            await asyncio.get_running_loop().create_future()
+        return web.Response()
+
+    client = await alone(errors(), deadline(seconds=0.01), handler=first_forever)
+    assert (await client.post("/")).status == 504
+    assert (await client.post("/")).status == 200

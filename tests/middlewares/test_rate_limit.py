@@ -1,0 +1,56 @@
+"""So many sessions in a time, for each patient."""
+
+import json
+
+import pytest
+
+from middlewares.context import PRINCIPAL
+from middlewares.errors import errors
+from middlewares.rate_limit import rate_limit
+from tests.middlewares.support import Alone, patient_with, say
+
+
+async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alone) -> None:
+    counted: list[str] = []
+
+    async def hit(patient_id: str) -> float | None:
+        counted.append(patient_id)
+        return None
+
+    caller = patient_with(patient_id="pt_7")
+    heard = await say(await alone(errors(), rate_limit(hit=hit), given={PRINCIPAL: caller}))
+    assert (heard.status, heard.body) == (200, b"hello")
+    assert counted == ["pt_7"]
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [(0.0, 1), (0.001, 1), (1.0, 1), (1.001, 2), (59.5, 60), (86400.0, 86400), (-3.0, 1)],
+)
+async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
+    alone: Alone, wait: float, seconds: int
+) -> None:
+    async def hit(_: str) -> float | None:
+        return wait
+
+    given = {PRINCIPAL: patient_with()}
+    client = await alone(errors(), rate_limit(hit=hit), given=given)
+    async with client.post("/") as answer:
+        assert answer.status == 429
+        assert answer.headers["Retry-After"] == str(seconds)
+        error = (await answer.json())["error"]
+        assert error["code"] == "RATE_LIMITED"
+        assert error["details"] == f"Try again in {seconds} seconds"
+
+
+async def test_callers_without_an_id_are_counted_together(alone: Alone) -> None:
+    counted: list[str] = []
+
+    async def hit(patient_id: str) -> float | None:
+        counted.append(patient_id)
+        return 5
+
+    given = {PRINCIPAL: patient_with(patient_id=None)}
+    heard = await say(await alone(errors(), rate_limit(hit=hit), given=given))
+    assert json.loads(heard.body)["error"]["code"] == "RATE_LIMITED"
+    assert counted == [""]
