@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 from aiohttp import ClientResponse, ClientSession, web
+from aiohttp.typedefs import Middleware
 
 from server.app import create_app
 from server.runner import Runner
@@ -107,9 +108,13 @@ class Answer:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
-    """Run the service exactly as its own process does, on a free port of loopback."""
+async def running(settings: Settings, *links: Middleware) -> AsyncIterator[Service]:
+    """Run the service exactly as its own process does, on a free port of loopback.
+
+    `links` stand innermost of those that see all requests: for faults that nobody can cause.
+    """
     app = create_app(settings)
+    app.middlewares.extend(links)
     runner = Runner(app, grace=settings.shutdown_grace_seconds)
     await runner.setup()
     try:

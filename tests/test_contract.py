@@ -1,20 +1,570 @@
 """The endpoint's promises, seen from outside: one test for each row that an app relies on."""
 
-from tests.conftest import AuditLines
-from tests.support import ASSISTANT_ID, PUBLIC_KEY, Service, sign
+import asyncio
+import gzip
+import json
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import which
+from time import time
+
+import jwt
+import pytest
+import redis
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from middlewares.catalogue import ERRORS
+from tests.conftest import AuditLines, Serve
+from tests.support import (
+    ASSISTANT_ID,
+    ORG_ID,
+    PATH,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    Service,
+    make_settings,
+    running,
+    sign,
+)
+from tests.table import (
+    CHUNKED,
+    GZIP,
+    INVALID_TOKEN,
+    JSON,
+    NOWHERE,
+    SHORT,
+    TABLE,
+    Row,
+    granted,
+    nested,
+    patient_context,
+)
+from tests.wire import JSON_TYPE, Wire, WireAnswer, dial, exchange, head, post
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def holds_the_standard_headers(answer: WireAnswer) -> None:
+    """Check what every answer carries, and that none tells what software gave it."""
+    headers = answer.headers
+    assert headers["Content-Type"] == JSON_TYPE
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", headers["X-Request-ID"])
+    assert re.search(r"\btotal;dur=\d+(\.\d+)?(,|$)", headers["Server-Timing"])
+    assert "Server" not in headers
+    assert "aiohttp" not in str(headers).lower()
+    assert "python" not in str(headers).lower()
+    for name in set(headers):
+        assert len(headers.getall(name)) == 1, name
+
+
+# --- success ---------------------------------------------------------------------------------
 
 
 async def test_a_patient_gets_what_one_session_needs(
     service: Service, audit_lines: AuditLines
 ) -> None:
-    answer = await service.start(sign())
+    before = datetime.now(UTC)
+    answer = await exchange(service, head("Content-Length: 0", token=sign()))
     assert answer.status == 200
-    assert answer.json["data"]["apiKey"] == PUBLIC_KEY
-    assert answer.json["data"]["assistantId"] == ASSISTANT_ID
-    assert answer.json["data"]["patientContext"]["id"] == "pt_1"
-    assert [line["outcome"] for line in audit_lines()] == ["granted"]
+    validated_at = answer.json["data"]["patientContext"].pop("validatedAt")
+    assert answer.json | {"data": answer.json["data"] | {"patientContext": {"id": "pt_1"}}} == {
+        "success": True,
+        "data": {
+            "apiKey": PUBLIC_KEY,
+            "credentialType": "public_key",
+            "expiresAt": None,
+            "assistantId": ASSISTANT_ID,
+            "patientContext": {"id": "pt_1"},
+        },
+        "message": "Vapi configuration retrieved",
+    }
+    assert _INSTANT.fullmatch(validated_at)
+    assert abs(datetime.fromisoformat(validated_at) - before).total_seconds() < 30
+    holds_the_standard_headers(answer)
+    (line,) = audit_lines()
+    assert (line["outcome"], line["status"], line["code"]) == ("granted", 200, None)
+    assert line["credential_type"] == "public_key"
+    assert line["request_id"] == answer.headers["X-Request-ID"]
 
 
 async def test_without_a_token_nobody_gets_anything(service: Service) -> None:
     answer = await service.start()
     assert (answer.status, answer.code) == (401, "AUTH_TOKEN_MISSING")
+
+
+@pytest.mark.parametrize("origins", ["", "https://app.example.com, http://localhost:3000"])
+async def test_a_session_token_is_locked_to_the_assistant(
+    serve: Serve, origins: str, audit_lines: AuditLines
+) -> None:
+    service = await serve(
+        VAPI_CREDENTIAL="session_token",
+        VAPI_TOKEN_TTL_SECONDS="60",
+        VAPI_ALLOWED_ORIGINS=origins,
+        VAPI_PUBLIC_API_KEY="",
+    )
+    before = int(time())
+    data = (await service.start(sign())).json["data"]
+    token = data["apiKey"]
+    assert jwt.get_unverified_header(token)["alg"] == "HS256"
+    payload = jwt.decode(token, PRIVATE_KEY, algorithms=["HS256"])
+    assert before <= payload["iat"] <= time()
+    restrictions = {
+        "enabled": True,
+        "allowedAssistantIds": [ASSISTANT_ID],
+        "allowTransientAssistant": False,
+    }
+    if origins:
+        restrictions["allowedOrigins"] = ["https://app.example.com", "http://localhost:3000"]
+    assert payload == {
+        "orgId": ORG_ID,
+        "token": {"tag": "public", "restrictions": restrictions},
+        "iat": payload["iat"],
+        "exp": payload["iat"] + 60,
+    }
+    assert data["credentialType"] == "session_token"
+    assert datetime.fromisoformat(data["expiresAt"]).timestamp() == payload["exp"]
+    assert "pt_1" not in json.dumps(payload)
+    assert audit_lines()[0]["credential_type"] == "session_token"
+
+
+@pytest.mark.parametrize(
+    ("claim", "patient"),
+    [
+        ("aZ0._:@|+/=-", "aZ0._:@|+/=-"),
+        ("x" * 128, "x" * 128),
+        (7, "7"),
+        (7.0, "7"),
+        (12345678901234567890, "12345678901234567890"),
+    ],
+)
+async def test_the_patient_is_the_one_of_the_token(
+    service: Service, claim: object, patient: str
+) -> None:
+    answer = await service.start(granted(id=claim), json={"patientContext": {"id": patient}})
+    assert answer.json["data"]["patientContext"]["id"] == patient
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(head, id="no body at all"),
+        pytest.param(lambda **kw: head("Content-Length: 0", "Content-Type: x/y", **kw), id="empty"),
+        pytest.param(lambda **kw: head(CHUNKED, **kw) + b"0\r\n\r\n", id="chunked and empty"),
+        pytest.param(lambda **kw: post(gzip.compress(b""), GZIP, **kw), id="unpacks to nothing"),
+        pytest.param(lambda **kw: post(b"{}", **kw), id="empty object"),
+        pytest.param(lambda **kw: post(b' \r\n\t{ "x": [1, {}] } ', **kw), id="unknown fields"),
+        pytest.param(
+            lambda **kw: (
+                head("Content-Length: 2", "Content-Type: application/json; charset=utf-8", **kw)
+                + b"{}"
+            ),
+            id="charset",
+        ),
+        pytest.param(
+            lambda **kw: (
+                head(
+                    "Content-Length: 2",
+                    'Content-Type: Application/JSON ;a=b; CharSet="UTF-8"',
+                    **kw,
+                )
+                + b"{}"
+            ),
+            id="charset written otherwise",
+        ),
+        pytest.param(
+            lambda **kw: post(patient_context({"id": "pt_1", "name": "n"}), **kw), id="own context"
+        ),
+        pytest.param(lambda **kw: post(nested(32), **kw), id="32 containers deep"),
+        pytest.param(lambda **kw: post('{"ä": "日本"}'.encode(), **kw), id="not ASCII"),
+        pytest.param(lambda **kw: post(gzip.compress(b"{}"), GZIP, **kw), id="gzip"),
+        pytest.param(
+            lambda **kw: post(zlib.compress(b"{}"), "Content-Encoding: deflate", **kw), id="deflate"
+        ),
+        pytest.param(
+            lambda **kw: head(CHUNKED, JSON, **kw) + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\n\r\n",
+            id="chunked",
+        ),
+        pytest.param(lambda **kw: post(b"{" + b" " * 16382 + b"}", **kw), id="as large as allowed"),
+    ],
+)
+async def test_a_good_body_is_taken(service: Service, sent: Callable[..., bytes]) -> None:
+    answer = await exchange(service, sent(token=sign()))
+    assert (answer.status, answer.json.get("error")) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  ", "Bearer   "]
+)
+async def test_the_scheme_is_read_in_any_case_and_after_any_spaces(
+    service: Service, scheme: str
+) -> None:
+    answer = await exchange(service, head(f"Authorization: {scheme} {sign()}"))
+    assert answer.status == 200
+
+
+async def test_a_token_anywhere_but_in_the_header_is_not_read(service: Service) -> None:
+    token = sign()
+    body = json.dumps({"token": token, "access_token": token}).encode()
+    sent = head(
+        f"Cookie: token={token}; Authorization=Bearer {token}",
+        f"X-Authorization: Bearer {token}",
+        f"Content-Length: {len(body)}",
+        JSON,
+        path=f"{PATH}?token={token}&access_token={token}&Authorization=Bearer%20{token}",
+    )
+    answer = await exchange(service, sent + body)
+    assert (answer.status, answer.code) == (401, "AUTH_TOKEN_MISSING")
+
+
+@pytest.mark.parametrize("offered", ["a", "A-z_0.9", "x" * 128])
+async def test_a_usable_request_id_is_kept(service: Service, offered: str) -> None:
+    answer = await exchange(service, head(f"X-Request-ID: {offered}", token=sign()))
+    assert answer.headers["X-Request-ID"] == offered
+
+
+@pytest.mark.parametrize(
+    "offered", [b"", b"x" * 129, b"a b", b"a/b", b"\xff\xfe", b"a\tb", b'{"a":1}', "é".encode()]
+)
+async def test_an_unusable_request_id_is_replaced(service: Service, offered: bytes) -> None:
+    answer = await exchange(service, head(b"X-Request-ID: " + offered, token=sign()))
+    assert answer.status == 200
+    holds_the_standard_headers(answer)
+    assert offered.decode("latin-1") not in answer.headers.getall("X-Request-ID")
+
+
+async def test_one_connection_serves_one_request_after_another(service: Service) -> None:
+    async with dial(service) as wire:
+        await wire.send(post(b"{}", token=granted(id="one")) + post(b"{}", token=granted(id="two")))
+        for patient in ("one", "two"):
+            answer = await wire.answer()
+            assert answer.json["data"]["patientContext"]["id"] == patient
+
+
+# --- the table of errors -----------------------------------------------------------------------
+
+
+RETRIES = {"AUTH_UNAVAILABLE", "VAPI_SESSION_FAILED"}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=str)
+async def test_every_row_of_the_table_answers_as_written(
+    serve: Serve, row: Row, audit_lines: AuditLines
+) -> None:
+    service = await serve(**row.variables)
+    answer = await exchange(service, row.sent())
+    assert (answer.status, answer.code) == (row.status, row.code)
+    holds_the_envelope(answer)
+    assert row.details in {None, answer.details}
+    assert answer.headers.get("WWW-Authenticate") == row.challenge
+    assert answer.headers.get("Allow") == row.allow
+    assert not row.closes or answer.headers["Connection"] == "close"
+    assert ("Retry-After" in answer.headers) == (row.code in RETRIES)
+    assert re.fullmatch(r"[1-9]\d*|None", str(answer.headers.get("Retry-After")))
+    for line in audit_lines():
+        assert (line["outcome"], line["status"], line["code"]) == ("denied", row.status, row.code)
+
+
+def holds_the_envelope(answer: WireAnswer) -> None:
+    """Check an error's shape, and what the table says of its code."""
+    holds_the_standard_headers(answer)
+    assert list(answer.json) == ["success", "error"]
+    assert answer.json["success"] is False
+    error = answer.json["error"]
+    assert list(error) == ["code", "message", "details"]
+    assert all(isinstance(value, str) and value for value in error.values())
+    assert error["message"] == next(
+        kind.message for code, kind in ERRORS.items() if code == error["code"]
+    )
+
+
+async def test_no_row_of_the_table_is_left_out() -> None:
+    elsewhere = {"AUTH_TOKEN_REVOKED", "RATE_LIMITED", "INTERNAL_ERROR", "SESSION_TIMEOUT"}
+    assert {row.code for row in TABLE} | elsewhere == set(ERRORS)
+
+
+async def test_who_asks_too_often_is_told_when_to_ask_again(
+    serve: Serve, audit_lines: AuditLines
+) -> None:
+    service = await serve(RATE_LIMIT="2/minute")
+    for _ in range(2):
+        assert (await exchange(service, head(token=sign()))).status == 200
+    answer = await exchange(service, head(token=sign()))
+    assert (answer.status, answer.code) == (429, "RATE_LIMITED")
+    holds_the_envelope(answer)
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert (await exchange(service, head(token=granted(id="another")))).status == 200
+    assert [line["code"] for line in audit_lines()] == [None, None, "RATE_LIMITED", None]
+
+
+@web.middleware
+async def crash(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Fail in a way that nobody foresaw."""
+    raise ZeroDivisionError("a fault of ours")
+
+
+@web.middleware
+async def stick(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Take for ever."""
+    never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+    return await never
+
+
+async def test_a_fault_of_ours_names_the_request_and_is_logged(
+    caplog: pytest.LogCaptureFixture, audit_lines: AuditLines
+) -> None:
+    async with running(make_settings(), crash) as service:
+        answer = await exchange(service, head("X-Request-ID: find-me", token=sign()))
+    assert (answer.status, answer.code) == (500, "INTERNAL_ERROR")
+    holds_the_envelope(answer)
+    assert "find-me" in answer.details
+    assert "fault of ours" not in str(answer)
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert vars(record)["request_id"] == "find-me"
+    assert "a fault of ours" in caplog.text
+    assert [line["status"] for line in audit_lines()] == [500]
+
+
+async def test_running_out_of_time_on_our_side_is_told_apart_from_the_clients(
+    audit_lines: AuditLines,
+) -> None:
+    async with running(make_settings(**SHORT), stick) as service:
+        answer = await exchange(service, post(b"{}", token=sign()))
+    assert (answer.status, answer.code) == (504, "SESSION_TIMEOUT")
+    holds_the_envelope(answer)
+    assert [line["status"] for line in audit_lines()] == [504]
+
+
+async def test_who_leaves_is_noted_and_nobody_works_for_them(audit_lines: AuditLines) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    @web.middleware
+    async def work(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun.set()
+        try:
+            return await stick(request, handler)
+        finally:
+            ended.set()
+
+    async with running(make_settings(), work) as service, dial(service) as wire:
+        await wire.send(head(token=sign()))
+        await begun.wait()
+        wire.leave()
+        await ended.wait()
+    assert [(line["outcome"], line["status"]) for line in audit_lines()] == [("denied", 499)]
+
+
+# --- the order of checks -----------------------------------------------------------------------
+
+
+async def test_checks_come_in_order_and_nothing_is_told_of_later_ones(serve: Serve) -> None:
+    service = await serve(
+        VAPI_BASE_URL=f"http://{NOWHERE}",
+        VAPI_CHECK_SECONDS="30",
+        JWT_REQUIRED_SCOPE="voice",
+        RATE_LIMIT="1/day",
+    )
+    nurse, old = granted(type="nurse", id=""), granted(type="nurse", exp=1)
+    scopeless, nameless = granted(id=""), granted(scope="voice", id="")
+    one, two = granted(scope="voice", id="one"), granted(scope="voice", id="two")
+    steps = [
+        (head(path="/elsewhere", method="GET"), "NOT_FOUND"),
+        (head(method="GET"), "METHOD_NOT_ALLOWED"),
+        (post(b"["), "AUTH_TOKEN_MISSING"),
+        (post(b"[", token=old), "AUTH_TOKEN_EXPIRED"),
+        (post(b"[", token=nurse), "FORBIDDEN"),
+        (post(b"[", token=scopeless), "INSUFFICIENT_SCOPE"),
+        (post(b"[", token=nameless), "INVALID_PATIENT_CONTEXT"),
+        (post(b"[", token=one), "INVALID_REQUEST"),
+        (post(b"[", token=one), "RATE_LIMITED"),
+        (post(b"{}", token=two), "VAPI_SESSION_FAILED"),
+    ]
+    for sent, code in steps:
+        assert (await exchange(service, sent)).code == code
+
+
+@asynccontextmanager
+async def revocation_list(folder: Path) -> AsyncIterator[tuple[str, redis.Redis]]:
+    """Run a Redis of our own; give its address, and a client that is connected."""
+    program = which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server here")
+    path = folder / "redis"
+    process = await asyncio.create_subprocess_exec(
+        *(program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if b"eady to accept connections" in line:
+                break
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            yield f"unix://{path}", client
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+@pytest.mark.redis
+async def test_the_revoked_are_told_before_anything_else_but_after_authentication(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async with revocation_list(tmp_path) as (url, client):
+        client.set("vapi-sessions:revoked:jti:t1", b"1")
+        client.set("vapi-sessions:revoked:patient:pt_9", b"1")
+        service = await serve(REDIS_URL=url, RATE_LIMIT="1/day")
+        for token in (granted(jti="t1", type="nurse"), granted(id="pt_9")):
+            for _ in range(2):
+                answer = await exchange(service, head(token=token))
+                assert (answer.status, answer.code) == (401, "AUTH_TOKEN_REVOKED")
+                holds_the_envelope(answer)
+                assert answer.headers["WWW-Authenticate"] == INVALID_TOKEN
+        old = await exchange(service, head(token=granted(jti="t1", exp=1)))
+        assert old.code == "AUTH_TOKEN_EXPIRED"
+        assert (await exchange(service, head(token=granted(jti="t2")))).status == 200
+
+
+# --- bodies that are not read --------------------------------------------------------------------
+
+UNWANTED = [
+    pytest.param({}, "AUTH_TOKEN_MISSING", id="nobody"),
+    pytest.param({"token": "a.b.c"}, "AUTH_TOKEN_INVALID", id="a stranger"),
+    pytest.param({"token": granted(type="nurse")}, "FORBIDDEN", id="no patient"),
+    pytest.param({"path": "/elsewhere"}, "NOT_FOUND", id="elsewhere"),
+    pytest.param({"path": "/healthz"}, "METHOD_NOT_ALLOWED", id="another method"),
+]
+
+
+@pytest.mark.parametrize(("request_", "code"), UNWANTED)
+@pytest.mark.parametrize(
+    "announced", ["Content-Length: 100", CHUNKED, "Content-Length: 100\r\nContent-Encoding: gzip"]
+)
+async def test_a_body_that_is_not_wanted_is_not_waited_for(
+    service: Service, request_: dict[str, str], code: str, announced: str
+) -> None:
+    assert (await exchange(service, head(announced, JSON, **request_))).code == code
+
+
+@pytest.mark.parametrize(("request_", "code"), UNWANTED)
+async def test_a_body_that_is_not_wanted_is_not_asked_for(
+    service: Service, request_: dict[str, str], code: str
+) -> None:
+    expects = head("Expect: 100-continue", "Content-Length: 2", JSON, **request_)
+    async with dial(service) as wire:
+        await wire.send(expects)
+        assert (await wire.answer()).code == code
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (["Content-Length: 16385", JSON], "PAYLOAD_TOO_LARGE"),
+        (["Content-Length: 2", "Content-Type: text/plain"], "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)
+async def test_a_body_that_says_it_is_unusable_is_not_asked_for(
+    service: Service, lines: list[str], code: str
+) -> None:
+    async with dial(service) as wire:
+        await wire.send(head("Expect: 100-continue", *lines, token=sign()))
+        assert (await wire.answer()).code == code
+
+
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
+async def test_a_body_that_is_wanted_is_asked_for(service: Service, expectation: str) -> None:
+    async with dial(service) as wire:
+        await wire.send(head(f"Expect: {expectation}", "Content-Length: 2", JSON, token=sign()))
+        assert (await wire.answer()).status == 100
+        await wire.send(b"{}")
+        assert (await wire.answer()).status == 200
+
+
+async def send_in_parts(wire: Wire, *parts: bytes) -> None:
+    """Send so that each part arrives by itself, after the one before was looked at."""
+    for part in parts:
+        await wire.send(part)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("announced", "body"),
+    [
+        pytest.param((CHUNKED,), b"zz\r\n{}\r\n0\r\n\r\n", id="no chunk size"),
+        pytest.param((CHUNKED,), b"1\r\n{}\r\n0\r\n\r\n", id="a chunk too long"),
+        pytest.param(("Content-Length: 4", GZIP), b"junk", id="no gzip"),
+        pytest.param(
+            ("Content-Length: 8", "Content-Encoding: deflate"),
+            zlib.compress(b"{}")[:8],
+            id="deflate cut short",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("token", "status"), [(granted(), 400), (None, 401)], ids=["patient", "nobody"]
+)
+async def test_a_body_that_breaks_on_its_way_is_answered_at_once_and_quietly(
+    service: Service,
+    announced: tuple[str, ...],
+    body: bytes,
+    token: str | None,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with dial(service) as wire:
+        await send_in_parts(wire, head(*announced, JSON, token=token), body)
+        answer = await wire.answer()
+        assert answer.status == status
+        holds_the_envelope(answer)
+        assert await wire.rest() == b""
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_good_body_is_not_spoilt_by_what_follows_it(service: Service) -> None:
+    async with dial(service) as wire:
+        await send_in_parts(wire, post(b"{}", token=sign()), b"no HTTP at all\r\n\r\n")
+        assert (await wire.answer()).status == 200
+        assert (await wire.answer()).code == "INVALID_REQUEST"
+        assert await wire.rest() == b""
+
+
+async def test_a_body_may_come_byte_by_byte(service: Service) -> None:
+    async with dial(service) as wire:
+        for byte in post(patient_context({"id": "pt_1"}), token=sign()):
+            await send_in_parts(wire, bytes([byte]))
+        assert (await wire.answer()).status == 200
+
+
+# --- browsers --------------------------------------------------------------------------------
+
+
+async def test_a_listed_origin_may_ask_and_a_preflight_is_no_request(
+    serve: Serve, audit_lines: AuditLines
+) -> None:
+    service = await serve(CORS_ALLOWED_ORIGINS="https://app.example.com")
+    origin = "Origin: https://app.example.com"
+    preflight = head(origin, "Access-Control-Request-Method: POST", method="OPTIONS")
+    answer = await exchange(service, preflight)
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert audit_lines() == []
+    refused = await exchange(service, head(origin))
+    assert refused.status == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert len(audit_lines()) == 1
+
+
+async def test_no_origin_may_ask_unless_it_is_listed(service: Service) -> None:
+    preflight = head(
+        "Origin: https://a.test", "Access-Control-Request-Method: POST", method="OPTIONS"
+    )
+    answer = await exchange(service, preflight)
+    assert answer.code == "METHOD_NOT_ALLOWED"
+    assert not any(name.lower().startswith("access-control") for name in answer.headers)

@@ -1,0 +1,333 @@
+"""The contract's table of errors: ways to provoke each row, and how it must be answered."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support import PATH, claims, sign
+from tests.wire import head, post
+
+REALM = 'Bearer realm="vapi-sessions"'
+INVALID_TOKEN = f'{REALM}, error="invalid_token"'
+INSUFFICIENT_SCOPE = f'{REALM}, error="insufficient_scope"'
+JSON = "Content-Type: application/json"
+CHUNKED = "Transfer-Encoding: chunked"
+GZIP = "Content-Encoding: gzip"
+DEFLATE = "Content-Encoding: deflate"
+NOWHERE = "127.0.0.1:1"
+SHORT = {"SESSION_BUDGET_SECONDS": "0.2", "VAPI_TIMEOUT_SECONDS": "0.1"}
+
+Send = Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to be refused, and the answer; `None` leaves the details to the code."""
+
+    name: str
+    status: int
+    code: str
+    sent: Send
+    details: str | None = None
+    challenge: str | None = None
+    allow: str | None = None
+    closes: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.name}"
+
+
+def granted(**more: Any) -> str:
+    """Sign a good token, but for the claims given."""
+    return sign(claims(**more))
+
+
+def with_token(**more: Any) -> Send:
+    """Ask with a token made of these claims."""
+    return lambda: head(token=granted(**more))
+
+
+def with_body(body: bytes, *lines: str) -> Send:
+    """Ask with a good token and this body."""
+    return lambda: post(body, *lines, token=sign())
+
+
+def with_chunks(chunks: bytes, *lines: str) -> Send:
+    """Ask with a good token and a body of these chunks."""
+    return lambda: head(CHUNKED, *lines, token=sign()) + chunks
+
+
+def patient_context(value: object) -> bytes:
+    """Write a body with this patient context."""
+    return json.dumps({"patientContext": value}).encode()
+
+
+def nested(depth: int) -> bytes:
+    """Write an object of so many containers, the outermost counted, lists and objects mixed."""
+    opening = [b"[" if level % 2 else b'{"a":' for level in range(depth)]
+    closing = [b"]" if level % 2 else b"}" for level in reversed(range(depth))]
+    return b"".join(opening) + b"1" + b"".join(closing)
+
+
+def malformed() -> Iterator[Row]:
+    """Bodies that are no JSON object."""
+    bodies: dict[str, tuple[bytes, list[str]]] = {
+        "no JSON": (b"{]", []),
+        "JSON cut short": (b'{"a":', []),
+        "two values": (b"{}{}", []),
+        "blank": (b"  ", []),
+        "no UTF-8": (b'{"a":"\xff"}', []),
+        "UTF-8 of a surrogate": (b'{"a":"\xed\xa0\x80"}', []),
+        "UTF-16": ('{"a":1}'.encode("utf-16"), []),
+        "NaN": (b'{"a":NaN}', []),
+        "a list": (b"[]", []),
+        "a string": (b'"x"', []),
+        "an integer": (b"1", []),
+        "a number": (b"1.5", []),
+        "null": (b"null", []),
+        "true": (b"true", []),
+        "33 containers deep": (nested(33), []),
+        "as deep as its size allows": (b'{"a":' + b"[" * 16000, []),
+        "not what gzip packs": (b"{}", [GZIP]),
+        "gzip cut short": (gzip.compress(b'{"a":1}')[:12], [GZIP]),
+        "gzip with something behind it": (gzip.compress(b"{}") + b"junk", [GZIP]),
+        "deflate cut short": (zlib.compress(b"{}")[:-3], [DEFLATE]),
+    }
+    for name, (body, lines) in bodies.items():
+        yield Row(name, 400, "INVALID_REQUEST", with_body(body, *lines))
+    broken = with_chunks(b"1\r\n{}\r\n0\r\n\r\n", JSON)
+    yield Row("broken chunks", 400, "INVALID_REQUEST", broken)
+
+    def twice() -> bytes:
+        return head(f"Authorization: Bearer {sign()}", token=sign())
+
+    yield Row("two Authorization headers", 400, "INVALID_REQUEST", twice)
+
+
+def contexts() -> Iterator[Row]:
+    """Patient contexts, in the body and in the token, that are none."""
+    characters = "patientContext.id must be 1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-"
+    all_: dict[str, list[object]] = {
+        "patientContext must be an object": [None, "pt_1", 1, [], [{"id": "pt_1"}], True],
+        "patientContext.id must be a string": [
+            {},
+            {"ID": "pt_1"},
+            {"id": None},
+            {"id": 1},
+            {"id": ["pt_1"]},
+        ],
+        characters: [
+            {"id": value}
+            for value in ("", "x" * 129, "p 1", "pt_1\n", "p\x00", "p*1", "p\u0661", "\ufb00")
+        ],
+    }
+    for details, values in all_.items():
+        for value in values:
+            body = with_body(patient_context(value))
+            yield Row(f"{value!a:.30}", 400, "INVALID_PATIENT_CONTEXT", body, details=details)
+    details = "The token carries no usable patient id in its claim id"
+    for claim in (..., None, "", "x" * 129, "a b", "a\n", True, 1.5, ["pt_1"], {"id": "pt_1"}):
+        name = f"a token whose id is {claim!r:.20}"
+        yield Row(name, 400, "INVALID_PATIENT_CONTEXT", with_token(id=claim), details=details)
+
+
+def tokens() -> Iterator[Row]:
+    """Callers who do not prove who they are."""
+    yield Row("no header", 401, "AUTH_TOKEN_MISSING", head, challenge=REALM)
+    for name, value in authorizations().items():
+        sent = _authorized(value)
+        yield Row(name, 401, "AUTH_TOKEN_INVALID", sent, challenge=INVALID_TOKEN)
+    limit = {"JWT_MAX_LIFETIME_SECONDS": "60"}
+    configured: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+        ("another issuer", {"iss": "other"}, {"JWT_ISSUER": "us"}),
+        ("no issuer", {}, {"JWT_ISSUER": "us"}),
+        ("another audience", {"aud": ["other"]}, {"JWT_AUDIENCE": "us"}),
+        ("no audience", {}, {"JWT_AUDIENCE": "us"}),
+        ("lives too long", {}, limit),
+        ("lives for who knows how long", {"iat": ...}, limit),
+        ("not valid yet", {"nbf": time() + 3600}, {}),
+        ("issued ahead", {"iat": time() + 3600}, {}),
+        ("no exp", {"exp": ...}, {}),
+    ]
+    no_dates: tuple[object, ...] = ("1893456000", None, True, [], {})
+    for date in ("exp", "nbf", "iat"):
+        for wrong in no_dates:
+            configured += [(f"{date} is {wrong!r}", {date: wrong}, {})]
+    for name, more, variables in configured:
+        sent = with_token(**more)
+        yield Row(
+            name, 401, "AUTH_TOKEN_INVALID", sent, challenge=INVALID_TOKEN, variables=variables
+        )
+    old = with_token(exp=time() - 6)
+    yield Row("exp has passed", 401, "AUTH_TOKEN_EXPIRED", old, challenge=INVALID_TOKEN)
+
+
+def authorizations() -> dict[str, str | bytes]:
+    """Give values of `Authorization` that hold no token of ours."""
+    good = sign()
+    return {
+        "another scheme": f"Basic {good}",
+        "a scheme that only begins so": f"BearerX {good}",
+        "a tab": f"Bearer\t{good}",
+        "no space": f"Bearer:{good}",
+        "an empty header": "",
+        "a scheme alone": "Bearer",
+        "no scheme": good,
+        "two segments": f"Bearer {good.rpartition('.')[0]}",
+        "four segments": f"Bearer {good}.e30",
+        "two tokens": f"Bearer {good}, Bearer {good}",
+        "no base64url": f"Bearer {good}!",
+        "no ASCII": b"Bearer \xff\xfe.\x80.a",
+        "a header that is no JSON": "Bearer e3.e30.e30",
+        "a header that is no object": "Bearer W10.e30.e30",
+        "larger than 8,000 bytes": f"Bearer {granted(pad='x' * 8000)}",
+        "forged": f"Bearer {sign(key='x' * 64)}",
+        "the signature of another token": f"Bearer {good.rpartition('.')[0]}.{'A' * 43}",
+        "another algorithm": f"Bearer {sign(algorithm='HS384')}",
+        "algorithm none": f"Bearer {sign(key=None, algorithm='none')}e30",
+        "crit": f"Bearer {sign(crit=['b64'], b64=True)}",
+        "crit with a line break": "Bearer {}".format(sign(crit=["a\nb"])),
+        "crit that is empty": f"Bearer {sign(crit=[])}",
+        "claims that are no object": f"Bearer {sign(b'[]')}",
+        "claims that are no JSON": f"Bearer {sign(b'{')}",
+    }
+
+
+def _authorized(value: str | bytes) -> Send:
+    raw = value if isinstance(value, bytes) else value.encode()
+    return lambda: head(b"Authorization: " + raw)
+
+
+def callers() -> Iterator[Row]:
+    """Callers who prove who they are, and may not have what they ask for."""
+    for role in ("nurse", ["nurse"], ..., None, "Patient", {"patient": True}):
+        details = "Only patients can access voice assistant"
+        sent = with_token(type=role)
+        yield Row(f"{role!r} is no patient", 403, "FORBIDDEN", sent, details=details)
+    required = {"JWT_REQUIRED_SCOPE": "voice:start"}
+    for scope in (..., "", "voice", "voice:start2", ["voice:start2"], {"voice:start": 1}):
+        sent = with_token(scope=scope)
+        yield Row(
+            f"scope {scope!r}",
+            403,
+            "INSUFFICIENT_SCOPE",
+            sent,
+            challenge=INSUFFICIENT_SCOPE,
+            variables=required,
+        )
+    another = with_body(patient_context({"id": "pt_2"}))
+    yield Row("another patient", 403, "PATIENT_MISMATCH", another)
+
+
+def routes() -> Iterator[Row]:
+    """Paths and methods that are none."""
+    near = (f"{PATH}/", f"{PATH}/x", f"/{PATH}", PATH.upper(), PATH.rpartition("/")[0])
+    for path in ("/", "/nowhere", "/metrics", "/docs", *near):
+        yield Row(path, 404, "NOT_FOUND", _asking("POST", path))
+    for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"):
+        yield Row(method, 405, "METHOD_NOT_ALLOWED", _asking(method, PATH), allow="POST")
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        yield Row(path, 405, "METHOD_NOT_ALLOWED", _asking("POST", path), allow="GET, HEAD")
+
+
+def _asking(method: str, path: str) -> Send:
+    return lambda: head(method=method, path=path, token=sign())
+
+
+def sizes() -> Iterator[Row]:
+    """Bodies that are too large, or never end."""
+    large = b"{" + b" " * 16383 + b"}"
+    chunks = b"4001\r\n" + large + b"\r\n0\r\n\r\n"
+    ways: dict[str, Send] = {
+        "announced": lambda: head("Content-Length: 16385", JSON, token=sign()),
+        "sent": with_body(large),
+        "streamed": with_chunks(chunks, JSON),
+        "streamed without a type": with_chunks(chunks),
+        "unpacked": with_body(gzip.compress(large), GZIP),
+        "a bomb": with_body(gzip.compress(bytes(10_000_000)), GZIP),
+    }
+    for name, sent in ways.items():
+        yield Row(name, 413, "PAYLOAD_TOO_LARGE", sent, closes=True)
+    yield Row(
+        "over another limit",
+        413,
+        "PAYLOAD_TOO_LARGE",
+        with_body(b'{"a":1}'),
+        details="The body may hold 6 bytes at most",
+        closes=True,
+        variables={"MAX_BODY_BYTES": "6"},
+    )
+    unfinished: dict[str, Send] = {
+        "a body cut off": lambda: head("Content-Length: 2", JSON, token=sign()) + b"{",
+        "chunks without an end": with_chunks(b"2\r\n{}\r\n", JSON),
+    }
+    for name, sent in unfinished.items():
+        yield Row(name, 408, "REQUEST_TIMEOUT", sent, closes=True, variables=SHORT)
+
+
+def media_types() -> Iterator[Row]:
+    """Bodies of something else than JSON in UTF-8."""
+    types: Iterable[list[str]] = (
+        [],
+        [""],
+        ["text/plain"],
+        ["text/json"],
+        ["application/jsonx"],
+        ["application/json+x"],
+        ["application/json; charset=latin-1"],
+        ["application/json; charset=utf-16"],
+        ["application/json, text/plain"],
+        ["application/x-www-form-urlencoded"],
+    )
+    for all_ in types:
+        lines = [f"Content-Type: {value}" for value in all_]
+        sent = {
+            f"{all_}": _typed(["Content-Length: 2", *lines], b"{}"),
+            f"chunked {all_}": with_chunks(b"2\r\n{}\r\n0\r\n\r\n", *lines),
+            f"packed {all_}": _typed(
+                [GZIP, f"Content-Length: {len(gzip.compress(b'{}'))}", *lines], gzip.compress(b"{}")
+            ),
+        }
+        for name, each in sent.items():
+            yield Row(name, 415, "UNSUPPORTED_MEDIA_TYPE", each)
+
+
+def _typed(lines: list[str], body: bytes) -> Send:
+    return lambda: head(*lines, token=sign()) + body
+
+
+def upstreams() -> Iterator[Row]:
+    """Others, without whom nothing can be granted."""
+    jwks = {"JWT_SECRET": "", "JWT_ISSUER": "us", "JWT_JWKS_URL": f"http://{NOWHERE}/jwks"}
+    key = ec.generate_private_key(ec.SECP256R1())
+    sent = _authorized(f"Bearer {sign(key=key, algorithm='ES256')}")
+    yield Row("no keys", 503, "AUTH_UNAVAILABLE", sent, variables=jwks)
+    redis = {"REDIS_URL": f"redis://{NOWHERE}/0"}
+    yield Row("no revocation list", 503, "AUTH_UNAVAILABLE", with_token(), variables=redis)
+    yield Row(
+        "no Vapi",
+        503,
+        "VAPI_SESSION_FAILED",
+        with_token(),
+        details="Vapi service temporarily unavailable",
+        variables={"VAPI_BASE_URL": f"http://{NOWHERE}", "VAPI_CHECK_SECONDS": "30"},
+    )
+
+
+TABLE = [
+    *malformed(),
+    *contexts(),
+    *tokens(),
+    *callers(),
+    *routes(),
+    *sizes(),
+    *media_types(),
+    *upstreams(),
+]

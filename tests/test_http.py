@@ -1,0 +1,128 @@
+"""Requests that are no well-formed HTTP: refused in the service's own words, and survived."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import AuditLines, Serve
+from tests.support import PATH, Service, sign
+from tests.test_contract import holds_the_envelope
+from tests.wire import dial, exchange, head, post
+
+MALFORMED = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "text": b"hello\r\n\r\n",
+    "zeros": bytes(100),
+    "a version that is none": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    "a method that is none": b"G=T / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a method in lower case": head(method="post"),
+    "a header without a colon": head("Nonsense"),
+    "a header name with a space": head("A B: c"),
+    "a header without a name": head(": c"),
+    "a folded header": head("Authorization: Bearer", " a.b.c"),
+    "a zero byte in a header": head(b"X-A: a\x00b"),
+    "a line break in a header": head(b"X-A: a\nX-B: b\r\rX"),
+    "a length that is none": head("Content-Length: x"),
+    "a negative length": head("Content-Length: -1"),
+    "two lengths": head("Content-Length: 2", "Content-Length: 3") + b"{}",
+    "a length and chunks": head("Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    "a coding that is none": head("Transfer-Encoding: nonsense") + b"{}",
+    "a long line": head(path="/" + "x" * 9000),
+    "a long header": head("X-A: " + "x" * 40000),
+    "many headers": head(*["X-A: b"] * 100),
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "an address that is none": head(path="http://[x/healthz"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_what_is_no_http_is_refused_and_the_connection_closed(
+    service: Service, name: str, caplog: pytest.LogCaptureFixture, audit_lines: AuditLines
+) -> None:
+    caplog.set_level("DEBUG")
+    async with dial(service) as wire:
+        await wire.send(MALFORMED[name])
+        answer = await wire.answer()
+        assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+        holds_the_envelope(answer)
+        assert await wire.rest() == b""
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.levelno > 20 or record.exc_info]
+    assert audit_lines() == []
+
+
+async def test_a_refusal_repeats_nothing_of_what_was_sent(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    token = sign()
+    for sent in (
+        head(f"Authorization: Bearer {token}", "Nonsense"),
+        head(path=f"http://[{token}/"),
+        b"Bearer " + token.encode() + b"\r\n\r\n",
+    ):
+        answer = await exchange(service, sent)
+        assert answer.status == 400
+        assert token not in str(answer)
+    assert token not in caplog.text
+
+
+def mutations(seed: int, count: int) -> Iterator[bytes]:
+    """Give requests that were good once, and bytes that never were; the same ones each time."""
+    chance = random.Random(seed)
+    good = [
+        post(b'{"patientContext":{"id":"pt_1"}}', token=sign()),
+        head("Transfer-Encoding: chunked", "Content-Type: application/json", token=sign())
+        + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        head(method="GET", path="/healthz"),
+        head("Content-Length: 0", f"X-Request-ID: {'a' * 64}", path=f"{PATH}?a=%20&b=%zz"),
+    ]
+    for _ in range(count):
+        data = bytearray(chance.choice(good))
+        for _ in range(chance.randint(1, 8)):
+            at = chance.randrange(len(data))
+            match chance.randrange(5):
+                case 0:
+                    data[at] = chance.randrange(256)
+                case 1:
+                    del data[at : at + chance.randint(1, 20)]
+                case 2:
+                    data[at:at] = chance.randbytes(chance.randint(1, 20))
+                case 3:
+                    data[at:at] = chance.choice([b"\r\n", b"\n", b"\x00", b": ", b" ", b"%", b"["])
+                case _:
+                    data[at:at] = data[: chance.randint(1, 100)]
+            data = data or bytearray(b"\n")
+        yield bytes(data)
+    for _ in range(count // 4):
+        yield chance.randbytes(chance.randint(1, 300))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_bytes_never_break_the_service(
+    serve: Serve, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await serve(RATE_LIMIT="")
+    for sent in mutations(seed, 120):
+        async with dial(service) as wire:
+            await wire.send(sent)
+            wire.finish()
+            answered = await wire.rest()
+        assert not answered or answered.startswith(b"HTTP/1."), sent
+        assert b"HTTP/1.1 5" not in answered, sent
+        assert b"HTTP/1.0 5" not in answered, sent
+        assert b"Server:" not in answered, sent
+    assert (await service.start(sign())).status == 200
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= 40]
+
+
+async def test_what_breaks_one_connection_breaks_no_other(service: Service) -> None:
+    async with dial(service) as good, asyncio.TaskGroup() as others:
+        await good.send(post(b"{}", token=sign())[:-2])
+        for sent in MALFORMED.values():
+            others.create_task(exchange(service, sent))
+        await good.send(b"{}")
+        assert (await good.answer()).status == 200

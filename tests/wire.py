@@ -1,0 +1,154 @@
+"""What a client library will not send, and the stand-in for Vapi: both over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sandbox.faults import SWITCH, Behaviour
+from sandbox.vapi import REQUESTS, create_vapi
+from tests.support import ASSISTANT_ID, ORG_ID, PATH, PRIVATE_KEY, PUBLIC_KEY, Service
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class WireAnswer:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed."""
+        return msgspec.json.decode(self.body)
+
+    @property
+    def code(self) -> str | None:
+        """The error's code; None for a success."""
+        error = self.json.get("error")
+        return None if error is None else str(error["code"])
+
+    @property
+    def details(self) -> str:
+        """The error's details."""
+        return str(self.json["error"]["details"])
+
+
+class Wire:
+    """A connection that sends exactly the bytes it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes; a server that closed already does not care, and neither do we."""
+        with suppress(ConnectionError):
+            self._writer.write(data)
+            await self._writer.drain()
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent."""
+        with suppress(OSError):
+            self._writer.write_eof()
+
+    async def answer(self) -> WireAnswer:
+        """Read one answer: its head, and as much body as the head announces."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status, *lines = head.strip().split("\r\n")
+        headers: CIMultiDict[str] = CIMultiDict()
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers.add(name, value.strip())
+        body = await self._reader.readexactly(int(headers.get("Content-Length", "0")))
+        return WireAnswer(int(status.split(" ")[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """Read whatever still comes until the server closes the connection."""
+        try:
+            return await self._reader.read()
+        except ConnectionError:
+            return b""
+
+    def leave(self) -> None:
+        """Break the connection off."""
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def dial(service: Service) -> AsyncIterator[Wire]:
+    """Open a connection to the service."""
+    where = urlsplit(service.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def head(
+    *lines: bytes | str, token: str | None = None, method: str = "POST", path: str = PATH
+) -> bytes:
+    """Write a request's head: the lines given, and a token when there is one."""
+    all_: Iterable[bytes | str] = (f"{method} {path} HTTP/1.1", "Host: service", *lines)
+    if token is not None:
+        all_ = (*all_, f"Authorization: Bearer {token}")
+    return b"".join((n if isinstance(n, bytes) else n.encode()) + b"\r\n" for n in all_) + b"\r\n"
+
+
+def post(body: bytes, *lines: bytes | str, token: str | None = None) -> bytes:
+    """Write a whole request with a JSON body of the length that it announces."""
+    length = f"Content-Length: {len(body)}"
+    return head(length, "Content-Type: application/json", *lines, token=token) + body
+
+
+async def exchange(service: Service, data: bytes) -> WireAnswer:
+    """Send bytes over a connection of their own; give the first answer."""
+    async with dial(service) as wire:
+        await wire.send(data)
+        return await wire.answer()
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """The stand-in for Vapi, running on a socket of its own."""
+
+    url: str
+    app: web.Application
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Fail from now on, or stop failing."""
+        self.app[SWITCH].behaviour = behaviour
+
+    @property
+    def requests(self) -> list[str]:
+        """Method and path of every request so far."""
+        requests = self.app[REQUESTS]
+        return list(requests)
+
+
+@asynccontextmanager
+async def vapi(behaviour: Behaviour | None = None) -> AsyncIterator[StandIn]:
+    """Run the stand-in for the account that the tests' settings name."""
+    app = create_vapi(
+        private_key=PRIVATE_KEY, public_key=PUBLIC_KEY, org_id=ORG_ID, assistant_id=ASSISTANT_ID
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        stand_in = StandIn(f"http://127.0.0.1:{runner.addresses[0][1]}", app)
+        if behaviour is not None:
+            stand_in.behave(behaviour)
+        yield stand_in
+    finally:
+        await runner.cleanup()
