@@ -1,6 +1,13 @@
 // Takes a JWT apart for reading. Nothing is verified here: that is the service's work.
 import { el, fill, fromNow, json } from "./dom.js";
 
+const wide = matchMedia("(min-width: 960px)");
+
+/** Say when something ends, or ended: seconds since the epoch. */
+export function runsOut(value) {
+  return `${value * 1000 < Date.now() ? "ran" : "runs"} out ${fromNow(value)}`;
+}
+
 const MEANING = {
   id: (value) => `says who is asking: ${value}`,
   type: (value) => `says in which role: ${value}`,
@@ -8,7 +15,7 @@ const MEANING = {
   orgId: () => "belongs to one Vapi organisation",
   iat: (value) => `was made ${fromNow(value)}`,
   nbf: (value) => `holds from ${fromNow(value)}`,
-  exp: (value) => `runs out ${fromNow(value)}`,
+  exp: runsOut,
 };
 
 function decode(segment) {
@@ -38,9 +45,9 @@ function restrictions(token) {
   ].filter(Boolean);
 }
 
-/** One part of a token, folded away until somebody wants it. */
-const part = (title, ...content) =>
-  el("details", { class: "fold" }, el("summary", {}, title), el("pre", { tabindex: 0, "aria-label": title }, ...content));
+/** One part of a token, folded away where space is dear. */
+const part = (title, open, ...content) =>
+  el("details", { class: "fold", open }, el("summary", {}, title), el("pre", { tabindex: 0, "aria-label": title }, ...content));
 
 /** Fill a panel with a token: in plain words first, then its parts. */
 export function show(panel, token, parts) {
@@ -50,9 +57,9 @@ export function show(panel, token, parts) {
   fill(
     panel,
     el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))),
-    part("Claims", ...json(parts.claims)),
-    part("Header", ...json(parts.header)),
-    part("As sent", el("span", { class: "h" }, h), ".", el("span", { class: "p" }, p), ".", el("span", { class: "g" }, g)),
+    part("Claims", wide.matches, ...json(parts.claims)),
+    part("Header", false, ...json(parts.header)),
+    part("As sent", false, el("span", { class: "h" }, h), ".", el("span", { class: "p" }, p), ".", el("span", { class: "g" }, g)),
   );
 }
 

@@ -1,7 +1,7 @@
 // Shows a request, its answer and the tokens of both.
-import { badge, el, fill, find, fromNow, json } from "./dom.js";
+import { badge, el, fill, find, json } from "./dom.js";
 import { asText, header, parsed } from "./http.js";
-import { hasExpired, read, show } from "./jwt.js";
+import { hasExpired, read, runsOut, show } from "./jwt.js";
 import { known } from "./catalogue.js";
 
 const UNKNOWN = "This answer is not in the catalogue.";
@@ -27,7 +27,7 @@ function showPatientToken(token) {
   show(find("jwt"), token, parts);
   return parts.claims.exp === undefined
     ? badge(find("jwt-state"), "no expiry", "warn")
-    : badge(find("jwt-state"), `runs out ${fromNow(parts.claims.exp)}`, hasExpired(parts) ? "bad" : "good");
+    : badge(find("jwt-state"), runsOut(parts.claims.exp), hasExpired(parts) ? "bad" : "good");
 }
 
 export function showAnswer(answer, expected) {
@@ -70,7 +70,7 @@ function showCredential(data) {
   const parts = read(data?.apiKey);
   find("credential-state").hidden = !data;
   if (!data) return fill(find("credential"), el("p", { class: "empty" }, "Nothing: this answer hands out no credential."));
-  badge(find("credential-state"), parts ? `runs out ${fromNow(parts.claims.exp)}` : "does not run out", parts ? "good" : "warn");
+  badge(find("credential-state"), parts ? runsOut(parts.claims.exp) : "does not run out", parts ? "good" : "warn");
   if (parts) return show(find("credential"), data.apiKey, parts);
   return fill(
     find("credential"),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
-from tests.e2e.support import browser, build_sdk
+from tests.e2e.browser import browser, build_sdk
 
 
 @pytest.fixture(scope="session")

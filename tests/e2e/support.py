@@ -1,70 +1,29 @@
-"""What the browser tests stand on: the bundle, processes, the browser."""
+"""What the pages of these tests talk to: services, stand-ins, pages, on origins of their own."""
 
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, web
-from playwright.async_api import Browser, Page, async_playwright
 
-from sandbox.development import ENDPOINT
+from sandbox.development import (
+    ENDPOINT,
+    Companions,
+    create_development,
+    development_settings,
+)
 from sandbox.lab import Lab, create_lab
-from sandbox.playground import PATH, STATIC, Addresses, create_playground
+from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi import CALLS, WebCall, create_vapi
 from server.settings import Settings
+from tests.e2e.browser import ROOT
 from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, VARIABLES, make_settings
-
-ROOT = Path(__file__).parents[2]
-SDK = ROOT / "sandbox" / "sdk"
-BUNDLE = STATIC / "vapi-sdk.js"
-AXE = SDK / "node_modules" / "axe-core" / "axe.min.js"
-DESKTOP = (1360, 1000)
-PHONE = (390, 844)
-# Without a sandbox of its own, as root needs, and without calls home, as a closed network needs.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def build_sdk() -> None:
-    """Install from the lock file and bundle the SDK, unless that was done since it changed."""
-    lock = SDK / "package-lock.json"
-    if BUNDLE.exists() and AXE.exists() and BUNDLE.stat().st_mtime > lock.stat().st_mtime:
-        return
-    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
-        subprocess.run(["npm", *command], cwd=SDK, check=True)
-
-
-def chromium() -> str:
-    """Find the browser. Raises RuntimeError with what to do when there is none."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        raise RuntimeError("No Chromium: on Debian, apt-get install chromium; or set CHROMIUM")
-    return found
-
-
-@asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
-    """Start the browser, without a window."""
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
-        yield launched
-        await launched.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +85,17 @@ def _page(addresses: Addresses, settings: Settings) -> web.Application:
     return app
 
 
+@asynccontextmanager
+async def development() -> AsyncIterator[str]:
+    """Serve development mode, as `make run` does; give the address of its playground."""
+    with bind() as own, bind() as vapi_port, bind() as lab, bind() as tokens:
+        port = origin(own).rpartition(":")[2]
+        settings = development_settings({"PORT": port}, origin(vapi_port))
+        companions = Companions(vapi=vapi_port, lab=lab, tokens=tokens)
+        async with serving(create_development(settings, companions), own):
+            yield origin(own) + PATH
+
+
 @contextmanager
 def free_port() -> Iterator[int]:
     """Give a port that nobody has."""
@@ -161,17 +131,3 @@ async def _is_ready(client: ClientSession, url: str) -> bool:
             return response.status == 200
     except ClientError:
         return False
-
-
-async def open_page(
-    launched: Browser, url: str, *, size: tuple[int, int] = DESKTOP, scheme: str = "light"
-) -> Page:
-    """Open the playground, ready to be used."""
-    context = await launched.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
-    page = await context.new_page()
-    await page.goto(url)
-    await page.wait_for_selector("body[data-ready]")
-    return page

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
-from sandbox.development import Companions, create_development, development_settings
-from sandbox.serving import bind, origin, serving
-from tests.e2e.support import AXE, DESKTOP, PHONE, open_page
+from tests.e2e.browser import AXE, DESKTOP, PHONE, open_page
+from tests.e2e.support import development
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -16,12 +15,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     """Serve development mode, as `make run` does."""
-    with bind() as own, bind() as vapi, bind() as lab, bind() as tokens:
-        port = origin(own).rpartition(":")[2]
-        settings = development_settings({"PORT": port}, origin(vapi))
-        app = create_development(settings, Companions(vapi=vapi, lab=lab, tokens=tokens))
-        async with serving(app, own):
-            yield f"{origin(own)}/playground"
+    async with development() as served:
+        yield served
 
 
 async def test_every_answer_of_the_catalogue_comes_as_written(chromium: Browser, url: str) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 from sandbox.faults import SWITCH, Behaviour, Fault
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi import CALLS, create_vapi
-from tests.e2e.support import ROOT, SDK
+from tests.e2e.browser import ROOT, SDK
 from tests.support import (
     ASSISTANT_ID,
     ORG_ID,

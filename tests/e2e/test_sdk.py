@@ -12,7 +12,8 @@ from playwright.async_api import Browser, Page, expect
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.e2e.support import ROOT, Clinic, clinic, free_port, open_page, until
+from tests.e2e.browser import ROOT, open_page
+from tests.e2e.support import Clinic, clinic, free_port, until
 from tests.support import ASSISTANT_ID
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

@@ -21,6 +21,7 @@ from sandbox.development import Companions, create_development, development_sett
 from sandbox.serving import bind, origin, serving
 from sandbox.tokens import Kind, patient_token
 from server.settings import Settings
+from tests.support import Service
 
 Answer = tuple[int, Any]
 
@@ -61,6 +62,12 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         async with client.get(f"{running.url}/playground/config.json") as answer:
             running.config = await answer.json()
         yield running
+
+
+async def test_production_has_no_playground(service: Service) -> None:
+    for path in ("/playground", "/playground/config.json"):
+        answer = await service.ask("GET", path)
+        assert (answer.status, answer.code) == (404, "NOT_FOUND")
 
 
 async def test_the_banner_holds_a_line_that_works(sandbox: Sandbox) -> None:

@@ -1,0 +1,69 @@
+"""The browser of these tests, and the bundle that its pages need."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, async_playwright
+
+from sandbox.playground import STATIC
+
+ROOT = Path(__file__).parents[2]
+SDK = ROOT / "sandbox" / "sdk"
+BUNDLE = STATIC / "vapi-sdk.js"
+AXE = SDK / "node_modules" / "axe-core" / "axe.min.js"
+DESKTOP = (1360, 1000)
+PHONE = (390, 844)
+# Without a sandbox of its own, as root needs, and without calls home, as a closed network needs.
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def build_sdk() -> None:
+    """Install from the lock file and bundle the SDK, unless that was done since it changed."""
+    lock = SDK / "package-lock.json"
+    if BUNDLE.exists() and AXE.exists() and BUNDLE.stat().st_mtime > lock.stat().st_mtime:
+        return
+    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
+        subprocess.run(["npm", *command], cwd=SDK, check=True)
+
+
+def chromium() -> str:
+    """Find the browser. Raises RuntimeError with what to do when there is none."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        raise RuntimeError("No Chromium: on Debian, apt-get install chromium; or set CHROMIUM")
+    return found
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    """Start the browser, without a window."""
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
+        yield launched
+        await launched.close()
+
+
+async def open_page(
+    launched: Browser, url: str, *, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+) -> Page:
+    """Open the playground, ready to be used."""
+    context = await launched.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = await context.new_page()
+    await page.goto(url)
+    await page.wait_for_selector("body[data-ready]")
+    return page
