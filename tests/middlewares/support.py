@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
@@ -18,6 +18,8 @@ Client = TestClient[web.Request, web.Application]
 Alone = Callable[..., Awaitable[Client]]
 Given = Mapping[web.RequestKey[Any], Any]
 
+Result = TypeVar("Result")
+
 NAME = "endpoint"
 NOW = 1_800_000_000.0
 PATIENT = Principal(
@@ -25,6 +27,7 @@ PATIENT = Principal(
     roles=frozenset({"patient"}),
     scopes=frozenset(),
     token_id="token-1",
+    valid_from=0,
     expires_at=NOW + 60,
 )
 
@@ -62,6 +65,14 @@ def refused(call: Callable[..., object], *arguments: object) -> ErrorCode:
     with pytest.raises(ApiError) as caught:
         call(*arguments)
     return caught.value.code
+
+
+def outcome(call: Callable[..., Result], *arguments: object) -> Result | ErrorCode:
+    """Call what may refuse; give its result, or the code it refuses with, and let all else out."""
+    try:
+        return call(*arguments)
+    except ApiError as error:
+        return error.code
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

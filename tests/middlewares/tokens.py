@@ -1,0 +1,80 @@
+"""Tokens of every make: signed as they should be, over whatever they should not hold."""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from middlewares.claims import ClaimRules, Claims
+from tests.middlewares.support import NOW
+
+SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"
+RULES = ClaimRules(patient_id_claim="id", role_claim="type")
+Part = Mapping[str, Any] | list[Any] | bytes
+
+
+def segment(part: Part) -> str:
+    """Encode a part of a token: JSON, or any bytes at all."""
+    data = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def compact(payload: Part, header: Part | None = None, *, secret: bytes = SECRET) -> str:
+    """Sign any header and payload with HS256: what whoever holds the secret could send."""
+    head = {"alg": "HS256", "typ": "JWT"} if header is None else header
+    content = f"{segment(head)}.{segment(payload)}"
+    return f"{content}.{segment(hmac.digest(secret, content.encode(), 'sha256'))}"
+
+
+def claims(**more: Any) -> dict[str, Any]:
+    """Give a patient's claims, good at `NOW`; a value of `...` leaves the claim out."""
+    all_ = {"id": "pt_1", "type": "patient", "iat": NOW - 60, "exp": NOW + 60, **more}
+    return {name: value for name, value in all_.items() if value is not ...}
+
+
+def parsed(text: str) -> Claims:
+    """Read claims as a token's payload is read: odd numbers and all."""
+    value: Claims = json.loads(text)
+    return value
+
+
+@cache
+def private_key(algorithm: str) -> Any:
+    """Make a key to sign with, once for each kind."""
+    curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+    if algorithm in curves:
+        return ec.generate_private_key(curves[algorithm])
+    if algorithm == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa_key()
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    """Make the one RSA key for all its algorithms."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def key_pair(algorithm: str) -> tuple[Any, Any]:
+    """Give what to sign with and what to verify with."""
+    if algorithm.startswith("HS"):
+        return SECRET, SECRET
+    key = private_key(algorithm)
+    return key, key.public_key()
+
+
+def signed_with(algorithm: str, payload: Mapping[str, Any], key: Any) -> str:
+    """Sign claims as an issuer does."""
+    return jwt.PyJWS().encode(json.dumps(payload).encode(), key, algorithm)
+
+
+def admit(rules: ClaimRules, payload: Claims) -> Principal:
+    """Read the caller, and hold the token against the time."""
+    principal = rules.read(payload)
+    rules.check(principal, NOW)
+    return principal
