@@ -13,6 +13,7 @@ from server.fleet import (  # noqa: F401  gunicorn calls these by their names
     child_exit,
     on_exit,
     on_starting,
+    post_fork,
     post_worker_init,
     when_ready,
 )

@@ -24,7 +24,7 @@ from server.logs import AuditLog, configure_logging, to_standard_output
 from server.parts import Parts
 from server.process import settings_or_exit
 from server.routes import add_fallback, add_route
-from server.runner import Runner
+from server.runner import WorkerRunner
 from server.session import make_start
 from server.settings import Settings
 from server.tokens import make_verifier
@@ -123,4 +123,4 @@ async def app_factory() -> web.AppRunner:
     """Make the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
     settings = settings_or_exit()
     configure_logging(settings.log_level, settings.log_format)
-    return Runner(create_app(settings), grace=settings.shutdown_grace_seconds)
+    return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -70,25 +70,24 @@ def when_ready(server: Any) -> None:
     master, proceed = os.getpid(), signal.getsignal(signal.SIGTERM)
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == master:  # not in a worker that is just being born
-            leaving.shut(listener.sock for listener in server.LISTENERS)
+        if os.getpid() != master:
+            raise SystemExit  # a worker that is just being born, and serves nobody yet
+        leaving.shut(listener.sock for listener in server.LISTENERS)
         if callable(proceed):
             proceed(number, frame)
 
     signal.signal(signal.SIGTERM, leave)
 
 
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Hold SIGTERM back from a worker until its event loop runs: uvloop would miss it before."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
 def post_worker_init(worker: Any) -> None:
-    """Have a worker, told to leave, first accept whom the kernel has let in; then leave at once.
-
-    aiohttp's worker would close its socket without looking, up to a second later.
-    """
-    wait = worker.cfg.graceful_timeout * leaving.DRAIN_SHARE
-
-    def leave() -> None:
-        worker.loop.call_later(wait, worker.handle_quit, signal.SIGTERM, None)
-
-    worker.loop.add_signal_handler(signal.SIGTERM, leave)
+    """Have a worker leave as soon as it is told to; aiohttp's would look only once a second."""
+    worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
+    worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def child_exit(_: Any, worker: Any) -> None:

@@ -5,7 +5,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -34,36 +35,38 @@ def settings_or_exit() -> Settings:
         raise SystemExit(EX_CONFIG) from None
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int) -> Iterator[socket.socket]:
     """Take the port at every address that the host has. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    addresses = dict.fromkeys((family, address) for family, *_, address in found)
-    return [
-        socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-        for family, address in addresses
-    ]
+    for family, address in dict.fromkeys((family, address) for family, *_, address in found):
+        yield socket.create_server(address[:2], family=family, backlog=_BACKLOG)
 
 
 async def serve(
     runner: "Runner", host: str, port: int, *, on_start: Callable[[int], None] | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `on_start` is told the port that it is."""
+    """Serve until SIGTERM or SIGINT; `on_start` is told the port that it is. Raises OSError."""
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
-    listeners = listen(host, port)
-    await runner.setup()
-    try:
-        for listener in listeners:
-            await web.SockSite(runner, listener, backlog=_BACKLOG).start()
-        port = listeners[0].getsockname()[1]
-        log.info("serving on %s port %d", host, port)
-        if on_start is not None:
-            on_start(port)
-        await leave.wait()
-        log.info("leaving: requests under way are answered first")
-        leaving.shut(listeners)
-        await runner.announce()
-    finally:
-        await runner.cleanup()
+    with ExitStack() as held:
+        listeners = [held.enter_context(listener) for listener in listen(host, port)]
+        await runner.setup()
+        try:
+            await _start(runner, listeners)
+            port = listeners[0].getsockname()[1]
+            log.info("serving on %s port %d", host, port)
+            if on_start is not None:
+                on_start(port)
+            await leave.wait()
+            log.info("leaving: requests under way are answered first")
+            leaving.shut(listeners)
+            await runner.announce()
+        finally:
+            await runner.cleanup()
+
+
+async def _start(runner: "Runner", listeners: Iterable[socket.socket]) -> None:
+    for listener in listeners:
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()

@@ -1,109 +1,16 @@
-"""A server of its own: what is no HTTP is answered all the same, and leaving loses nothing."""
+"""A server of its own, alone or as one of several, whose leaving loses nothing."""
 
 import asyncio
-import logging
-from secrets import token_hex
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp import web
 
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.errors import envelope
-from middlewares.timing import stamp
+from server.connection import ConnectionServer
 from server.leaving import DRAIN_SHARE
 from server.ops import LEAVING
 
-log = logging.getLogger(__name__)
-
-_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
-    "access_log": None,  # the audit line takes its place
-    "keepalive_timeout": 75.0,
-    "lingering_time": 1.0,  # for a client still sending a body that nobody wants
-    "max_field_size": 32768,  # so that a token that is too large is told so
-    "max_headers": 64,
-}
 _POLL_SECONDS: Final = 0.02
-
-
-class _Nameless(web.Response):
-    """An answer to no request of the application: its signal cannot hide the server's name."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall(hdrs.SERVER, None)
-
-
-class _Connection(RequestHandler):
-    """A client's connection; differs from aiohttp's in what it says when things go wrong."""
-
-    __slots__ = ("_leaving", "_receiving")
-
-    def __init__(self, server: web.Server, leaving: asyncio.Event) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
-        self._leaving = leaving
-        self._receiving: StreamReader | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Tell whoever waits for a body when its framing breaks: aiohttp's parser does not."""
-        super().data_received(data)
-        if not self._messages:
-            return
-        message, body = self._messages[-1]
-        if not isinstance(message, _ErrInfo):
-            self._receiving = body
-        elif self._receiving is not None and not self._receiving.is_eof():
-            self._receiving.set_exception(web.RequestPayloadError("malformed framing"))
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log a fault of ours; a body that cannot be read is none, and has been answered."""
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            super().log_exception(*args, **kw)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002  aiohttp's signature
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  it repeats what was sent
-    ) -> web.StreamResponse:
-        """Answer what the parser refused, or what failed outside the chain, with the envelope."""
-        request_id = token_hex(16)
-        if status < 500:
-            log.info("not well-formed HTTP (%s)", type(exc).__name__)
-            error = ApiError(ErrorCode.INVALID_REQUEST, "The request is not well-formed HTTP")
-        else:
-            log.error("request failed", exc_info=exc, extra={"request_id": request_id})
-            error = ApiError(ErrorCode.INTERNAL_ERROR, f"Quote request id {request_id} to support")
-        plain = envelope(error)
-        answer = _Nameless(status=plain.status, body=plain.body, headers=plain.headers)
-        stamp(answer, request_id, 0)
-        answer.force_close()
-        return answer
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Tell the client, with its answer, when this connection is about to end."""
-        if self._leaving.is_set():
-            resp.force_close()
-        return await super().finish_response(request, resp, start_time)
-
-
-class _Server(web.Server):
-    """Makes a `_Connection` for each client."""
-
-    def __init__(self, made: web.Server, leaving: asyncio.Event) -> None:
-        super().__init__(
-            made.request_handler,
-            request_factory=made.request_factory,
-            handler_cancellation=True,  # nobody works for a client who left
-        )
-        self._leaving = leaving
-
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, self._leaving)
 
 
 class Runner(web.AppRunner):
@@ -122,7 +29,7 @@ class Runner(web.AppRunner):
         self._grace = grace
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self.app[LEAVING])
+        return ConnectionServer(await super()._make_server(), self.app[LEAVING])
 
     async def announce(self) -> None:
         """Say that this is the end, while whom the kernel has let in already is accepted."""
@@ -137,4 +44,18 @@ class Runner(web.AppRunner):
         patience = monotonic() + self._grace * 0.2
         while self.server and self.server.connections and monotonic() < patience:  # noqa: ASYNC110  no event tells
             await asyncio.sleep(_POLL_SECONDS)
+        await super().cleanup()
+
+
+class WorkerRunner(Runner):
+    """Runs one of several processes that accept from the same sockets, as gunicorn's workers do.
+
+    The others, or the kernel, still hold these: who waits there is accepted before it stops.
+    """
+
+    __slots__ = ()
+
+    async def cleanup(self) -> None:
+        """Empty the queue, then end as a process alone does."""
+        await self.announce()
         await super().cleanup()
