@@ -30,38 +30,26 @@ class ClaimRules:
     leeway: float = 0
     max_lifetime: float = 0
 
-    def principal(self, claims: Claims, now: float) -> Principal:
-        """Read the caller from claims whose signature, issuer and audience hold at `now`.
+    def read(self, claims: Claims) -> Principal:
+        """Read the caller from claims whose signature, issuer and audience hold.
 
-        Raises `ApiError`: AUTH_TOKEN_EXPIRED when `exp` has passed, AUTH_TOKEN_INVALID for every
-        other date that does not hold and for a `jti` that is none.
+        Whether it is their token's time, `check` tells. Raises `ApiError` AUTH_TOKEN_INVALID for
+        dates or a `jti` that are none, and for a lifetime that is not allowed.
         """
-        expires_at = self._check_dates(claims, now)
+        expires_at = _date(claims, "exp")
+        issued_at = _date(claims, "iat")
+        if expires_at is None:
+            raise invalid("The token has no exp claim")
+        if self.max_lifetime:
+            self._check_lifetime(expires_at, issued_at)
         return Principal(
             patient_id=usable_id(lookup(claims, self.patient_id_claim)),
             roles=frozenset(_strings(lookup(claims, self.role_claim))),
             scopes=frozenset(_scopes(claims)),
             token_id=_token_id(claims),
+            valid_from=max(_date(claims, "nbf") or 0, issued_at or 0),
             expires_at=expires_at,
         )
-
-    def is_over(self, principal: Principal, now: float) -> bool:
-        """Tell whether the token of a caller has run out since it was verified."""
-        return principal.expires_at + self.leeway <= now
-
-    def _check_dates(self, claims: Claims, now: float) -> float:
-        expires_at = _date(claims, "exp")
-        not_before = _date(claims, "nbf")
-        issued_at = _date(claims, "iat")
-        if expires_at is None:
-            raise invalid("The token has no exp claim")
-        if expires_at + self.leeway <= now:
-            raise expired()
-        if max(not_before or 0, issued_at or 0) > now + self.leeway:
-            raise invalid("The token is not valid yet (nbf or iat lies ahead)")
-        if self.max_lifetime:
-            self._check_lifetime(expires_at, issued_at)
-        return expires_at
 
     def _check_lifetime(self, expires_at: float, issued_at: float | None) -> None:
         if issued_at is None:
@@ -69,15 +57,21 @@ class ClaimRules:
         if expires_at - issued_at > self.max_lifetime:
             raise invalid("The token's lifetime (exp minus iat) is longer than allowed")
 
+    def check(self, principal: Principal, now: float) -> None:
+        """Hold a caller's token against the time, in seconds since the epoch.
+
+        Raises `ApiError`: AUTH_TOKEN_EXPIRED when `exp` has passed, AUTH_TOKEN_INVALID while `nbf`
+        or `iat` lies ahead.
+        """
+        if principal.expires_at + self.leeway <= now:
+            raise ApiError(ErrorCode.AUTH_TOKEN_EXPIRED, "Refresh the token and try again")
+        if principal.valid_from - self.leeway > now:
+            raise invalid("The token is not valid yet (nbf or iat lies ahead)")
+
 
 def invalid(details: str) -> ApiError:
     """Say that a token proves nothing, and why, in words that repeat none of its content."""
     return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details)
-
-
-def expired() -> ApiError:
-    """Say that a token was good once."""
-    return ApiError(ErrorCode.AUTH_TOKEN_EXPIRED, "Refresh the token and try again")
 
 
 def lookup(claims: Claims, path: str) -> object:

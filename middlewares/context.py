@@ -11,13 +11,15 @@ class Principal:
     """The caller, as the verified token tells of them.
 
     `patient_id` and `token_id` (`jti`) are None when the token carries none that is usable;
-    `expires_at` is the token's `exp`, in seconds since the epoch.
+    `valid_from` (the later of `nbf` and `iat`, or 0) and `expires_at` (`exp`) are seconds since the
+    epoch.
     """
 
     patient_id: str | None
     roles: frozenset[str]
     scopes: frozenset[str]
     token_id: str | None
+    valid_from: float
     expires_at: float
 
 

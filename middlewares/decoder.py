@@ -37,7 +37,6 @@ _UNREAD: Final[Any] = {f"verify_{name}": False for name in ("exp", "nbf", "iat",
 """PyJWT's options that leave these claims to `ClaimRules`."""
 
 _REASONS: Final[dict[type[Exception], str]] = {
-    jwt.InvalidSignatureError: "The token's signature does not verify",
     jwt.InvalidIssuerError: "The token comes from another issuer",
     jwt.InvalidAudienceError: "The token is meant for another audience",
     jwt.MissingRequiredClaimError: "The token lacks a claim that is required here (iss or aud)",
@@ -112,6 +111,8 @@ def make_decoder(
         try:
             claims: Claims = await decode(_Carrier(token), _hand_back)
             return claims
+        except ApiError:
+            raise
         except Exception as error:  # noqa: BLE001  aiohttp-jwt's refusals are of no one kind
             cause = error.__context__
         if isinstance(cause, _SECOND_LOOK):

@@ -5,6 +5,8 @@ from typing import Any, Self
 import jwt
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from middlewares.claims import invalid
+
 
 class VerificationKey(str, jwt.PyJWK):
     """A prepared public key or secret: aiohttp-jwt takes it for the `str` it insists on, PyJWT
@@ -24,11 +26,22 @@ class VerificationKey(str, jwt.PyJWK):
 
 
 def _prepared(algorithm: Algorithm, key: object) -> Algorithm:
-    """Have PyJWT prepare a key (and refuse an unfit one) now, instead of for every token."""
-    prepared = algorithm.prepare_key(key)
+    """Have PyJWT prepare a key (and refuse an unfit one) now, not for every token.
 
-    def prepare_key(key: Any) -> Any:  # noqa: ARG001  there is no other than the prepared one
+    A signature that does not verify is refused from here, past aiohttp-jwt, which would write a
+    stack trace and an answer of its own for it: a forged token must not cost more than a good one.
+    """
+    prepared = algorithm.prepare_key(key)
+    verify = algorithm.verify
+
+    def prepare_key(_: Any) -> Any:
         return prepared
 
-    algorithm.prepare_key = prepare_key  # type: ignore[method-assign]  # an object of our own
+    def verify_or_refuse(msg: bytes, key: Any, sig: bytes) -> bool:
+        if not verify(msg, key, sig):
+            raise invalid("The token's signature does not verify")
+        return True
+
+    algorithm.prepare_key = prepare_key  # type: ignore[method-assign,assignment]  # our own object
+    algorithm.verify = verify_or_refuse  # type: ignore[method-assign]
     return algorithm

@@ -36,8 +36,8 @@ def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
     """Make what `authentication` checks tokens with.
 
     A token that was verified is not verified again while the key that it was verified with is
-    still in use and it has not run out. What may change meanwhile (revocation, role, scope, limit)
-    is none of this function's business.
+    still in use. Its time is looked at on each request; all else that may change meanwhile
+    (revocation, role, scope, limit) is the business of other links.
     """
     remembered: dict[bytes, Verified] = {}
 
@@ -46,12 +46,12 @@ def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
         decode = await keys.decoder(header.algorithm, header.key_id)
         digest = sha256(token.encode()).digest()
         known = remembered.get(digest)
-        if known is None or known.decode is not decode or rules.is_over(known.principal, clock()):
-            known = Verified(decode, rules.principal(await decode(token), clock()))
-            remembered.pop(digest, None)
+        if known is None or known.decode is not decode:
+            known = Verified(decode, rules.read(await decode(token)))
             remembered[digest] = known
             if len(remembered) > MAX_REMEMBERED:
                 del remembered[next(iter(remembered))]
+        rules.check(known.principal, clock())
         return known.principal
 
     return verify

@@ -15,7 +15,7 @@ from middlewares.context import PRINCIPAL, Principal
 from middlewares.decoder import make_decoder
 from middlewares.errors import errors
 from tests.middlewares.support import NOW, PATIENT, Alone, outcome, refused, say, told
-from tests.middlewares.tokens import RULES, SECRET, claims, compact
+from tests.middlewares.tokens import RULES, SECRET, admit, claims, compact
 
 TOKEN = compact(claims())
 LONGEST = "a" * (MAX_TOKEN_BYTES - 4) + ".b.c"

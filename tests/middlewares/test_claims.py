@@ -34,7 +34,7 @@ def test_good_claims_describe_the_caller() -> None:
         roles=frozenset({"patient"}),
         scopes=frozenset({"voice", "start"}),
         token_id="t1",
-        valid_from=NOW,
+        valid_from=NOW - 60,
         expires_at=NOW + 60,
     )
 
@@ -361,7 +361,7 @@ any_rules = st.builds(
 def test_any_claims_give_a_caller_or_one_of_two_refusals(
     rules: ClaimRules, payload: dict[str, Any]
 ) -> None:
-    principal = outcome(rules.principal, payload, NOW)
+    principal = outcome(admit, rules, payload)
     assert principal in {INVALID, EXPIRED} or is_usable(principal, rules)
 
 
@@ -370,14 +370,14 @@ def test_any_claims_with_a_good_exp_are_never_called_expired(
     rules: ClaimRules, exp: float, payload: dict[str, Any]
 ) -> None:
     payload["exp"] = exp + 1
-    principal = outcome(rules.principal, payload, NOW)
+    principal = outcome(admit, rules, payload)
     assert principal == INVALID or is_usable(principal, rules)
 
 
 def is_usable(principal: Principal | ErrorCode, rules: ClaimRules) -> bool:
     assert isinstance(principal, Principal)
     assert math.isfinite(principal.expires_at)
-    assert not rules.is_over(principal, NOW)
+    rules.check(principal, NOW)
     assert principal.patient_id is None or PATIENT_ID.fullmatch(principal.patient_id)
     assert principal.token_id is None or isinstance(principal.token_id, str)
     assert all(isinstance(text, str) for text in principal.roles | principal.scopes)

@@ -22,6 +22,7 @@ from tests.middlewares.support import NOW, told
 from tests.middlewares.tokens import (
     RULES,
     SECRET,
+    admit,
     claims,
     compact,
     key_pair,

@@ -3,6 +3,7 @@
 import jwt
 import pytest
 
+from middlewares.catalogue import ApiError
 from middlewares.verification_key import VerificationKey
 from tests.middlewares.tokens import SECRET, compact, key_pair
 
@@ -35,7 +36,7 @@ def test_two_keys_of_one_algorithm_do_not_get_in_each_others_way() -> None:
     first, second = VerificationKey("HS256", SECRET), VerificationKey("HS256", SECRET[::-1])
     token = compact({"id": "pt_1"}, secret=SECRET)
     assert jwt.decode(token, first, algorithms=["HS256"]) == {"id": "pt_1"}
-    with pytest.raises(jwt.InvalidSignatureError):
+    with pytest.raises(ApiError, match="AUTH_TOKEN_INVALID"):
         jwt.decode(token, second, algorithms=["HS256"])
 
 

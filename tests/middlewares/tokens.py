@@ -11,6 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from middlewares.claims import ClaimRules, Claims
+from middlewares.context import Principal
 from tests.middlewares.support import NOW
 
 SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"
