@@ -11,7 +11,7 @@ _TEXT = """
 
   Start a session (this token is good for an hour):
 
-curl -sS -X POST {origin}{path} -H 'Authorization: Bearer {token}'
+curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
 
   Playground   {origin}{playground}
   API          {origin}/docs

@@ -239,9 +239,12 @@ def test_the_printed_line_works_when_pasted(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
     ) as it:
         assert it.stdout is not None
-        line = next(line for line in it.stdout if line.startswith("curl "))
-        pasted = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
-        it.send_signal(signal.SIGTERM)
-        it.stdout.read()
-    assert '"success":true' in pasted.stdout
+        try:
+            line = next(line for line in it.stdout if line.startswith("curl "))
+            pasted = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        finally:
+            it.send_signal(signal.SIGTERM)
+            it.stdout.read()
+    assert pasted.stdout.startswith('{"success":true')
+    assert pasted.stdout.endswith("}\n")
     assert it.returncode == 0
