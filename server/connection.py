@@ -99,4 +99,5 @@ class ConnectionServer(web.Server):
         self._leaving = leaving
 
     def __call__(self) -> RequestHandler:
+        """Make the connection of a client who has just come."""
         return _Connection(self, self._leaving)
