@@ -37,7 +37,7 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
         "vapiUrl": addresses.vapi,
         "patients": PATIENTS,
         "maxBodyBytes": settings.max_body_bytes,
-        "rateLimit": int(settings.rate_limit.partition("/")[0]),
+        "rateLimit": int(settings.rate_limit.partition("/")[0] or 0),
     }
     policy = _policy(addresses)
 
