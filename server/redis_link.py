@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -35,11 +35,14 @@ class RedisLink:
             url,
             max_connections=_MAX_CONNECTIONS,
             timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
         )
         self.client = Redis(connection_pool=self.pool)
         self.is_up = True
         self._timeout = timeout
+        self._asking: set[asyncio.Future[Any]] = set()
         self._refusals: set[str] = set()
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
@@ -47,8 +50,7 @@ class RedisLink:
         if not self.is_up:
             raise RedisGone
         try:
-            async with asyncio.timeout(self._timeout):
-                return await question()
+            return await self._in_time(question())
         except ResponseError as error:  # it is there: full, read-only, or not ours to ask
             self._note_refusal(type(error).__name__)
         except (RedisError, OSError, TimeoutError) as error:
@@ -58,12 +60,28 @@ class RedisLink:
     async def probe(self) -> None:
         """Find out anew whether Redis answers what requests ask of it."""
         try:
-            async with asyncio.timeout(self._timeout):
-                await self.client.mget(_PROBE_KEY)
+            await self._in_time(self.client.mget(_PROBE_KEY))
         except (RedisError, OSError, TimeoutError) as error:
             self._note_down(type(error).__name__)
         else:
             self._note_up()
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        """Wait no longer than `timeout`, and never cancel: redis-py now and then swallows that
+        while it connects. What is not waited for any more ends by redis-py's own time-outs.
+        """
+        asking = asyncio.ensure_future(answer)
+        self._asking.add(asking)
+        asking.add_done_callback(self._forget)
+        await asyncio.wait([asking], timeout=self._timeout)
+        if not asking.done():
+            raise TimeoutError
+        return asking.result()
+
+    def _forget(self, asked: asyncio.Future[Any]) -> None:
+        self._asking.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # noted here, so that asyncio does not complain that nobody did
 
     async def run(self) -> None:
         """Probe every second until cancelled, then close the connections."""
@@ -75,7 +93,11 @@ class RedisLink:
             await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and leave what is still being asked."""
+        for asking in self._asking:
+            asking.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=2 * self._timeout)
         await self.pool.disconnect()
 
     def _note_up(self) -> None:
