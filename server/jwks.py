@@ -87,15 +87,19 @@ class JwksKeys:
         """Wait for keys that cover the token; give the best there are when none do."""
         try:
             async with asyncio.timeout(self._timeout):
-                key_set = await self._first()
-                if not key_set.covers(algorithm, key_id):
-                    key_set = await self._joined()
-                if not key_set.covers(algorithm, key_id):
-                    key_set = await self._looked_up_again()
+                key_set = await self._search(algorithm, key_id)
         except TimeoutError:
             raise _unavailable(1) from None
         if self._fetcher.failures and not key_set.covers(algorithm, key_id):
             raise _unavailable(self._may_look_again_at - self._clock())  # 401 might log them out
+        return key_set
+
+    async def _search(self, algorithm: str, key_id: str | None) -> KeySet:
+        key_set = await self._first()
+        if not key_set.covers(algorithm, key_id):
+            key_set = await self._joined()
+        if not key_set.covers(algorithm, key_id):
+            key_set = await self._looked_up_again()
         return key_set
 
     async def _first(self) -> KeySet:

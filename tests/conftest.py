@@ -1,12 +1,15 @@
 """Fixtures for all tests."""
 
 import json
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.redis_server import RedisServer
 from tests.support import Service, make_settings, running
 
 Serve = Callable[..., Awaitable[Service]]
@@ -38,3 +41,16 @@ def audit_lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return lines
+
+
+@pytest.fixture
+async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """Run a redis-server, or skip the test and say so where there is none."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
+    server = RedisServer(tmp_path)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
