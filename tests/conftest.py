@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.redis_server import RedisServer
 from tests.support import Service, make_settings, running
 
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -5,21 +5,18 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from shutil import which
 from time import time
 
 import jwt
 import pytest
-import redis
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from middlewares.catalogue import ERRORS
 from tests.conftest import AuditLines, Serve
+from tests.redis_server import RedisServer
 from tests.support import (
     ASSISTANT_ID,
     ORG_ID,
@@ -389,46 +386,22 @@ async def test_checks_come_in_order_and_nothing_is_told_of_later_ones(serve: Ser
         assert (await exchange(service, sent)).code == code
 
 
-@asynccontextmanager
-async def revocation_list(folder: Path) -> AsyncIterator[tuple[str, redis.Redis]]:
-    """Run a Redis of our own; give its address, and a client that is connected."""
-    program = which("redis-server")
-    if program is None:
-        pytest.skip("there is no redis-server here")
-    path = folder / "redis"
-    process = await asyncio.create_subprocess_exec(
-        *(program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            if b"eady to accept connections" in line:
-                break
-        with redis.Redis(unix_socket_path=str(path)) as client:
-            yield f"unix://{path}", client
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
 @pytest.mark.redis
 async def test_the_revoked_are_told_before_anything_else_but_after_authentication(
-    serve: Serve, tmp_path: Path
+    serve: Serve, redis_server: RedisServer
 ) -> None:
-    async with revocation_list(tmp_path) as (url, client):
-        client.set("vapi-sessions:revoked:jti:t1", b"1")
-        client.set("vapi-sessions:revoked:patient:pt_9", b"1")
-        service = await serve(REDIS_URL=url, RATE_LIMIT="1/day")
-        for token in (granted(jti="t1", type="nurse"), granted(id="pt_9")):
-            for _ in range(2):
-                answer = await exchange(service, head(token=token))
-                assert (answer.status, answer.code) == (401, "AUTH_TOKEN_REVOKED")
-                holds_the_envelope(answer)
-                assert answer.headers["WWW-Authenticate"] == INVALID_TOKEN
-        old = await exchange(service, head(token=granted(jti="t1", exp=1)))
-        assert old.code == "AUTH_TOKEN_EXPIRED"
-        assert (await exchange(service, head(token=granted(jti="t2")))).status == 200
+    await redis_server.client.set("vapi-sessions:revoked:jti:t1", b"1")
+    await redis_server.client.set("vapi-sessions:revoked:patient:pt_9", b"1")
+    service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="1/day")
+    for token in (granted(jti="t1", type="nurse"), granted(id="pt_9")):
+        for _ in range(2):
+            answer = await exchange(service, head(token=token))
+            assert (answer.status, answer.code) == (401, "AUTH_TOKEN_REVOKED")
+            holds_the_envelope(answer)
+            assert answer.headers["WWW-Authenticate"] == INVALID_TOKEN
+    old = await exchange(service, head(token=granted(jti="t1", exp=1)))
+    assert old.code == "AUTH_TOKEN_EXPIRED"
+    assert (await exchange(service, head(token=granted(jti="t2")))).status == 200
 
 
 # --- bodies that are not read --------------------------------------------------------------------
