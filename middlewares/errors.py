@@ -1,6 +1,7 @@
 """Where errors become answers: whatever is raised below leaves as the one envelope."""
 
 import logging
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -21,16 +22,22 @@ _OF_STATUS: Final = {
 }
 
 
+@lru_cache(maxsize=256)
+def _body(code: ErrorCode, details: str) -> bytes:
+    """Write the envelope: there are few different ones, and hostile clients ask for many."""
+    error = {"code": code, "message": ERRORS[code].message, "details": details}
+    return msgspec.json.encode({"success": False, "error": error})
+
+
 def envelope(error: ApiError) -> web.Response:
     """Write an error as the answer that clients get: the only place that does."""
     kind = ERRORS[error.code]
-    body = {"code": error.code, "message": kind.message, "details": error.details}
     headers = {hdrs.CONTENT_TYPE: JSON, **error.headers}
     if kind.challenge is not None:
         headers[hdrs.WWW_AUTHENTICATE] = kind.challenge
     response = web.Response(
         status=kind.status,
-        body=msgspec.json.encode({"success": False, "error": body}),
+        body=_body(error.code, error.details),
         headers=headers,
     )
     if error.close:

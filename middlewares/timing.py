@@ -16,7 +16,7 @@ Observer = Callable[[int, str | None, float], None]
 """Told of each answer: its status, its error's code or None, its seconds."""
 
 
-def timing(*, observe: Observer) -> Middleware:
+def timing(*, observe: Observer | None = None) -> Middleware:
     """Set `Server-Timing` (milliseconds since the headers were parsed) and the standard headers."""
 
     @web.middleware
@@ -24,7 +24,8 @@ def timing(*, observe: Observer) -> Middleware:
         response = await handler(request)
         seconds = perf_counter() - request[STARTED]
         stamp(response, request[REQUEST_ID], seconds)
-        observe(response.status, request.get(ERROR_CODE), seconds)
+        if observe is not None:
+            observe(response.status, request.get(ERROR_CODE), seconds)
         return response
 
     return timing_middleware

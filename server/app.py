@@ -48,7 +48,7 @@ def chain(settings: Settings, parts: Parts, audit_log: AuditLog) -> list[tuple[O
         # Names the request, and sees the final status of everything.
         (On.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
         # Measures everything, and so sets its headers on errors too.
-        (On.ALL, timing(observe=parts.metrics.observe)),
+        (On.ALL, timing(observe=parts.metrics.observe if settings.metrics_enabled else None)),
         # Outside errors: scripts of an allowed origin must be able to read those as well.
         (On.ALL, cors(origins=settings.cors_allowed_origins)),
         # Whatever is raised below leaves as an envelope.
