@@ -83,7 +83,7 @@ def _of_keys(settings: "Settings") -> Iterator[Fault]:
         yield "JWT_ALGORITHMS", f"must be out of {', '.join(sorted(allowed))} with {kind}"
     if settings.jwt_secret:
         yield from _of_secret(settings.jwt_secret)
-    elif settings.jwt_public_key:
+    elif settings.jwt_public_key or settings.jwt_public_key_file:
         yield from _of_public_key(settings, chosen)
 
 
