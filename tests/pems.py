@@ -1,0 +1,33 @@
+"""Public keys of every kind, as PEM."""
+
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+RSA = rsa.generate_private_key(65537, 2048)
+WEAK = rsa.generate_private_key(65537, 1024)
+DSA = dsa.generate_private_key(1024)
+P256 = ec.generate_private_key(ec.SECP256R1())
+P384 = ec.generate_private_key(ec.SECP384R1())
+P521 = ec.generate_private_key(ec.SECP521R1())
+K256 = ec.generate_private_key(ec.SECP256K1())
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+ED448 = ed448.Ed448PrivateKey.generate()
+
+
+def public(key: Any) -> str:
+    """Write the public half of a key."""
+    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
+
+
+def private(key: Any) -> str:
+    """Write the private half of a key."""
+    pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem.decode()
