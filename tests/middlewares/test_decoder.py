@@ -159,7 +159,7 @@ async def test_a_hostile_token_is_refused_without_a_word_in_the_log(
 @pytest.mark.parametrize(
     "value",
     [
-        *["null", "true", '"1"', '"soon"', '"1800000060"', "[]", "{}", "[1800000060]"],
+        *["null", "true", '"1"', '"soon"', '"4000000060"', "[]", "{}", "[4000000060]"],
         *["NaN", "Infinity", "-Infinity", "1e999", "1" + 400 * "0", "9" * 4300, "9" * 4301],
     ],
 )

@@ -85,3 +85,9 @@ async def test_a_host_that_hides_the_server_too_is_no_trouble(
     async with (await aiohttp_client(app)).get("/") as answer:
         assert answer.status == 200
         assert "Server" not in answer.headers
+
+
+async def test_nobody_needs_to_observe(alone: Alone) -> None:
+    async with (await alone(timing())).post("/") as answer:
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-store"

@@ -15,6 +15,7 @@ from middlewares.context import Principal
 from tests.middlewares.support import NOW
 
 SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"
+LONG_AGO = 1_000_000_000.0
 RULES = ClaimRules(patient_id_claim="id", role_claim="type")
 Part = Mapping[str, Any] | list[Any] | bytes
 
@@ -33,8 +34,8 @@ def compact(payload: Part, header: Part | None = None, *, secret: bytes = SECRET
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Give a patient's claims, good at `NOW`; a value of `...` leaves the claim out."""
-    all_ = {"id": "pt_1", "type": "patient", "iat": NOW - 60, "exp": NOW + 60, **more}
+    """Give a patient's claims, good at `NOW` and today; a value of `...` leaves the claim out."""
+    all_ = {"id": "pt_1", "type": "patient", "iat": LONG_AGO, "exp": NOW + 60, **more}
     return {name: value for name, value in all_.items() if value is not ...}
 
 
