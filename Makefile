@@ -5,7 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types format clean
+.PHONY: help install run test e2e fuzz lint types format api bench bench-host load soak \
+	playground-sdk clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +24,15 @@ run: $(INSTALLED) ## serve; without a configuration, in development mode
 test: $(INSTALLED) ## run the whole test suite, with coverage
 	$(BIN)/pytest -n auto -m 'not e2e' --cov --cov-report=term
 
+e2e: $(INSTALLED) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
+	$(BIN)/pytest -m e2e tests/e2e
+
+fuzz: $(INSTALLED) ## look for tokens that this service and another library disagree about
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/attacks -k fuzz --timeout=0
+
+api: $(INSTALLED) ## hold the running service against its own OpenAPI document
+	$(BIN)/python -m tests.api
+
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,5 +44,18 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+$(BIN)/uvicorn: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+
+bench: $(BIN)/uvicorn ## measure it against a bare handler and FastAPI (wrk, two cores)
+	$(BIN)/python -m benchmarks.bench
+
+bench-host: $(BIN)/uvicorn ## measure what mounting costs the routes of a host application
+	$(BIN)/python -m benchmarks.host
+
+playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)
+	cd sandbox/sdk && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
 clean: ## remove all that was made here
-	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
+	rm -rf sandbox/static/vapi-sdk.js sandbox/sdk/node_modules

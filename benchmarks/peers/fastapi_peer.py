@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Annotated
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import jwt
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits import parse
@@ -47,7 +48,7 @@ async def envelope(_: Request, error: HTTPException) -> JSONResponse:
 
 
 @app.middleware("http")
-async def audit(request: Request, call_next):  # noqa: ANN001, ANN201  as FastAPI documents it
+async def audit(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Name the request, time it, write a line about it."""
     started = perf_counter()
     request.state.patient = None
@@ -89,9 +90,9 @@ async def patient(
 
 
 @app.post("/api/v1/sessions/vapi/start")
-async def start(  # type: ignore[type-arg]
+async def start(
     patient_id: Annotated[str, Depends(patient)], body: StartRequest | None = None
-) -> dict:
+) -> dict[str, object]:
     """Give the session's configuration."""
     if body and body.patientContext and body.patientContext.id != patient_id:
         raise HTTPException(403, "PATIENT_MISMATCH")

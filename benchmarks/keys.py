@@ -1,0 +1,74 @@
+"""Keys and tokens for the benchmarks: of each algorithm, distinct, repeated and forged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+DISTINCT = 20_000
+REPEATED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The keys of one algorithm, and how the service is told of them."""
+
+    algorithm: str
+    signing_key: object
+    verification_key: str
+    variables: dict[str, str]
+
+
+def _secret() -> Material:
+    secret = "a-secret-for-benchmarks-of-32-bytes-or-more"
+    return Material("HS256", secret, secret, {"JWT_SECRET": secret})
+
+
+def _pair(algorithm: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Material:
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem = public.decode()
+    return Material(algorithm, key, pem, {"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHMS": algorithm})
+
+
+MATERIALS: dict[str, Callable[[], Material]] = {
+    "HS256": _secret,
+    "RS256": lambda: _pair("RS256", rsa.generate_private_key(65537, 2048)),
+    "ES256": lambda: _pair("ES256", ec.generate_private_key(ec.SECP256R1())),
+}
+
+
+def _token(material: Material, patient: int) -> str:
+    now = int(time())
+    claims = {
+        "iss": "https://identity.example/",
+        "id": f"pt_{patient:06d}",
+        "type": "patient",
+        "jti": f"{patient:032x}",
+        "iat": now,
+        "exp": now + 36_000,
+    }
+    return jwt.encode(claims, material.signing_key, algorithm=material.algorithm)  # type: ignore[arg-type]
+
+
+def _forged(token: str) -> str:
+    content, _, signature = token.rpartition(".")
+    return f"{content}.{signature[::-1].translate(str.maketrans('', '', '='))}"
+
+
+def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
+    """Write files of tokens, one a line: 20,000 distinct ones, 200 to repeat, 20,000 forged."""
+    distinct = [_token(material, patient) for patient in range(DISTINCT)]
+    lists = {
+        "distinct": distinct,
+        "repeated": distinct[:REPEATED],
+        "forged": [_forged(token) for token in distinct],
+    }
+    files = {}
+    for name, tokens in lists.items():
+        files[name] = folder / f"{material.algorithm}-{name}.txt"
+        files[name].write_text("\n".join(tokens) + "\n")
+    return files
