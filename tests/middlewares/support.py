@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 NAME = "endpoint"
 NOW = 4_000_000_000.0
-"""Late in this century: PyJWT, which reads the real clock, finds nothing wrong with dates around it."""
+"""Late in this century, so that PyJWT, which reads the real clock, minds no date around it."""
 PATIENT = Principal(
     patient_id="pt_1",
     roles=frozenset({"patient"}),
