@@ -1,8 +1,7 @@
 """The pieces that live as long as the application: which ones there are is decided here."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -12,6 +11,7 @@ from limits.aio.storage import RedisStorage
 from middlewares.claims import ClaimRules
 from middlewares.rate_limit import Hit
 from middlewares.revocation import IsRevoked
+from server.background import Run, keep
 from server.jwks import JwksKeys
 from server.key_set import KeySet
 from server.keys import Keys, decoders_for, static_keys
@@ -22,16 +22,14 @@ from server.revocation import make_is_revoked, nothing_is_revoked
 from server.settings import Settings
 from server.vapi import VapiMonitor, VapiState
 
-log = logging.getLogger(__name__)
-
-_RESTART_SECONDS = 1.0
+_NOTE_SECONDS = 1.0
 
 
 class Parts:
     """Everything behind the chain that has a state or asks another machine."""
 
     def __init__(self, settings: Settings) -> None:
-        self.metrics = Metrics()
+        self.metrics = Metrics(jwks=bool(settings.jwt_jwks_url), redis=bool(settings.redis_url))
         self.rules = ClaimRules(
             patient_id_claim=settings.jwt_patient_id_claim,
             role_claim=settings.jwt_role_claim,
@@ -89,33 +87,33 @@ class Parts:
 
     def render_metrics(self) -> bytes:
         """Write the metrics, as things stand now."""
-        self.metrics.note(self.vapi.state, self.jwks.age if self.jwks else None)
+        self._note()
         return self.metrics.render()
+
+    def _note(self) -> None:
+        age = self.jwks.age if self.jwks else None
+        self.metrics.note(self.vapi.state, age, redis_up=bool(self.redis and self.redis.is_up))
+
+    async def _keep_noting(self) -> None:
+        """Note the states for the process that `/metrics` is next asked of: often another one."""
+        while self.metrics.are_shared:
+            self._note()
+            await asyncio.sleep(_NOTE_SECONDS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep everything that works in the background working, over one outgoing session."""
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-            runs: list[Callable[[], Awaitable[None]]] = [partial(self.vapi.run, session)]
+            runs: list[Run] = [partial(self.vapi.run, session), self._keep_noting]
             if self.jwks is not None:
                 runs.append(partial(self.jwks.run, session))
             if self.redis is not None:
                 runs.append(self.redis.run)
-            tasks = [asyncio.create_task(_keep(run)) for run in runs]
+            tasks = [asyncio.create_task(keep(run)) for run in runs]
             yield
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _keep(run: Callable[[], Awaitable[None]]) -> None:
-    """Run until it ends by itself; a fault that nobody foresaw is told, and it starts again."""
-    while True:
-        try:
-            return await run()
-        except Exception:
-            log.exception("a background task failed; it starts again")
-            await asyncio.sleep(_RESTART_SECONDS)
 
 
 def _jwks(settings: Settings) -> JwksKeys:
