@@ -18,10 +18,11 @@ from server.fleet import (  # noqa: F401  gunicorn calls these by their names
     when_ready,
 )
 from server.logs import configure_logging
-from server.process import settings_or_exit
+from server.process import allow_many_connections, settings_or_exit
 
 _settings = settings_or_exit()
 configure_logging(_settings.log_level, _settings.log_format)
+allow_many_connections()
 fleet.share_metrics(enabled=_settings.metrics_enabled)
 
 wsgi_app = "server.app:app_factory"

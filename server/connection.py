@@ -21,6 +21,8 @@ _CONNECTION_OPTIONS: Final[dict[str, Any]] = {
     "max_field_size": 32768,  # so that a token that is too large is told so
     "max_headers": 64,
 }
+FIRST_REQUEST_SECONDS: Final = 30.0
+"""How long a client may take to send the head of its first request; aiohttp times later ones."""
 
 
 class _Nameless(web.Response):
@@ -34,12 +36,29 @@ class _Nameless(web.Response):
 class _Connection(RequestHandler):
     """A client's connection; differs from aiohttp's in what it says when things go wrong."""
 
-    __slots__ = ("_leaving", "_receiving")
+    __slots__ = ("_leaving", "_patience", "_receiving")
 
     def __init__(self, server: web.Server, leaving: asyncio.Event) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
         self._leaving = leaving
         self._receiving: StreamReader | None = None
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a first request, but not for ever, as aiohttp would."""
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(FIRST_REQUEST_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget a client who left."""
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _give_up(self) -> None:
+        if not self._request_count:
+            self.force_close()
 
     def data_received(self, data: bytes) -> None:
         """Tell whoever waits for a body when its framing breaks: aiohttp's parser does not."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ EX_CONFIG: Final = 78
 """The exit status for a configuration that does not hold (sysexits.h)."""
 
 _BACKLOG: Final = 1024
+_OPEN_FILES: Final = 65536
 
 
 def settings_or_exit() -> Settings:
@@ -33,6 +35,15 @@ def settings_or_exit() -> Settings:
         sys.stderr.write(f"The configuration does not hold:\n{error}\n")
         sys.stderr.write("config.example.env tells what each variable is for.\n")
         raise SystemExit(EX_CONFIG) from None
+
+
+def allow_many_connections() -> None:
+    """Take all the open files that this process may have: the usual 1,024 are soon held open by
+    clients that do nothing but stay connected.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def listen(host: str, port: int) -> Iterator[socket.socket]:
@@ -46,6 +57,7 @@ async def serve(
     runner: "Runner", host: str, port: int, *, on_start: Callable[[int], None] | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` is told the port that it is. Raises OSError."""
+    allow_many_connections()
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
