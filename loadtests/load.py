@@ -1,0 +1,42 @@
+"""`make load`: locust against the service and the stand-in for Vapi, each a process of its own.
+
+USERS (50), SECONDS (30) and WORKERS (0: one process, without gunicorn) say how much; HOST, with the
+JWT_SECRET that tokens are to be signed with, presses a service that runs already. The report is
+left in build/load/report.html. Exit status 1: an unexpected answer, or p99 past the budget.
+"""
+
+import os
+import subprocess
+import sys
+
+from loadtests.target import ROOT, serving
+
+REPORT = ROOT / "build" / "load"
+
+
+def run(url: str, secret: str) -> int:
+    """Press the service at an address; give locust's exit status."""
+    users, seconds = os.environ.get("USERS") or "50", os.environ.get("SECONDS") or "30"
+    REPORT.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py"),
+        *("--headless", "--only-summary", "--host", url, "--users", users, "--spawn-rate", users),
+        *("--run-time", f"{seconds}s", "--stop-timeout", "10", "--loglevel", "WARNING"),
+        *("--html", str(REPORT / "report.html"), "--csv", str(REPORT / "report")),
+    ]
+    environ = {**os.environ, "JWT_SECRET": secret, "PYTHONPATH": str(ROOT)}
+    status = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
+    print(f"The report: {REPORT / 'report.html'}")
+    return status
+
+
+def main() -> int:
+    """Press the service at HOST, or one that is started for the purpose."""
+    if host := os.environ.get("HOST"):
+        return run(host, os.environ["JWT_SECRET"])
+    with serving(workers=int(os.environ.get("WORKERS") or "0")) as target:
+        return run(target.url, target.secret)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
