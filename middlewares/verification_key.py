@@ -37,11 +37,15 @@ def _prepared(algorithm: Algorithm, key: object) -> Algorithm:
     def prepare_key(_: Any) -> Any:
         return prepared
 
+    def check_key_length(_: Any) -> None:
+        """Say nothing: the settings have judged it, and PyJWT would warn of it for every token."""
+
     def verify_or_refuse(msg: bytes, key: Any, sig: bytes) -> bool:
         if not verify(msg, key, sig):
             raise invalid("The token's signature does not verify")
         return True
 
     algorithm.prepare_key = prepare_key  # type: ignore[method-assign,assignment]  # our own object
+    algorithm.check_key_length = check_key_length  # type: ignore[method-assign,assignment]
     algorithm.verify = verify_or_refuse  # type: ignore[method-assign]
     return algorithm

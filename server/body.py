@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import RECEIVING
@@ -43,7 +43,8 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
 
 
 async def _receive(request: web.Request, max_bytes: int) -> bytes:
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+    expects = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expects and request.version >= HttpVersion11:
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0  # nothing of the answer itself has been sent
     body = bytearray()

@@ -13,7 +13,7 @@ Rule = Callable[[Any], None]
 """Takes a value; raises `ValidationError`, in words for an operator, when it does not hold."""
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]+)?")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
@@ -75,7 +75,7 @@ def rate(value: str) -> None:
 
 
 def origins(values: tuple[str, ...]) -> None:
-    """Exact web origins as browsers send them (RFC 6454 section 6.2)."""
+    """Exact origins as browsers and web views send them (RFC 6454 section 6.2): of any scheme."""
     for value in values:
         if not _ORIGIN.fullmatch(value):
             raise ValidationError("must be origins like https://app.example.com, in lower case")

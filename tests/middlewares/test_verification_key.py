@@ -44,3 +44,11 @@ def test_other_users_of_the_library_keep_its_algorithms_as_they_were() -> None:
     VerificationKey("HS256", SECRET)
     token = compact({"id": "pt_1"}, secret=SECRET[::-1])
     assert jwt.decode(token, SECRET[::-1], algorithms=["HS256"]) == {"id": "pt_1"}
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_secret_that_the_settings_take_is_not_warned_of_for_every_token(algorithm: str) -> None:
+    secret = b"exactly-32-bytes-and-none-beyond"
+    signer = VerificationKey(algorithm, secret)
+    token = jwt.encode({"id": "pt_1"}, signer, algorithm=algorithm)
+    assert jwt.decode(token, signer, algorithms=[algorithm]) == {"id": "pt_1"}

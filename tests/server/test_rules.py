@@ -35,7 +35,7 @@ GOOD: list[tuple[str, Rule, list[object]]] = [
     (
         "origins",
         rules.origins,
-        [(), ("https://a.test", "http://localhost:3000", "https://[::1]:1", "http://[fe80::1]")],
+        [(), ("https://a.test", "http://localhost:3000", "https://[::1]:1", "capacitor://localhost")],
     ),
     ("text", rules.text, ["", "a b", "é日本"]),
 ]
