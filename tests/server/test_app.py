@@ -1,0 +1,110 @@
+"""The application as a whole: its chain, its factory for gunicorn, its place inside a host."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from server.app import PATH, PREFIX, On, app_factory, chain, create_app, mount
+from server.logs import AuditLog
+from server.parts import Parts
+from server.runner import Runner
+from tests import support
+from tests.conftest import AuditLines
+from tests.process import NAMES
+from tests.support import VARIABLES, make_settings, sign
+
+
+def test_the_endpoint_is_where_the_contract_says() -> None:
+    assert PREFIX + PATH == support.PATH == "/api/v1/sessions/vapi/start"
+
+
+def test_the_chain_stands_in_the_order_that_it_must() -> None:
+    settings = make_settings()
+    links = chain(settings, Parts(settings), AuditLog(lambda _: None))
+    names = [getattr(link, "__name__", "").removesuffix("_middleware") for _, link in links]
+    assert names == [
+        "audit",
+        "timing",
+        "cors",
+        "errors",
+        "deadline",
+        "authentication",
+        "revocation",
+        "patient",
+        "rate_limit",
+    ]
+    assert [on for on, _ in links] == [On.ALL] * 5 + [On.ENDPOINT] * 4
+
+
+async def test_audit_lines_are_out_when_the_application_ends(audit_lines: AuditLines) -> None:
+    async with TestClient(TestServer(create_app(make_settings()))) as client:
+        await client.post(PREFIX + PATH)
+    assert len(audit_lines()) == 1
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Set the tests' variables, and stand in a folder of our own."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("environment")
+async def test_gunicorn_gets_a_runner_that_is_ready() -> None:
+    runner = await app_factory()
+    assert isinstance(runner, Runner)
+    await runner.setup()
+    assert runner.server is not None
+    await runner.cleanup()
+
+
+async def test_gunicorn_gets_none_on_a_configuration_that_does_not_hold(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("PORT", "x")
+    with pytest.raises(SystemExit) as caught:
+        await app_factory()
+    assert caught.value.code == 78
+
+
+async def hello(_: web.Request) -> web.StreamResponse:
+    """Answer for the host."""
+    return web.Response(text="host", headers={"Server": "the host's"})
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, "/voice", "/voice/", ""])
+async def test_in_a_host_the_endpoint_stands_alone_under_its_path(
+    prefix: str, audit_lines: AuditLines
+) -> None:
+    host = web.Application()
+    host.router.add_get("/auth/login", hello)
+    host.router.add_get(f"{prefix.rstrip('/')}/vapi/other", hello)
+    mount(host, make_settings(), prefix=prefix)
+    path = prefix.rstrip("/") + PATH
+    async with TestClient(TestServer(host)) as client:
+        headers = {"Authorization": f"Bearer {sign()}"}
+        async with client.post(path, headers=headers) as answer:
+            assert answer.status == 200
+            assert "Server" not in answer.headers
+        async with client.get(path) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        async with client.post(f"{path}/more") as answer:
+            assert (await answer.json())["error"]["code"] == "NOT_FOUND"
+        for own in ("/auth/login", f"{prefix.rstrip('/')}/vapi/other"):
+            async with client.get(own) as answer:
+                assert (await answer.text(), answer.headers["Server"]) == ("host", "the host's")
+                assert "X-Request-ID" not in answer.headers
+        for none in ("/healthz", "/nowhere", f"{prefix.rstrip('/')}/vapi"):
+            async with client.get(none) as answer:
+                assert (answer.status, await answer.text()) == (404, "404: Not Found")
+    assert len(audit_lines()) == 2

@@ -1,0 +1,88 @@
+"""Which pieces there are for which settings, how they are, and that they end with the service."""
+
+import asyncio
+
+import pytest
+
+from server.limiter import unlimited
+from server.parts import Parts
+from server.revocation import nothing_is_revoked
+from server.vapi import VapiState
+from tests.support import make_settings
+from tests.table import NOWHERE
+
+JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}
+REDIS = {"REDIS_URL": f"redis://{NOWHERE}"}
+
+
+def test_only_what_is_configured_is_there() -> None:
+    least = Parts(make_settings(RATE_LIMIT=""))
+    assert (least.jwks, least.redis) == (None, None)
+    assert least.hit is unlimited
+    assert least.is_revoked is nothing_is_revoked
+    most = Parts(make_settings(**JWKS, **REDIS))
+    assert most.keys is most.jwks
+    assert most.redis is not None
+    assert most.hit is not unlimited
+    assert most.is_revoked is not nothing_is_revoked
+
+
+@pytest.mark.parametrize(
+    ("variables", "states", "serves"),
+    [
+        ({}, {"vapi": "off", "keys": "ready", "redis": "off"}, True),
+        ({"VAPI_CHECK_SECONDS": "1"}, {"vapi": "unknown", "keys": "ready", "redis": "off"}, False),
+        (JWKS, {"vapi": "off", "keys": "missing", "redis": "off"}, False),
+        (REDIS, {"vapi": "off", "keys": "ready", "redis": "up"}, True),
+    ],
+)
+def test_what_is_not_known_yet_cannot_serve(
+    variables: dict[str, str], states: dict[str, str], serves: object
+) -> None:
+    parts = Parts(make_settings(**variables))
+    assert parts.states() == states
+    assert parts.can_serve() is serves
+
+
+@pytest.mark.parametrize(("failure", "serves"), [("refuse", False), ("serve", True)])
+async def test_without_redis_it_depends_on_the_setting(failure: str, serves: object) -> None:
+    parts = Parts(make_settings(**REDIS, REDIS_FAILURE=failure))
+    assert parts.redis is not None
+    await parts.redis.probe()
+    assert parts.states()["redis"] == "down"
+    assert parts.can_serve() is serves
+    await parts.redis.close()
+
+
+async def test_what_runs_beside_requests_ends_with_them() -> None:
+    parts = Parts(make_settings(**JWKS, **REDIS, VAPI_CHECK_SECONDS="30"))
+    before = asyncio.all_tasks()
+    async with parts.running():
+        assert len(asyncio.all_tasks() - before) >= 3
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110  a fetch under way ends by itself
+            await asyncio.sleep(0)
+
+
+def test_metrics_tell_the_states_as_they_are() -> None:
+    parts = Parts(make_settings(VAPI_CHECK_SECONDS="30"))
+    assert 'vapi_sessions_vapi_state{state="unknown"} 1.0' in parts.render_metrics().decode()
+    parts.vapi.judge(200)
+    assert parts.vapi.state is VapiState.UP
+    text = parts.render_metrics().decode()
+    assert 'vapi_sessions_vapi_state{state="up"} 1.0' in text
+    assert 'vapi_sessions_vapi_state{state="unknown"} 0.0' in text
+
+
+async def test_processes_that_share_metrics_note_their_states_without_being_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.parts._NOTE_SECONDS", 0)
+    parts = Parts(make_settings(VAPI_CHECK_SECONDS="0"))
+    parts.metrics.are_shared = True
+    noted = asyncio.Event()
+    monkeypatch.setattr(parts.metrics, "note", lambda *_, **__: noted.set())
+    async with parts.running():
+        for _ in range(3):
+            await noted.wait()
+            noted.clear()
