@@ -82,6 +82,11 @@ async def hello(_: web.Request) -> web.StreamResponse:
     return web.Response(text="host", headers={"Server": "the host's"})
 
 
+def test_a_prefix_that_is_no_path_is_refused() -> None:
+    with pytest.raises(ValueError, match="slash"):
+        mount(web.Application(), make_settings(), prefix="voice")
+
+
 @pytest.mark.parametrize("prefix", [PREFIX, "/voice", "/voice/", ""])
 async def test_in_a_host_the_endpoint_stands_alone_under_its_path(
     prefix: str, audit_lines: AuditLines

@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
+from server import connection
 from tests.support import make_settings, running, sign
 from tests.test_contract import holds_the_envelope
 from tests.wire import dial, exchange, head
@@ -54,6 +55,17 @@ async def test_a_connection_outlives_what_was_refused_on_it() -> None:
         ):
             await wire.send(sent)
             assert (await wire.answer()).status == status
+
+
+async def test_who_never_asks_is_sent_away_and_who_asked_may_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", 0.1)
+    async with running(make_settings()) as service, dial(service) as asks, dial(service) as silent:
+        for _ in range(2):
+            await asks.send(head(token=sign()))
+            assert (await asks.answer()).status == 200
+            assert await silent.rest() == b""
 
 
 async def test_headers_may_be_so_large_and_so_many() -> None:
