@@ -1,7 +1,6 @@
 """Reads a request's body as the JSON object it must be, and no more of it than it may be."""
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -15,6 +14,8 @@ MAX_DEPTH: Final = 32
 _JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_Container = dict[str, object] | list[object]
 
 
 async def wait_to_continue(_: web.Request) -> None:
@@ -83,7 +84,7 @@ def _parse(body: bytes) -> dict[str, object]:
 
 def _check_depth(value: dict[str, object]) -> None:
     """Walk level by level, so that no nesting makes us nest."""
-    level: list[object] = [value]
+    level: list[_Container] = [value]
     for _ in range(MAX_DEPTH):
         level = [child for container in level for child in _containers_in(container)]
         if not level:
@@ -91,12 +92,8 @@ def _check_depth(value: dict[str, object]) -> None:
     raise _malformed(f"The body nests deeper than {MAX_DEPTH} levels")
 
 
-def _containers_in(container: object) -> list[object]:
-    children: Iterable[object] = ()
-    if isinstance(container, dict):
-        children = container.values()
-    elif isinstance(container, list):
-        children = container
+def _containers_in(container: _Container) -> list[_Container]:
+    children = container.values() if isinstance(container, dict) else container
     return [child for child in children if isinstance(child, dict | list)]
 
 
