@@ -25,17 +25,20 @@ class Target:
     url: str
     secret: str
     pid: int
-    workers: int
 
     @property
     def port(self) -> int:
         """The port of the address."""
         return int(self.url.rpartition(":")[2])
 
+    def children(self) -> list[int]:
+        """List the processes that it started: gunicorn's workers."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        return [int(pid) for pid in children.split()]
+
     def pids(self) -> list[int]:
         """List the processes that serve: the workers, or the one there is."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        return [int(pid) for pid in children.split()] or [self.pid]
+        return self.children() or [self.pid]
 
     def rss_megabytes(self) -> float:
         """Add up what the serving processes hold in memory."""
@@ -77,7 +80,10 @@ def serving(*, workers: int = 0, **variables: str) -> Iterator[Target]:
     with _process(["loadtests.standin"], environ) as (_, vapi_port):
         environ["VAPI_BASE_URL"] = f"http://127.0.0.1:{vapi_port}"
         with _process(_command(workers), environ) as (pid, port):
-            yield Target(f"http://127.0.0.1:{port}", secret, pid, workers)
+            target = Target(f"http://127.0.0.1:{port}", secret, pid)
+            while workers and len(target.children()) < workers:
+                sleep(0.05)
+            yield target
 
 
 def _command(workers: int) -> list[str]:

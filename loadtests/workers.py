@@ -1,0 +1,116 @@
+"""`make bench-workers`: what two of gunicorn's workers serve, beside what one does.
+
+wrk (Debian: apt install wrk) presses each for SECONDS (10) with 1,000 patients' tokens. On two
+cores that says little, since wrk takes one of them. So SHARE=0.3 gives each worker 30 % of a core
+at most, which leaves wrk more than it needs: two workers then have what two have on a machine with
+cores to spare, at a smaller scale. Requests for each second of processor time are printed as well:
+while these stay what they are with one worker, another worker with a core of its own adds as much.
+No test asserts any of this: figures are for people.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from loadtests import tokens
+from loadtests.target import PATH, Target, serving
+
+CONNECTIONS = 64
+CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
+SCRIPT = """
+local tokens, place = {}, 0
+for line in io.lines("%s") do tokens[#tokens + 1] = line end
+request = function()
+  place = place %% #tokens + 1
+  return wrk.format("POST", "%s", {["Authorization"] = "Bearer " .. tokens[place]})
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came of a run: answers, seconds, and the processor time of each worker."""
+
+    requests: int
+    seconds: float
+    cpu: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Give the requests a second."""
+        return self.requests / self.seconds
+
+    @property
+    def efficiency(self) -> float:
+        """Give the requests for each second of processor time."""
+        return self.requests / sum(self.cpu)
+
+
+def press(target: Target, seconds: int) -> Figures:
+    """Run wrk. Raises RuntimeError when an answer was not 200."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = "\n".join(tokens.good(target.secret)[1] for _ in range(1000))
+        (folder / "tokens").write_text(lines, "ascii")
+        (folder / "wrk.lua").write_text(SCRIPT % (folder / "tokens", PATH), "ascii")
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(folder / "wrk.lua")]
+        before = target.cpu_seconds()
+        out = subprocess.run([*command, target.url], capture_output=True, text=True, check=True)
+        used = [
+            after - earlier for after, earlier in zip(target.cpu_seconds(), before, strict=True)
+        ]
+    found = re.search(r"(\d+) requests in ([\d.]+)s", out.stdout)
+    if found is None or "Non-2xx" in out.stdout:
+        raise RuntimeError(out.stdout)
+    return Figures(int(found[1]), float(found[2]), used)
+
+
+@contextmanager
+def rationed(pids: list[int], share: float) -> Iterator[None]:
+    """Give each process at most this share of a core, by control groups (version 1, as root)."""
+    groups = [CPU_GROUPS / f"vapi-sessions-bench-{pid}" for pid in pids]
+    for group, pid in zip(groups, pids, strict=True):
+        group.mkdir()
+        (group / "cpu.cfs_period_us").write_text("10000", "ascii")
+        (group / "cpu.cfs_quota_us").write_text(f"{share * 10000:.0f}", "ascii")
+        (group / "cgroup.procs").write_text(str(pid), "ascii")
+    try:
+        yield
+    finally:
+        for group, pid in zip(groups, pids, strict=True):
+            (CPU_GROUPS / "cgroup.procs").write_text(str(pid), "ascii")
+            group.rmdir()
+
+
+def measure(workers: int, seconds: int, share: float) -> Figures:
+    """Press so many workers."""
+    with serving(workers=workers, RATE_LIMIT="") as target:
+        press(target, 2)  # warm
+        with rationed(target.pids(), share) if share else nullcontext():
+            return press(target, seconds)
+
+
+def main() -> int:
+    """Press one worker and two, and print what each gave."""
+    seconds = int(os.environ.get("SECONDS") or "10")
+    share = float(os.environ.get("SHARE") or "0")
+    cores = (
+        f"{share:g} of a core for each" if share else f"{os.cpu_count()} cores, wrk's among them"
+    )
+    one, two = (measure(workers, seconds, share) for workers in (1, 2))
+    for name, figures in (("one worker", one), ("two workers", two)):
+        used = " + ".join(f"{used:.1f}" for used in figures.cpu)
+        print(f"{name:<12} {figures.rate:8,.0f} requests/s, ", end="")
+        print(f"{figures.efficiency:8,.0f} for each second of processor time ({used} s)")
+    print(f"{two.rate / one.rate:.2f} times as many, with {cores}")
+    print(f"{2 * two.efficiency / one.efficiency:.2f} times as many by processor time")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
