@@ -1,5 +1,6 @@
 """A client's connection when things go wrong outside the chain; malformed HTTP has its own file."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from server import connection
-from tests.support import make_settings, running, sign
+from tests.support import PATH, make_settings, running, sign
 from tests.test_contract import holds_the_envelope
-from tests.wire import dial, exchange, head
+from tests.wire import dial, exchange, head, post
 
 
 @web.middleware
@@ -66,6 +67,27 @@ async def test_who_never_asks_is_sent_away_and_who_asked_may_stay(
             await asks.send(head(token=sign()))
             assert (await asks.answer()).status == 200
             assert await silent.rest() == b""
+
+
+async def test_a_body_that_came_whole_is_not_spoilt_by_what_follows_while_it_waits() -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    @web.middleware
+    async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == PATH:
+            arrived.set()
+            await go.wait()
+        return await handler(request)
+
+    async with running(make_settings(), hold) as service, dial(service) as wire:
+        await wire.send(post(b"{}", token=sign()))
+        await arrived.wait()
+        await wire.send(b"no HTTP at all\r\n\r\n")
+        for _ in range(3):  # by the time that these are answered, that has come
+            assert (await service.ask("GET", "/healthz")).status == 200
+        go.set()
+        assert (await wire.answer()).status == 200
+        assert (await wire.answer()).code == "INVALID_REQUEST"
 
 
 async def test_headers_may_be_so_large_and_so_many() -> None:
