@@ -33,7 +33,10 @@ def run(url: str, secret: str) -> int:
 def main() -> int:
     """Press the service at HOST, or one that is started for the purpose."""
     if host := os.environ.get("HOST"):
-        return run(host, os.environ["JWT_SECRET"])
+        secret = os.environ.get("JWT_SECRET")
+        if not secret:
+            raise SystemExit("HOST needs JWT_SECRET, the secret that its tokens are signed with")
+        return run(host, secret)
     with serving(workers=int(os.environ.get("WORKERS") or "0")) as target:
         return run(target.url, target.secret)
 

@@ -42,7 +42,7 @@ class _Connection(RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
         self._leaving = leaving
         self._receiving: StreamReader | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a first request, but not for ever, as aiohttp would."""
@@ -53,8 +53,7 @@ class _Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget a client who left."""
         super().connection_lost(exc)
-        if self._patience is not None:
-            self._patience.cancel()
+        self._patience.cancel()
 
     def _give_up(self) -> None:
         if not self._request_count:

@@ -1,96 +1,92 @@
-"""A client's connection when things go wrong outside the chain; malformed HTTP has its own file."""
+"""What a connection says when things go wrong outside the chain."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, ServerDisconnectedError, web
 from aiohttp.typedefs import Handler
-from aiohttp.web_protocol import RequestHandler
 
-from server import connection
-from tests.support import PATH, make_settings, running, sign
-from tests.test_contract import holds_the_envelope
-from tests.wire import dial, exchange, head, post
+from server.app import create_app
+from server.runner import Runner
+from tests.conftest import Serve
+from tests.support import PATH, make_settings, sign
+
+CHUNKED = f"""POST {PATH} HTTP/1.1
+Host: localhost
+Authorization: Bearer {{}}
+Content-Type: application/json
+Transfer-Encoding: chunked
+
+"""
 
 
-@web.middleware
-async def forget(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer with nothing: a fault that shows outside the chain."""
-    return None  # type: ignore[return-value]
+@asynccontextmanager
+async def served(change: Callable[[web.Application], None]) -> AsyncIterator[str]:
+    """Serve the application, changed; give the address of a route of it."""
+    app = create_app(make_settings())
+    change(app)
+    runner = Runner(app, grace=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/healthz"
+    finally:
+        await runner.cleanup()
 
 
-async def test_a_fault_outside_the_chain_is_answered_like_any_other(
+async def test_a_body_whose_framing_breaks_is_refused_at_once_and_is_no_fault_of_ours(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await serve(SESSION_BUDGET_SECONDS="50")
+    port = int(service.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CHUNKED.format(sign()).replace("\n", "\r\n").encode() + b"1\r\n{\r\n")
+    await service.ask("GET", "/healthz")  # by now the body is waited for
+    writer.write(b"no number\r\n")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"INVALID_REQUEST"' in answer
+    assert not [record for record in caplog.records if record.exc_info]
+    writer.close()
+
+
+async def test_a_fault_before_the_chain_is_told_and_answered_with_the_envelope(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with running(make_settings(), forget) as service, dial(service) as wire:
-        await wire.send(head(token=sign()))
-        answer = await wire.answer()
-        assert (answer.status, answer.code) == (500, "INTERNAL_ERROR")
-        holds_the_envelope(answer)
-        assert await wire.rest() == b""
-    (record,) = [record for record in caplog.records if record.exc_info]
-    assert vars(record)["request_id"] == answer.headers["X-Request-ID"]
-    assert vars(record)["request_id"] in answer.details
-
-
-async def test_a_fault_of_the_connection_itself_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fail(*_: Any) -> None:
-        raise ZeroDivisionError("outside everything")
-
-    monkeypatch.setattr(RequestHandler, "finish_response", fail)
-    async with running(make_settings()) as service, dial(service) as wire:
-        await wire.send(head(token=sign()))
-        assert await wire.rest() == b""
-    assert "ZeroDivisionError: outside everything" in caplog.text
-
-
-async def test_a_connection_outlives_what_was_refused_on_it() -> None:
-    async with running(make_settings()) as service, dial(service) as wire:
-        for sent, status in (
-            (head(), 401),
-            (head(path="/nowhere"), 404),
-            (head(token=sign()), 200),
-        ):
-            await wire.send(sent)
-            assert (await wire.answer()).status == status
-
-
-async def test_who_never_asks_is_sent_away_and_who_asked_may_stay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", 0.1)
-    async with running(make_settings()) as service, dial(service) as asks, dial(service) as silent:
-        for _ in range(2):
-            await asks.send(head(token=sign()))
-            assert (await asks.answer()).status == 200
-            assert await silent.rest() == b""
-
-
-async def test_a_body_that_came_whole_is_not_spoilt_by_what_follows_while_it_waits() -> None:
-    arrived, go = asyncio.Event(), asyncio.Event()
-
     @web.middleware
-    async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == PATH:
-            arrived.set()
-            await go.wait()
-        return await handler(request)
+    async def fail(_: web.Request, handler: Handler) -> web.StreamResponse:
+        raise ZeroDivisionError("a secret detail")
 
-    async with running(make_settings(), hold) as service, dial(service) as wire:
-        await wire.send(post(b"{}", token=sign()))
-        await arrived.wait()
-        await wire.send(b"no HTTP at all\r\n\r\n")
-        for _ in range(3):  # by the time that these are answered, that has come
-            assert (await service.ask("GET", "/healthz")).status == 200
-        go.set()
-        assert (await wire.answer()).status == 200
-        assert (await wire.answer()).code == "INVALID_REQUEST"
+    def in_front(app: web.Application) -> None:
+        app.middlewares.insert(0, fail)
+
+    async with (
+        served(in_front) as url,
+        ClientSession() as client,
+        client.get(url) as response,
+    ):
+        assert response.status == 500
+        assert (await response.json())["error"]["code"] == "INTERNAL_ERROR"
+        request_id = response.headers["X-Request-ID"]
+        assert request_id in await response.text()
+        assert "secret" not in await response.text()
+    (told,) = [record for record in caplog.records if record.exc_info]
+    assert told.__dict__["request_id"] == request_id
 
 
-async def test_headers_may_be_so_large_and_so_many() -> None:
-    async with running(make_settings()) as service:
-        large = head("X-A: " + "a" * 20_000, *["X-B: b"] * 50, token=sign())
-        assert (await exchange(service, large)).status == 200
+async def test_a_fault_after_the_chain_is_told_and_ends_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(_: web.Request, __: web.StreamResponse) -> NoReturn:
+        raise ZeroDivisionError
+
+    async with (
+        served(lambda app: app.on_response_prepare.append(fail)) as url,
+        ClientSession() as client,
+    ):
+        with pytest.raises(ServerDisconnectedError):
+            await client.get(url)
+    assert "Unhandled exception" in caplog.text
