@@ -57,7 +57,7 @@ async def test_a_fault_before_the_chain_is_told_and_answered_with_the_envelope(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @web.middleware
-    async def fail(_: web.Request, handler: Handler) -> web.StreamResponse:
+    async def fail(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise ZeroDivisionError("a secret detail")
 
     def in_front(app: web.Application) -> None:
