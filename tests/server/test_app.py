@@ -1,13 +1,14 @@
 """The application as a whole: its chain, its factory for gunicorn, its place inside a host."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from server.app import PATH, PREFIX, On, app_factory, chain, create_app, mount
+from server.app import PATH, PREFIX, On, _lifespan, app_factory, chain, mount
 from server.logs import AuditLog
 from server.parts import Parts
 from server.runner import Runner
@@ -39,10 +40,15 @@ def test_the_chain_stands_in_the_order_that_it_must() -> None:
     assert [on for on, _ in links] == [On.ALL] * 5 + [On.ENDPOINT] * 4
 
 
-async def test_audit_lines_are_out_when_the_application_ends(audit_lines: AuditLines) -> None:
-    async with TestClient(TestServer(create_app(make_settings()))) as client:
-        await client.post(PREFIX + PATH)
-    assert len(audit_lines()) == 1
+async def test_audit_lines_still_waiting_are_written_when_the_application_ends() -> None:
+    flushed: list[str] = []
+    flush = partial(flushed.append, "flushed")
+    lifespan = _lifespan(Parts(make_settings()), flush, web.Application())
+    await anext(lifespan)
+    assert flushed == []
+    async for _ in lifespan:
+        pytest.fail("it ends once")
+    assert flushed == ["flushed"]
 
 
 @pytest.fixture

@@ -113,3 +113,20 @@ async def test_what_was_refused_is_not_taken_for_what_was_good() -> None:
         with pytest.raises(ApiError):
             await verify(forged)
         assert (await verify(good)).patient_id == "pt_1"
+
+
+@pytest.mark.parametrize("segment", [0, 1, 2])
+async def test_a_good_token_spelt_otherwise_is_refused(segment: int) -> None:
+    settings = make_settings()
+    verify = make_verifier(static_keys(settings), Parts(settings).rules, time)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # 'kid' and 'pad' make each segment one whose last character has bits to spare.
+    for pad in ("", "x", "xx"):
+        parts = sign(claims(pad=pad), kid=pad).split(".")
+        if len(parts[segment]) % 4 == 0:
+            continue
+        last = alphabet.index(parts[segment][-1])
+        parts[segment] = parts[segment][:-1] + alphabet[last ^ 1]
+        with pytest.raises(ApiError) as caught:
+            await verify(".".join(parts))
+        assert caught.value.details == "The token is not in base64url"
