@@ -332,6 +332,16 @@ async def test_a_request_that_leaves_does_not_end_the_fetch_for_the_others(
     assert issuer.fetches == 1
 
 
+async def test_nobody_waits_for_an_address_that_is_known_to_fail(
+    issuer: Issuer, keys: JwksKeys, session: ClientSession
+) -> None:
+    issuer.respond = fault
+    for _ in range(4):
+        await keys.fetch_once(session)
+    assert unavailable(await refused(keys.decoder("ES256", "one")), 4)
+    assert issuer.fetches == 4
+
+
 async def test_nobody_waits_longer_than_one_fetch_may_take(keys: JwksKeys) -> None:
     start = monotonic()
     assert unavailable(await refused(keys.decoder("ES256", "one")), 1)

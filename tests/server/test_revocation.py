@@ -98,6 +98,11 @@ async def test_any_text_may_be_a_token_id(link: RedisLink, token_id: str) -> Non
     assert await is_revoked(caller(token_id))
 
 
+def test_no_two_token_ids_share_an_entry() -> None:
+    ids = ["", "?", "\ud800", "\udfff", "\ufffd", "ü", "u\u0308", " ", "\x00"]
+    assert len({token_key(each) for each in ids}) == len(ids)
+
+
 async def test_a_token_id_cannot_name_a_patient(link: RedisLink) -> None:
     is_revoked = make_is_revoked(link, serve_without=False, on_failure=pytest.fail)
     await link.client.set(token_key("pt_1"), b"1")
