@@ -5,11 +5,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e fuzz lint types format api bench bench-host load soak \
+.PHONY: help install run test e2e fuzz lint types format api bench bench-host \
+	bench-workers bench-door load soak alerts rehearse \
 	playground-sdk clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## put everything into .venv
 
@@ -52,6 +53,25 @@ bench: $(BIN)/uvicorn ## measure it against a bare handler and FastAPI (wrk, two
 
 bench-host: $(BIN)/uvicorn ## measure what mounting costs the routes of a host application
 	$(BIN)/python -m benchmarks.host
+
+bench-workers: $(INSTALLED) ## measure two workers against one (SECONDS; SHARE=0.3 as root)
+	$(BIN)/python -m loadtests.workers
+
+bench-door: $(INSTALLED) ## measure what slow and idle connections cost a good client
+	$(BIN)/python -m loadtests.door
+
+load: $(INSTALLED) ## press it with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
+	$(BIN)/python -m loadtests.load
+
+soak: $(INSTALLED) ## press it for long, and see that memory does not grow (SECONDS)
+	$(BIN)/python -m loadtests.soak
+
+alerts: ## check the alert rules (Debian: apt install prometheus)
+	promtool check rules deploy/alerts.yaml
+	promtool test rules deploy/alerts_test.yaml
+
+rehearse: ## take the Dockerfile's steps without an engine (PORT)
+	$(PYTHON) deploy/rehearse.py
 
 playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)
 	cd sandbox/sdk && npm ci --ignore-scripts --no-audit --no-fund && npm run build

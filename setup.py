@@ -24,6 +24,7 @@ DEVELOP = [
     "joserfc>=1.8",
     "jsonschema>=4.26",
     "locust>=2.47",
+    "kubernetes-validate>=1.33",
     "mypy>=2.4",
     "openapi-spec-validator>=0.9",
     "playwright>=1.60",
@@ -32,6 +33,7 @@ DEVELOP = [
     "pytest-cov>=7.1",
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
+    "pyyaml>=6",
     "ruff>=0.17",
     "schemathesis>=4.32",
 ]

@@ -13,6 +13,8 @@ MAX_DEPTH: Final = 32
 
 _JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+_CODINGS: Final = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
+"""Those that aiohttp unpacks, or says that it cannot; all others it passes on as they are."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _Container = dict[str, object] | list[object]
@@ -31,6 +33,9 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
     """
     if not request.body_exists:
         return {}
+    codings = request.headers.getall(hdrs.CONTENT_ENCODING, ())
+    if not _CODINGS.issuperset(coding.lower() for coding in codings):
+        raise _malformed("The body is packed in a way that is not known here")
     declared = request.content_length
     if declared and hdrs.CONTENT_ENCODING not in request.headers:
         if declared > max_bytes:

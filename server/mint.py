@@ -19,17 +19,17 @@ def mint(settings: Settings, patient_id: str, *, seconds: int, now: float) -> st
         raise ValueError("A patient id is 1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-")
     if 0 < settings.jwt_max_lifetime_seconds < seconds:
         raise ValueError("JWT_MAX_LIFETIME_SECONDS allows no token that lives so long")
-    claims: dict[str, object] = {
-        settings.jwt_role_claim: settings.jwt_patient_role,
-        settings.jwt_patient_id_claim: patient_id,
-        "jti": token_hex(8),
-        "iat": int(now),
-        "exp": int(now) + seconds,
-    }
-    optional = {
-        "iss": settings.jwt_issuer,
-        "aud": settings.jwt_audience,
-        "scope": settings.jwt_required_scope,
-    }
-    claims.update({name: value for name, value in optional.items() if value})
+    wanted: list[tuple[str, object]] = [
+        (settings.jwt_role_claim, settings.jwt_patient_role),
+        (settings.jwt_patient_id_claim, patient_id),
+        ("iat", int(now)),
+        ("exp", int(now) + seconds),
+        ("iss", settings.jwt_issuer),
+        ("aud", settings.jwt_audience),
+        ("scope", settings.jwt_required_scope),
+    ]
+    wanted = [(name, value) for name, value in wanted if value]
+    claims = {"jti": token_hex(8), **dict(wanted)}
+    if any(claims[name] != value for name, value in wanted):
+        raise ValueError("No token can hold this: two settings want the same claim for themselves")
     return jwt.encode(claims, settings.jwt_secret, algorithm=settings.jwt_algorithms[0])

@@ -112,6 +112,12 @@ def _start() -> dict[str, Any]:
     }
 
 
+def _metrics() -> dict[str, Any]:
+    told = _answer("Health", "In Prometheus's text format.")
+    told["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    return {"200": told, "404": _answer("Error", "Without METRICS_ENABLED=true.", 404)}
+
+
 def build_document(path: str) -> dict[str, Any]:
     """Describe the service: its endpoint under `path`, and the operator's routes."""
     ready = {str(status): _answer("Readiness", "Each part's state.") for status in (200, 503)}
@@ -129,6 +135,7 @@ def build_document(path: str) -> dict[str, Any]:
             "/healthz": _get("health", "Is it alive", {"200": _answer("Health", "It is.")}),
             "/readyz": _get("readiness", "Can it serve", ready),
             "/openapi.json": _get("document", "This document", {"200": own}),
+            "/metrics": _get("metrics", "For Prometheus, with METRICS_ENABLED=true", _metrics()),
         },
         "components": {
             "schemas": _schemas(),

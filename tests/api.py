@@ -4,7 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import create_subprocess_exec
 
-from tests.support import running, make_settings, sign
+from tests.support import make_settings, running, sign
 
 EXAMPLES = "200"
 

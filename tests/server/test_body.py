@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.catalogue import ApiError
+from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import RECEIVING
 from server.body import MAX_DEPTH, _parse, read_object
 from tests.table import nested
@@ -49,6 +49,19 @@ async def test_an_object_comes_as_it_was_sent() -> None:
 
 async def test_nothing_is_an_empty_object() -> None:
     assert await read(b"") == {}
+
+
+@pytest.mark.parametrize("encoding", ["GZIP", "Identity"])
+async def test_a_coding_is_known_in_any_letter_case(encoding: str) -> None:
+    body = gzip.compress(b"{}") if encoding == "GZIP" else b"{}"
+    assert await read(body, encoding=encoding) == {}
+
+
+@pytest.mark.parametrize("encoding", ["compress", "rot13", "gzip, gzip", "é"])
+async def test_a_coding_that_nobody_here_unpacks_is_refused(encoding: str) -> None:
+    result = await read(b"{}", encoding=encoding)
+    assert isinstance(result, ApiError)
+    assert result.code == ErrorCode.INVALID_REQUEST
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

@@ -1,9 +1,7 @@
 """The command line: what each command prints, and the status it exits with."""
 
 import json
-import logging
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from time import time
 
@@ -18,17 +16,13 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set the tests' variables, and stand in a folder of our own; logging is put back after."""
-    root = logging.getLogger()
-    handlers, level, root.handlers = root.handlers, root.level, []
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the tests' variables, and stand in a folder of our own."""
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    yield
-    root.handlers, root.level = handlers, level
 
 
 def payload(token: str) -> dict[str, object]:

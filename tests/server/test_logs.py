@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -13,17 +12,6 @@ import pytest
 from server.logs import AuditLog, configure_logging, to_standard_output
 
 
-@pytest.fixture
-def own_logging() -> Iterator[None]:
-    """Put the process's logging aside for a test, and back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    root.handlers = []
-    yield
-    root.handlers, root.level = handlers, level
-
-
-@pytest.mark.usefixtures("own_logging")
 def test_a_json_line_holds_what_a_machine_looks_for(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     log = logging.getLogger("a.b")
@@ -42,7 +30,6 @@ def test_a_json_line_holds_what_a_machine_looks_for(capsys: pytest.CaptureFixtur
     }
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_a_stack_trace_stays_on_its_json_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     try:
@@ -53,7 +40,6 @@ def test_a_stack_trace_stays_on_its_json_line(capsys: pytest.CaptureFixture[str]
     assert "ValueError: invalid literal" in json.loads(line)["exc_info"]
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_people_read_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("WARNING", "console")
     logging.getLogger("a").info("unseen")

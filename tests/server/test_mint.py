@@ -80,3 +80,16 @@ def test_without_a_secret_there_is_nothing_to_sign_with() -> None:
     )
     with pytest.raises(ValueError, match="identity provider"):
         mint(settings, "pt_7", seconds=60, now=NOW)
+
+
+@pytest.mark.parametrize("taken", ["exp", "type", "iss"])
+def test_a_claim_that_would_have_to_be_two_things_is_told(taken: str) -> None:
+    settings = make_settings(JWT_PATIENT_ID_CLAIM=taken, JWT_ISSUER="https://issuer.test/")
+    with pytest.raises(ValueError, match="two settings want the same claim"):
+        mint(settings, "pt_1", seconds=60, now=1000)
+
+
+def test_the_id_of_a_token_may_be_the_patients() -> None:
+    settings = make_settings(JWT_PATIENT_ID_CLAIM="jti")
+    token = mint(settings, "pt_1", seconds=60, now=time())
+    assert jwt.decode(token, SECRET, algorithms=["HS256"])["jti"] == "pt_1"
