@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,18 +21,20 @@ class Material:
     algorithm: str
     signing_key: object
     verification_key: str
+    prepared: Any
     variables: dict[str, str]
 
 
 def _secret() -> Material:
     secret = "a-secret-for-benchmarks-of-32-bytes-or-more"
-    return Material("HS256", secret, secret, {"JWT_SECRET": secret})
+    return Material("HS256", secret, secret, secret.encode(), {"JWT_SECRET": secret})
 
 
 def _pair(algorithm: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Material:
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     pem = public.decode()
-    return Material(algorithm, key, pem, {"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHMS": algorithm})
+    variables = {"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHMS": algorithm}
+    return Material(algorithm, key, pem, key.public_key(), variables)
 
 
 MATERIALS: dict[str, Callable[[], Material]] = {
@@ -41,7 +44,8 @@ MATERIALS: dict[str, Callable[[], Material]] = {
 }
 
 
-def _token(material: Material, patient: int) -> str:
+def make_token(material: Material, patient: int) -> str:
+    """Sign a token for a patient of this number."""
     now = int(time())
     claims = {
         "iss": "https://identity.example/",
@@ -61,7 +65,7 @@ def _forged(token: str) -> str:
 
 def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
     """Write files of tokens, one a line: 20,000 distinct ones, 200 to repeat, 20,000 forged."""
-    distinct = [_token(material, patient) for patient in range(DISTINCT)]
+    distinct = [make_token(material, patient) for patient in range(DISTINCT)]
     lists = {
         "distinct": distinct,
         "repeated": distinct[:REPEATED],

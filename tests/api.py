@@ -11,7 +11,9 @@ EXAMPLES = "200"
 
 async def main() -> int:
     """Start the service, try everything its document allows and much that it does not."""
-    async with running(make_settings(RATE_LIMIT="", LOG_LEVEL="WARNING")) as service:
+    async with running(
+        make_settings(RATE_LIMIT="", METRICS_ENABLED="true", LOG_LEVEL="WARNING")
+    ) as service:
         tool = await create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {sign()}", "--max-examples", EXAMPLES),

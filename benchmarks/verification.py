@@ -1,0 +1,80 @@
+"""`make bench-tokens`: what verifying one token costs, layer by layer, in microseconds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from statistics import median
+from time import perf_counter, time
+
+import jwt
+from jwt.utils import base64url_decode
+
+from benchmarks.keys import MATERIALS, Material, make_token
+from benchmarks.servers import SERVICE
+from middlewares.claims import ClaimRules
+from server.keys import static_keys
+from server.settings import load_settings
+from server.tokens import make_verifier
+
+TOKENS = 2000
+ROUNDS = 7
+
+Verify = Callable[[str], Awaitable[object]]
+
+
+def layers(material: Material) -> dict[str, Verify]:
+    """Name the layers, innermost first, each with what it does for one token."""
+    settings = load_settings({**SERVICE, **material.variables})
+    keys = static_keys(settings)
+    key = material.prepared
+    algorithm = jwt.get_algorithm_by_name(material.algorithm)
+    rules = ClaimRules(settings.jwt_patient_id_claim, settings.jwt_role_claim)
+    whole = make_verifier(keys, rules, time)
+
+    async def signature(token: str) -> object:
+        content, _, signed = token.rpartition(".")
+        return algorithm.verify(content.encode(), key, base64url_decode(signed))
+
+    async def pyjwt(token: str) -> object:
+        return jwt.decode(token, key, algorithms=[material.algorithm])
+
+    async def aiohttp_jwt(token: str) -> object:
+        return await (await keys.decoder(material.algorithm, None))(token)
+
+    return {
+        "signature alone": signature,
+        "PyJWT": pyjwt,
+        "aiohttp-jwt over PyJWT": aiohttp_jwt,
+        "the service, first time": whole,
+        "the service, again": whole,
+    }
+
+
+async def microseconds(verify: Verify, tokens: list[str]) -> float:
+    """Verify all tokens; give the microseconds that one took."""
+    began = perf_counter()
+    for token in tokens:
+        await verify(token)
+    return (perf_counter() - began) / len(tokens) * 1e6
+
+
+async def main() -> None:
+    """Print a table: a row for each layer, a column for each algorithm."""
+    costs: dict[str, list[float]] = {}
+    for make in MATERIALS.values():
+        material = make()
+        for name in layers(material):
+            rounds = []
+            for number in range(ROUNDS):
+                tokens = [make_token(material, number * TOKENS + n) for n in range(TOKENS)]
+                verify = layers(material)[name]
+                if name.endswith("again"):
+                    await microseconds(verify, tokens)
+                rounds.append(await microseconds(verify, tokens))
+            costs.setdefault(name, []).append(median(rounds))
+    print(f"| one token | {' | '.join(MATERIALS)} |\n| --- |{' ---: |' * len(MATERIALS)}")
+    for name, row in costs.items():
+        print(f"| {name} | {' | '.join(f'{cost:.0f} µs' for cost in row)} |")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
