@@ -9,6 +9,39 @@ from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import RECEIVING
 
 
+class Budgets:
+    """The budgets of all requests under way, each of as many seconds.
+
+    Being of one length they end in the order they began, so one timer serves them all: it waits
+    for the oldest. A timer for each request would cost more than most requests do.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends: dict[asyncio.Timeout, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, budget: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a time-out, entered without a time of its own, run out when the seconds are over."""
+        self._ends[budget] = ends = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(ends, self._run_out, loop)
+
+    def end(self, budget: asyncio.Timeout) -> None:
+        """Forget a budget that was kept."""
+        self._ends.pop(budget, None)
+
+    def _run_out(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._ends:
+            budget, ends = next(iter(self._ends.items()))
+            if ends > loop.time():
+                self._timer = loop.call_at(ends, self._run_out, loop)
+                break
+            del self._ends[budget]
+            budget.reschedule(ends)
+
+
 def deadline(*, seconds: float) -> Middleware:
     """Cancel the work below after so many seconds.
 
@@ -16,12 +49,17 @@ def deadline(*, seconds: float) -> Middleware:
     """
     if seconds <= 0:
         raise ValueError("seconds must be positive")
+    budgets = Budgets(seconds)
 
     @web.middleware
     async def deadline_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            async with asyncio.timeout(seconds) as budget:
-                return await handler(request)
+            async with asyncio.timeout(None) as budget:
+                budgets.begin(budget, asyncio.get_running_loop())
+                try:
+                    return await handler(request)
+                finally:
+                    budgets.end(budget)
         except TimeoutError as error:
             if not budget.expired():  # somebody else's time-out, and a fault of ours
                 raise

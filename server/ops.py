@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from aiohttp import hdrs, web
 
-from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.errors import JSON
 from server.docs import add_docs, find_files
 from server.openapi import build_document
@@ -39,14 +38,13 @@ def add_routes(app: web.Application, settings: Settings, parts: Parts, endpoint:
         return web.Response(body=document, headers={hdrs.CONTENT_TYPE: JSON})
 
     async def metrics(_: web.Request) -> web.StreamResponse:
-        if not settings.metrics_enabled:
-            raise ApiError(ErrorCode.NOT_FOUND, "There are metrics here with METRICS_ENABLED=true")
         return web.Response(body=parts.render_metrics(), headers={hdrs.CONTENT_TYPE: _METRICS_TYPE})
 
     add_route(app, hdrs.METH_GET, "/healthz", healthz)
     add_route(app, hdrs.METH_GET, "/readyz", readyz)
     add_route(app, hdrs.METH_GET, "/openapi.json", openapi)
-    add_route(app, hdrs.METH_GET, "/metrics", metrics)
+    if settings.metrics_enabled:
+        add_route(app, hdrs.METH_GET, "/metrics", metrics)
     if settings.docs_enabled and (files := find_files()):
         add_docs(app, files)
 

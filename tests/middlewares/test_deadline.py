@@ -1,13 +1,14 @@
 """The budget: when it has run out, the work ends and the answer says whose time it was."""
 
 import asyncio
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 from aiohttp import web
 
 from middlewares.context import RECEIVING
-from middlewares.deadline import deadline
+from middlewares.deadline import Budgets, deadline
 from middlewares.errors import errors
 from tests.middlewares.support import Alone, told
 
@@ -99,3 +100,64 @@ async def test_each_request_has_a_budget_of_its_own(alone: Alone) -> None:
     client = await alone(errors(), deadline(seconds=0.01), handler=first_forever)
     assert (await client.post("/")).status == 504
     assert (await client.post("/")).status == 200
+
+
+class ClockWithOneTimer:
+    """An event loop's clock that is told the time, and keeps the timer it was given last."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[tuple[float, Callable[..., None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, run: Callable[..., None], *arguments: object) -> object:
+        self.timers.append((when, lambda: run(*arguments)))
+        return self.timers[-1]
+
+    def reach(self, when: float) -> None:
+        """Let it be so late, and what is due then run."""
+        self.now = when
+        due, run = self.timers[-1]
+        assert due <= when
+        run()
+
+
+class TimeOut:
+    """A time-out that notes when it is told to run out."""
+
+    def __init__(self) -> None:
+        self.ran_out: list[float] = []
+
+    def reschedule(self, when: float) -> None:
+        self.ran_out.append(when)
+
+
+def test_one_timer_serves_the_budgets_of_all() -> None:
+    clock: Any = ClockWithOneTimer()
+    first, second, third = budgets_of_time = [TimeOut(), TimeOut(), TimeOut()]
+    budgets = Budgets(seconds=3)
+    for budget in budgets_of_time:
+        budgets.begin(budget, clock)  # type: ignore[arg-type]  # all that is asked of one
+        clock.now += 1
+    budgets.end(second)  # type: ignore[arg-type]
+    assert [when for when, _ in clock.timers] == [103]
+    clock.reach(103)
+    assert (first.ran_out, third.ran_out) == ([103], [])
+    assert [when for when, _ in clock.timers] == [103, 105]
+    clock.reach(105.5)
+    assert (second.ran_out, third.ran_out) == ([], [105])
+    assert len(clock.timers) == 2
+
+
+def test_a_timer_that_finds_nothing_left_is_set_anew_by_whoever_comes_next() -> None:
+    clock: Any = ClockWithOneTimer()
+    budgets, late = Budgets(seconds=3), TimeOut()
+    done = TimeOut()
+    budgets.begin(done, clock)  # type: ignore[arg-type]
+    budgets.end(done)  # type: ignore[arg-type]
+    clock.reach(103)
+    budgets.begin(late, clock)  # type: ignore[arg-type]
+    clock.reach(106)
+    assert (done.ran_out, late.ran_out) == ([], [106])

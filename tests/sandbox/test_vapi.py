@@ -40,9 +40,12 @@ async def vapi(aiohttp_client: AiohttpClient) -> Client:
 
 
 def session_token(
-    *, key: str = PRIVATE, org: Any = ORG, tag: Any = "public", exp: float = 60, **limits: Any
+    *, key: str = PRIVATE, org: Any = ORG, tag: Any = "public", exp: float = 86400, **limits: Any
 ) -> str:
-    """Sign a session token as the service does, each part replaceable."""
+    """Sign a session token as the service does, each part replaceable.
+
+    It lives long: some are made when tests are collected, and used when their turn comes.
+    """
     claims = {
         "orgId": org,
         "token": {"tag": tag, "restrictions": {"enabled": True, **limits}},
