@@ -8,6 +8,7 @@ Not rehearsed: FROM and USER, which are the engine's. Exit status 0: it was heal
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def rehearse(image: Path) -> int:
     command, check = [], []
     for name, argument in steps():
         here = argument.replace(PLACE, str(place))
+        here = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", here)  # the image has one
         if name == "WORKDIR":
             work = image / argument.strip("/")
             work.mkdir()

@@ -41,20 +41,32 @@ def _parser() -> argparse.ArgumentParser:
         "settings, which come from the environment or from .env in this folder.",
     )
     parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("serve", help="serve (also without any command)")
     check = commands.add_parser("check", help="ask whether everything needed holds and answers")
     check.add_argument("--json", action="store_true", help="answer for machines")
     check.set_defaults(run=_check)
     token = commands.add_parser("token", help="print a token to try things out with")
     token.add_argument("--patient", metavar="ID", required=True, help="whose token")
-    token.add_argument("--for", dest="seconds", metavar="SECONDS", type=_seconds)
+    token.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long it is good: an hour, or JWT_MAX_LIFETIME_SECONDS",
+    )
     token.set_defaults(run=_token)
     revoke = commands.add_parser("revoke", help="end the access of a token or a patient")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
     which.add_argument("--patient", metavar="ID", help="every token of the patient")
-    revoke.add_argument("--for", dest="seconds", metavar="SECONDS", type=_seconds)
+    revoke.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="SECONDS",
+        type=_seconds,
+        help="for how long: as long as a token can live by the settings, else 30 days",
+    )
     revoke.set_defaults(run=_revoke)
     return parser
 

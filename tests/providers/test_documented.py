@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from server.settings import SettingsError
 from tests.conftest import Serve
 from tests.issuer import Issuer, Key, issuing, key
 from tests.support import SECRET, Service, make_settings, sign
@@ -25,6 +26,8 @@ BLOCKS = {
     for name, block in re.findall(r"\n### (.+?)\n[^#]*?```env\n(.*?)\n```", PAGE, re.DOTALL)
 }
 OWN_BACKEND = "A backend of your own, with HS256"
+NO_SECRET = BLOCKS[OWN_BACKEND]["JWT_SECRET"]
+BLOCKS[OWN_BACKEND]["JWT_SECRET"] = SECRET
 
 SHAPES: dict[str, dict[str, Any]] = {
     "Auth0": {
@@ -129,6 +132,11 @@ async def configured(name: str, issuer: Issuer, serve: Serve) -> Service:
 
 def test_there_is_a_block_for_each_provider_and_a_token_for_each_block() -> None:
     assert BLOCKS.keys() == SHAPES.keys()
+
+
+def test_the_page_holds_no_secret_that_could_be_pasted_unread() -> None:
+    with pytest.raises(SettingsError, match="JWT_SECRET: must be at least 32 bytes"):
+        make_settings(JWT_SECRET=NO_SECRET)
 
 
 @pytest.mark.parametrize("name", SHAPES)
