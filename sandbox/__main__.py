@@ -8,8 +8,14 @@ from pathlib import Path
 import uvloop
 
 from sandbox.banner import banner
-from sandbox.development import Companions, create_development, development_settings, is_configured
-from sandbox.serving import bind, origin
+from sandbox.development import (
+    Companions,
+    create_development,
+    development_settings,
+    is_configured,
+    wants_other_hosts,
+)
+from sandbox.serving import HOST, bind, origin
 from server import commands
 from server.logs import configure_logging
 from server.process import EX_CONFIG, serve
@@ -17,19 +23,26 @@ from server.runner import Runner
 from server.settings import SettingsError
 
 
-async def develop(environ: Mapping[str, str]) -> None:
-    """Serve in development mode until told to leave."""
+async def develop(environ: Mapping[str, str]) -> int:
+    """Serve in development mode until told to leave; give the exit status."""
+    if wants_other_hosts(environ):
+        sys.stderr.write(f"HOST is passed over: development mode stays on {HOST}.\n")
     with bind() as vapi, bind() as lab, bind() as tokens:
         settings = development_settings(environ, origin(vapi))
         configure_logging(settings.log_level, settings.log_format)
         app = create_development(settings, Companions(vapi=vapi, lab=lab, tokens=tokens))
         runner = Runner(app, grace=settings.shutdown_grace_seconds)
-        await serve(
-            runner,
-            settings.host,
-            settings.port,
-            on_start=lambda _: print(banner(settings), flush=True),
-        )
+        try:
+            await serve(
+                runner,
+                settings.host,
+                settings.port,
+                on_start=lambda _: print(banner(settings), flush=True),
+            )
+        except OSError as error:
+            sys.stderr.write(f"Cannot serve on port {settings.port}: {error.strerror}\n")
+            return 1
+    return 0
 
 
 def main() -> int:
@@ -37,14 +50,10 @@ def main() -> int:
     if is_configured(os.environ, Path(".env")):
         return commands.main([])
     try:
-        uvloop.run(develop(os.environ))
+        return uvloop.run(develop(os.environ))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG
-    except OSError as error:
-        sys.stderr.write(f"Cannot serve on PORT: {error.strerror}\n")
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

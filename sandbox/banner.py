@@ -13,9 +13,10 @@ _TEXT = """
 
 curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
 
-  Playground   {origin}{playground}
-  API          {origin}/docs
-  Ready?       {origin}/readyz
+  Playground       {origin}{playground}
+  API              {origin}/docs
+  Ready?           {origin}/readyz
+  Vapi's stand-in  {vapi}
 
   For real: cp config.example.env .env, fill it in, then `make run` again.
   Below: one audit line for each request. Ctrl-C ends.
@@ -28,5 +29,6 @@ def banner(settings: Settings) -> str:
         origin=f"http://{settings.host}:{settings.port}",
         path=PREFIX + START,
         playground=PATH,
+        vapi=settings.vapi_base_url,
         token=patient_token(settings, PATIENTS[0]["id"]),
     )

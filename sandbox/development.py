@@ -22,7 +22,8 @@ from server.settings import CredentialType, Settings, load_settings
 ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080
 # These change how development mode runs; any other setting says that it is not wanted.
-_NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format"})
+_NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format", "cors_allowed_origins"})
+_LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,11 @@ def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
     return dotenv.exists() or any(environ.get(name) for name in names)
 
 
+def wants_other_hosts(environ: Mapping[str, str]) -> bool:
+    """Tell whether `HOST` asks for what development mode does not do: serve other machines."""
+    return environ.get("HOST", "") not in _LOOPBACK
+
+
 def _port(named: str) -> str:
     """Keep a port that is named; else give the usual one, or a free one when somebody has it."""
     if named not in {"", "0"}:
@@ -59,6 +65,7 @@ def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
     generated = {
         "HOST": HOST,
         "PORT": _port(environ.get("PORT", "")),
+        "CORS_ALLOWED_ORIGINS": environ.get("CORS_ALLOWED_ORIGINS", ""),
         "LOG_LEVEL": environ.get("LOG_LEVEL") or "WARNING",
         "LOG_FORMAT": environ.get("LOG_FORMAT") or "console",
         "VAPI_API_KEY": str(uuid4()),

@@ -20,7 +20,7 @@ from sandbox.banner import banner
 from sandbox.development import Companions, create_development, development_settings, is_configured
 from sandbox.serving import bind, origin, serving
 from sandbox.tokens import Kind, patient_token
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from tests.support import Service
 
 Answer = tuple[int, Any]
@@ -78,6 +78,10 @@ async def test_the_banner_holds_a_line_that_works(sandbox: Sandbox) -> None:
     status, answer = await sandbox.start(found[1])
     assert status == 200
     assert answer["data"]["apiKey"] == sandbox.settings.vapi_public_api_key
+
+
+async def test_the_banner_names_the_stand_in(sandbox: Sandbox) -> None:
+    assert f"Vapi's stand-in  {sandbox.config['vapiUrl']}\n" in banner(sandbox.settings)
 
 
 async def test_both_credentials_are_handed_out(sandbox: Sandbox) -> None:
@@ -172,7 +176,8 @@ async def test_the_lab_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
     ("environ", "dotenv", "configured"),
     [
         ({}, False, False),
-        ({"PORT": "9000", "LOG_LEVEL": "DEBUG", "HOME": "/root"}, False, False),
+        ({"PORT": "9000", "LOG_LEVEL": "DEBUG", "HOME": "/home/somebody"}, False, False),
+        ({"CORS_ALLOWED_ORIGINS": "http://localhost:3000"}, False, False),
         ({"JWT_SECRET": ""}, False, False),
         ({"JWT_SECRET": "x"}, False, True),
         ({}, True, True),
@@ -196,6 +201,14 @@ def test_a_usual_port_that_is_taken_gives_way(monkeypatch: pytest.MonkeyPatch) -
     assert development_settings({}, "http://127.0.0.1:1").port == port
 
 
+def test_a_page_of_ones_own_may_be_let_in() -> None:
+    environ = {"PORT": "1", "CORS_ALLOWED_ORIGINS": "http://localhost:3000"}
+    settings = development_settings(environ, "http://127.0.0.1:1")
+    assert settings.cors_allowed_origins == ("http://localhost:3000",)
+    with pytest.raises(SettingsError, match="CORS_ALLOWED_ORIGINS"):
+        development_settings({**environ, "CORS_ALLOWED_ORIGINS": "*"}, "http://127.0.0.1:1")
+
+
 def test_two_tokens_are_never_the_same() -> None:
     settings = development_settings({"PORT": "1"}, "http://127.0.0.1:1")
     assert patient_token(settings, "pt_1") != patient_token(settings, "pt_1", Kind.CRASH)
@@ -214,20 +227,39 @@ def test_with_a_configuration_the_service_itself_runs(monkeypatch: pytest.Monkey
     assert asked == [[]]
 
 
-@pytest.mark.parametrize(("port", "status"), [("none", 78), ("taken", 1)])
-def test_a_port_that_cannot_be_had_is_told(
+def test_a_port_that_is_none_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "none")
+    assert entry.main() == 78
+    assert "PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("", []),
+        ("localhost", []),
+        ("0.0.0.0", ["HOST is passed over: development mode stays on 127.0.0.1."]),
+    ],
+)
+def test_what_cannot_be_had_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    port: str,
-    status: int,
+    host: str,
+    told: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with bind() as listener:
-        number = str(listener.getsockname()[1])
-        monkeypatch.setenv("PORT", number if port == "taken" else port)
-        assert entry.main() == status
-    assert "PORT" in capsys.readouterr().err
+    monkeypatch.setenv("HOST", host)
+    with bind() as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        assert entry.main() == 1
+    *before, last = capsys.readouterr().err.splitlines()
+    assert before == told
+    assert last.startswith(f"Cannot serve on port {port}: Address already in use")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
