@@ -16,6 +16,10 @@ const WORTH_A_RETRY = new Set([
   "TIMEOUT", "UNREACHABLE",
 ]);
 
+// Without Retry-After the service is set up wrongly, which does not pass by itself.
+const worthARetry = ({ code, retryAfter }) =>
+  WORTH_A_RETRY.has(code) && !(code === "VAPI_SESSION_FAILED" && retryAfter === null);
+
 /**
  * Get a session: `{ apiKey, credentialType, expiresAt, assistantId, patientContext }`.
  *
@@ -38,7 +42,7 @@ export async function getSession({
         continue;
       }
       const waitMs = error.retryAfter === null ? 300 + Math.random() * 400 : error.retryAfter * 1000;
-      if (!WORTH_A_RETRY.has(error.code) || retried || waitMs > patienceMs) throw error;
+      if (!worthARetry(error) || retried || waitMs > patienceMs) throw error;
       retried = true;
       await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
@@ -96,6 +100,17 @@ export function inWords(error) {
     case "UNREACHABLE":
     case "REQUEST_TIMEOUT":
       return "The connection is poor. Please try again.";
+    case "INVALID_REQUEST":
+    case "INVALID_PATIENT_CONTEXT":
+    case "PATIENT_MISMATCH":
+    case "NOT_FOUND":
+    case "METHOD_NOT_ALLOWED":
+    case "PAYLOAD_TOO_LARGE":
+    case "UNSUPPORTED_MEDIA_TYPE":
+      return "Something is wrong with the app. Please tell your clinic.";
+    case "VAPI_SESSION_FAILED":
+      if (error.retryAfter === null) return "The voice assistant is not available today.";
+    // falls through: with Retry-After it will pass
     default:
       return "The voice assistant cannot be reached. Please try again in a minute.";
   }

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from middlewares.catalogue import ErrorCode
 from sandbox.faults import SWITCH, Behaviour, Fault
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi import CALLS, create_vapi
@@ -35,6 +36,33 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("sdk")]
 CLIENTS = ROOT / "docs" / "clients"
 DRIVERS = Path(__file__).parent / "recipes"
 SIGNED_OUT = "Please sign in again."
+NOT_OFFERED = "The voice assistant is not available for your account."
+NOT_TODAY = "The voice assistant is not available today."
+APP_BUG = "Something is wrong with the app. Please tell your clinic."
+POOR_CONNECTION = "The connection is poor. Please try again."
+LATER = "The voice assistant cannot be reached. Please try again in a minute."
+# When the service does not say how long to wait.
+WORDS = {
+    "INVALID_REQUEST": APP_BUG,
+    "INVALID_PATIENT_CONTEXT": APP_BUG,
+    "AUTH_TOKEN_MISSING": SIGNED_OUT,
+    "AUTH_TOKEN_INVALID": SIGNED_OUT,
+    "AUTH_TOKEN_EXPIRED": SIGNED_OUT,
+    "AUTH_TOKEN_REVOKED": "Your access has ended. Please sign in again or ask your clinic.",
+    "FORBIDDEN": NOT_OFFERED,
+    "INSUFFICIENT_SCOPE": NOT_OFFERED,
+    "PATIENT_MISMATCH": APP_BUG,
+    "NOT_FOUND": APP_BUG,
+    "METHOD_NOT_ALLOWED": APP_BUG,
+    "REQUEST_TIMEOUT": POOR_CONNECTION,
+    "PAYLOAD_TOO_LARGE": APP_BUG,
+    "UNSUPPORTED_MEDIA_TYPE": APP_BUG,
+    "RATE_LIMITED": "Too many tries. Please wait 60 seconds.",
+    "INTERNAL_ERROR": LATER,
+    "VAPI_SESSION_FAILED": NOT_TODAY,
+    "AUTH_UNAVAILABLE": LATER,
+    "SESSION_TIMEOUT": LATER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +152,50 @@ async def test_a_refusal_is_not_asked_twice(tmp_path: Path) -> None:
     async with kitchen(tmp_path) as recipes:
         report = await recipes.run("session.mjs", sign(key="another secret, long enough to sign"))
     assert (report["code"], report["words"]) == ("AUTH_TOKEN_INVALID", SIGNED_OUT)
+    assert report["asked"] == 1
     assert report["requestId"]
+
+
+async def test_an_outage_of_vapi_is_waited_for_once(tmp_path: Path) -> None:
+    async with kitchen(tmp_path, VAPI_BASE_URL="http://127.0.0.1:1") as recipes:
+        report = await recipes.run("session.mjs", sign())
+    assert (report["code"], report["asked"]) == ("VAPI_SESSION_FAILED", 2)
+    assert report["words"] == LATER
+
+
+async def test_a_service_set_up_wrongly_is_not_asked_twice(tmp_path: Path) -> None:
+    async with kitchen(tmp_path, VAPI_API_KEY="another-key") as recipes:
+        report = await recipes.run("session.mjs", sign())
+    assert (report["code"], report["asked"]) == ("VAPI_SESSION_FAILED", 1)
+    assert report["words"] == NOT_TODAY
+
+
+@pytest.mark.parametrize(
+    ("path", "patient", "code"),
+    [
+        ("", "pt_2", "PATIENT_MISMATCH"),
+        ("", "not an id", "INVALID_PATIENT_CONTEXT"),
+        ("", "x" * 20_000, "PAYLOAD_TOO_LARGE"),
+        ("/other", "pt_1", "NOT_FOUND"),
+    ],
+)
+async def test_a_bug_of_the_app_is_not_asked_twice(
+    tmp_path: Path, path: str, patient: str, code: str
+) -> None:
+    async with kitchen(tmp_path) as recipes:
+        url = recipes.url + path
+        report = await recipes.run("session.mjs", sign(), url=url, patientId=patient)
+    assert (report["code"], report["asked"]) == (code, 1)
+    assert report["words"] == APP_BUG
+
+
+async def test_every_code_has_words(tmp_path: Path) -> None:
+    async with kitchen(tmp_path) as recipes:
+        words = await recipes.run("words.mjs", codes=list(WORDS), retryAfter=None)
+        passing = await recipes.run("words.mjs", codes=["VAPI_SESSION_FAILED"], retryAfter=2)
+    assert words == WORDS
+    assert WORDS.keys() == set(ErrorCode)
+    assert passing["VAPI_SESSION_FAILED"] == LATER
 
 
 async def test_no_answer_at_all_is_a_poor_connection(tmp_path: Path) -> None:
@@ -135,7 +206,7 @@ async def test_no_answer_at_all_is_a_poor_connection(tmp_path: Path) -> None:
         nobody = await recipes.run("session.mjs", sign(), url=url)
     assert silence["code"] == "TIMEOUT"
     assert nobody["code"] == "UNREACHABLE"
-    assert nobody["words"] == "The connection is poor. Please try again."
+    assert nobody["words"] == POOR_CONNECTION
 
 
 async def test_the_web_recipe_starts_a_call(tmp_path: Path) -> None:

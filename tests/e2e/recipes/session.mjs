@@ -3,6 +3,12 @@ import { getSession, inWords } from "./session.js";
 
 const { tokens, ...options } = JSON.parse(process.argv[2]);
 let refreshes = 0;
+let asked = 0;
+const { fetch } = globalThis;
+globalThis.fetch = (...request) => {
+  asked += 1;
+  return fetch(...request);
+};
 const started = performance.now();
 const report = { refreshes: 0 };
 try {
@@ -17,4 +23,4 @@ try {
   report.requestId = error.requestId;
   report.words = inWords(error);
 }
-console.log(JSON.stringify({ ...report, refreshes, seconds: (performance.now() - started) / 1000 }));
+console.log(JSON.stringify({ ...report, refreshes, asked, seconds: (performance.now() - started) / 1000 }));
