@@ -1,6 +1,7 @@
 """Takes the pictures in docs/screenshots: `python -m tests.e2e.screenshots`."""
 
 import asyncio
+from urllib.parse import urljoin
 
 from playwright.async_api import Browser, Page
 
@@ -20,6 +21,7 @@ async def ask(page: Page) -> None:
 
 async def take(page: Page, name: str, *, top: str = "body") -> None:
     """Take a picture of what is seen, with an element at its top."""
+    await page.mouse.move(0, 0)  # off whatever would light up under it
     await page.locator(top).evaluate("element => element.scrollIntoView()")
     await page.wait_for_timeout(500)  # until all of it is painted
     await page.screenshot(path=FOLDER / f"{name}.png")
@@ -47,6 +49,14 @@ async def phone(launched: Browser, url: str) -> None:
     await take(page, "playground-phone-answer", top="#answer")
 
 
+async def api(launched: Browser, url: str) -> None:
+    """The page of the API."""
+    page = await launched.new_page(viewport={"width": 1280, "height": 820})
+    await page.goto(urljoin(url, "/docs"))
+    await page.get_by_role("button", name="Authorize").wait_for()
+    await take(page, "api", top="html")
+
+
 async def main() -> None:
     """Take them all."""
     build_sdk()
@@ -54,6 +64,7 @@ async def main() -> None:
     async with development() as url, browser() as launched:
         await desktop(launched, url)
         await phone(launched, url)
+        await api(launched, url)
 
 
 if __name__ == "__main__":
