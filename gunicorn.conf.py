@@ -15,6 +15,7 @@ from server.fleet import (  # noqa: F401  gunicorn calls these by their names
     on_starting,
     post_fork,
     post_worker_init,
+    pre_exec,
     when_ready,
 )
 from server.logs import configure_logging
@@ -34,6 +35,6 @@ graceful_timeout = fleet.whole_seconds(_settings.shutdown_grace_seconds)
 timeout = 30 + graceful_timeout
 logconfig_dict = fleet.log_config(_settings)
 # Heartbeats go through a file: in memory, where one can be, so that no slow disk stops a worker.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn names the file
 # Nothing is to be steered from outside, and the folder may be read-only.
 control_socket_disable = True

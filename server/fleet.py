@@ -72,11 +72,20 @@ def when_ready(server: Any) -> None:
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() != master:
             raise SystemExit  # a worker that is just being born, and serves nobody yet
-        leaving.shut(listener.sock for listener in server.LISTENERS)
+        # Another master (USR2) or systemd goes on with the very same sockets.
+        if server.reexec_pid == server.master_pid == 0 and not server.systemd:
+            leaving.shut(listener.sock for listener in server.LISTENERS)
         if callable(proceed):
             proceed(number, frame)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def pre_exec(server: Any) -> None:
+    """Have a second master (USR2) make a folder of its own: one made here goes with this master."""
+    inherited = server.cfg.env_orig
+    if Path(inherited.get(METRICS_FOLDER, "")).name.startswith(_OURS):
+        del inherited[METRICS_FOLDER]
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

@@ -94,6 +94,17 @@ class TestSharedMetrics:
         fleet.on_starting(None)
         assert old.exists()
 
+    @pytest.mark.parametrize(
+        ("folder", "left"),
+        [("/tmp/vapi-sessions-metrics-1", {}), ("/of/the/operator", {fleet.METRICS_FOLDER: ...})],
+    )
+    def test_are_kept_by_a_second_master_where_the_first_does_not_remove_them(
+        self, folder: str, left: dict[str, object]
+    ) -> None:
+        environment = {fleet.METRICS_FOLDER: folder}
+        fleet.pre_exec(SimpleNamespace(cfg=SimpleNamespace(env_orig=environment)))
+        assert environment.keys() == left.keys()
+
     def test_lose_the_states_of_a_process_that_is_gone_but_not_its_counts(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -113,25 +124,45 @@ def shut(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
     return seen
 
 
+def master(*, reexec_pid: int = 0, master_pid: int = 0, systemd: bool = False) -> SimpleNamespace:
+    """Stand in for gunicorn's master: by itself, unless told of another."""
+    listeners = [SimpleNamespace(sock="door")]
+    return SimpleNamespace(
+        LISTENERS=listeners, reexec_pid=reexec_pid, master_pid=master_pid, systemd=systemd
+    )
+
+
 class TestTheMaster:
     def test_shuts_the_door_and_then_does_as_gunicorn_does(self, shut: list[Any]) -> None:
         told: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-        fleet.when_ready(SimpleNamespace(LISTENERS=[SimpleNamespace(sock="door")]))
+        fleet.when_ready(master())
         signal.raise_signal(signal.SIGTERM)
         assert (shut, told) == (["door"], [signal.SIGTERM])
 
     def test_leaves_the_rest_to_nobody_when_nobody_listened(self, shut: list[Any]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        fleet.when_ready(SimpleNamespace(LISTENERS=[SimpleNamespace(sock="door")]))
+        fleet.when_ready(master())
         signal.raise_signal(signal.SIGTERM)
         assert shut == ["door"]
+
+    @pytest.mark.parametrize(
+        "others", [{"reexec_pid": 7}, {"master_pid": 7}, {"systemd": True}], ids=str
+    )
+    def test_leaves_the_door_open_to_those_who_go_on_with_it(
+        self, shut: list[Any], others: dict[str, Any]
+    ) -> None:
+        told: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+        fleet.when_ready(master(**others))
+        signal.raise_signal(signal.SIGTERM)
+        assert (shut, told) == ([], [signal.SIGTERM])
 
     def test_is_not_a_worker_which_ends_at_once_when_it_is_just_being_born(
         self, shut: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        fleet.when_ready(SimpleNamespace(LISTENERS=[SimpleNamespace(sock="door")]))
+        fleet.when_ready(master())
         monkeypatch.setattr(os, "getpid", lambda: -1)
         with pytest.raises(SystemExit):
             signal.raise_signal(signal.SIGTERM)
