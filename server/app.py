@@ -21,6 +21,7 @@ from middlewares.timing import hide_server, timing
 from server import ops
 from server.credentials import make_issuer
 from server.logs import AuditLog, configure_logging, to_standard_output
+from server.metrics import Metrics
 from server.parts import Parts
 from server.process import settings_or_exit
 from server.routes import add_fallback, add_route
@@ -48,7 +49,7 @@ def chain(settings: Settings, parts: Parts, audit_log: AuditLog) -> list[tuple[O
         # Names the request, and sees the final status of everything.
         (On.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
         # Measures everything, and so sets its headers on errors too.
-        (On.ALL, timing(observe=parts.metrics.observe if settings.metrics_enabled else None)),
+        (On.ALL, timing(observe=parts.metrics.observe if parts.metrics else None)),
         # Outside errors: scripts of an allowed origin must be able to read those as well.
         (On.ALL, cors(origins=settings.cors_allowed_origins)),
         # Whatever is raised below leaves as an envelope.
@@ -68,7 +69,12 @@ def chain(settings: Settings, parts: Parts, audit_log: AuditLog) -> list[tuple[O
 
 def create_app(settings: Settings) -> web.Application:
     """Make the whole service: the endpoint under its usual path, and the operator's routes."""
-    parts = Parts(settings)
+    metrics = (
+        Metrics(jwks=bool(settings.jwt_jwks_url), redis=bool(settings.redis_url))
+        if settings.metrics_enabled
+        else None
+    )
+    parts = Parts(settings, metrics)
     app = _application(settings, parts, PREFIX + PATH)
     ops.add_routes(app, settings, parts, PREFIX + PATH)
     add_fallback(app)

@@ -13,9 +13,9 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from server.fleet import METRICS_FOLDER
 from server.vapi import VapiState
 
-SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
 
 
@@ -29,7 +29,7 @@ class Metrics:
 
     def __init__(self, *, jwks: bool = False, redis: bool = False) -> None:
         self._registry = CollectorRegistry()
-        self.are_shared = SHARED in os.environ
+        self.are_shared = METRICS_FOLDER in os.environ
         self._requests = Counter(
             "vapi_sessions_requests", "Answers.", ["status", "code"], registry=self._registry
         )
@@ -52,17 +52,25 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livemax",
         )
-        self._jwks_age = jwks and Gauge(
-            "vapi_sessions_jwks_age_seconds",
-            "Since the keys were last fetched; +Inf while there are none.",
-            registry=self._registry,
-            multiprocess_mode="livemax",
+        self._jwks_age = (
+            Gauge(
+                "vapi_sessions_jwks_age_seconds",
+                "Since the keys were last fetched; +Inf while there are none.",
+                registry=self._registry,
+                multiprocess_mode="livemax",
+            )
+            if jwks
+            else None
         )
-        self._redis_up = redis and Gauge(
-            "vapi_sessions_redis_up",
-            "1 while Redis answers, else 0.",
-            registry=self._registry,
-            multiprocess_mode="livemin",
+        self._redis_up = (
+            Gauge(
+                "vapi_sessions_redis_up",
+                "1 while Redis answers, else 0.",
+                registry=self._registry,
+                multiprocess_mode="livemin",
+            )
+            if redis
+            else None
         )
         if not self.are_shared:  # memory, processor time, open files: of one process only
             ProcessCollector(registry=self._registry)
@@ -89,9 +97,9 @@ class Metrics:
         """Take down the states that are looked up rather than counted."""
         for state in VapiState:
             self._vapi.labels(state).set(state is vapi)
-        if self._jwks_age:
+        if self._jwks_age is not None:
             self._jwks_age.set(float("inf") if jwks_age is None else jwks_age)
-        if self._redis_up:
+        if self._redis_up is not None:
             self._redis_up.set(redis_up)
 
     def render(self) -> bytes:

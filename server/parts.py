@@ -26,10 +26,14 @@ _NOTE_SECONDS = 1.0
 
 
 class Parts:
-    """Everything behind the chain that has a state or asks another machine."""
+    """Everything behind the chain that has a state or asks another machine.
 
-    def __init__(self, settings: Settings) -> None:
-        self.metrics = Metrics(jwks=bool(settings.jwt_jwks_url), redis=bool(settings.redis_url))
+    It comes without metrics where nobody asks for them: those of prometheus_client would turn up
+    among a host application's own.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics
         self.rules = ClaimRules(
             patient_id_claim=settings.jwt_patient_id_claim,
             role_claim=settings.jwt_role_claim,
@@ -56,7 +60,7 @@ class Parts:
         return make_is_revoked(
             self.redis,
             serve_without=self.serves_without_redis,
-            on_failure=self.metrics.revocation_failed,
+            on_failure=self.metrics.revocation_failed if self.metrics else _count_nothing,
         )
 
     def _hit(self, limit: str) -> Hit:
@@ -72,7 +76,8 @@ class Parts:
             connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
         )
         shared = make_hit(limit, storage)
-        return with_fallback(self.redis, shared, local, self.metrics.limiter_failed)
+        on_failure = self.metrics.limiter_failed if self.metrics else _count_nothing
+        return with_fallback(self.redis, shared, local, on_failure)
 
     def states(self) -> dict[str, str]:
         """Tell for `/readyz` how each part is."""
@@ -86,34 +91,44 @@ class Parts:
         return redis_holds and vapi_holds and self.keys.state != "missing"
 
     def render_metrics(self) -> bytes:
-        """Write the metrics, as things stand now."""
-        self._note()
+        """Write the metrics, as things stand now; nothing where there are none."""
+        if self.metrics is None:
+            return b""
+        self._note(self.metrics)
         return self.metrics.render()
 
-    def _note(self) -> None:
+    def _note(self, metrics: Metrics) -> None:
         age = self.jwks.age if self.jwks else None
-        self.metrics.note(self.vapi.state, age, redis_up=bool(self.redis and self.redis.is_up))
+        metrics.note(self.vapi.state, age, redis_up=bool(self.redis and self.redis.is_up))
 
-    async def _keep_noting(self) -> None:
+    async def _keep_noting(self, metrics: Metrics) -> None:
         """Note the states for the process that `/metrics` is next asked of: often another one."""
-        while self.metrics.are_shared:
-            self._note()
+        while True:
+            self._note(metrics)
             await asyncio.sleep(_NOTE_SECONDS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep everything that works in the background working, over one outgoing session."""
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-            runs: list[Run] = [partial(self.vapi.run, session), self._keep_noting]
+            runs: list[Run] = [partial(self.vapi.run, session)]
+            if self.metrics is not None and self.metrics.are_shared:
+                runs.append(partial(self._keep_noting, self.metrics))
             if self.jwks is not None:
                 runs.append(partial(self.jwks.run, session))
             if self.redis is not None:
                 runs.append(self.redis.run)
             tasks = [asyncio.create_task(keep(run)) for run in runs]
-            yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _count_nothing() -> None:
+    pass
 
 
 def _jwks(settings: Settings) -> JwksKeys:

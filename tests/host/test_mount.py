@@ -2,8 +2,12 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import aiohttp_jwt.middleware
 import pytest
@@ -169,6 +173,20 @@ async def test_what_the_process_shares_is_left_alone(
     await backend(api_v1_sessions="asst_1")
     assert aiohttp_jwt.middleware._request_property == "the host's own"
     assert (logging.root.handlers, logging.root.level) == (handlers, level)
+
+
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_a_scrape_of_the_hosts_processes_gains_nothing(tmp_path: Path, enabled: str) -> None:
+    variables = {
+        **os.environ,
+        **VARIABLES,
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "METRICS_ENABLED": enabled,
+    }
+    command = [sys.executable, "-m", "tests.host.scraped_backend"]
+    scraped = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    names = {line.split()[0] for line in scraped.stderr.splitlines() if not line.startswith("#")}
+    assert names == {"visits_total"}
 
 
 def test_an_impossible_prefix_is_refused_at_once() -> None:

@@ -47,7 +47,10 @@ async def test_nothing_names_a_patient(serve: Serve) -> None:
     assert b"pt_who" not in (await service.ask("GET", "/metrics")).body
 
 
-async def test_without_being_asked_for_there_are_none(serve: Serve) -> None:
+async def test_without_being_asked_for_there_are_none(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app.Metrics", None)  # nothing that could be called
     service = await serve()
     assert (await service.ask("GET", "/metrics")).code == "NOT_FOUND"
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from server.limiter import unlimited
+from server.metrics import Metrics
 from server.parts import Parts
 from server.revocation import nothing_is_revoked
 from server.vapi import VapiState
@@ -64,8 +65,25 @@ async def test_what_runs_beside_requests_ends_with_them() -> None:
             await asyncio.sleep(0)
 
 
+async def test_what_runs_beside_requests_ends_when_they_end_by_a_fault() -> None:
+    parts = Parts(make_settings(VAPI_CHECK_SECONDS="30", VAPI_BASE_URL=f"http://{NOWHERE}"))
+    before = asyncio.all_tasks()
+    with pytest.raises(ZeroDivisionError):
+        async with parts.running():
+            raise ZeroDivisionError
+    assert asyncio.all_tasks() == before
+
+
+async def test_requests_that_redis_failed_are_served_where_nobody_counts_them() -> None:
+    parts = Parts(make_settings(**REDIS, REDIS_FAILURE="serve"))
+    assert await parts.hit("pt_1") is None
+    assert parts.render_metrics() == b""
+    assert parts.redis is not None
+    await parts.redis.close()
+
+
 def test_metrics_tell_the_states_as_they_are() -> None:
-    parts = Parts(make_settings(VAPI_CHECK_SECONDS="30"))
+    parts = Parts(make_settings(VAPI_CHECK_SECONDS="30"), Metrics())
     assert 'vapi_sessions_vapi_state{state="unknown"} 1.0' in parts.render_metrics().decode()
     parts.vapi.judge(200)
     assert parts.vapi.state is VapiState.UP
@@ -78,10 +96,11 @@ async def test_processes_that_share_metrics_note_their_states_without_being_aske
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("server.parts._NOTE_SECONDS", 0)
-    parts = Parts(make_settings(VAPI_CHECK_SECONDS="0"))
-    parts.metrics.are_shared = True
+    metrics = Metrics()
+    metrics.are_shared = True
     noted = asyncio.Event()
-    monkeypatch.setattr(parts.metrics, "note", lambda *_, **__: noted.set())
+    monkeypatch.setattr(metrics, "note", lambda *_, **__: noted.set())
+    parts = Parts(make_settings(VAPI_CHECK_SECONDS="0"), metrics)
     async with parts.running():
         for _ in range(3):
             await noted.wait()
