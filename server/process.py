@@ -15,7 +15,7 @@ from aiohttp import web
 from server import leaving
 from server.settings import Settings, SettingsError, load_settings
 
-if TYPE_CHECKING:  # gunicorn's master, which needs the settings first, is to load nothing else
+if TYPE_CHECKING:  # it loads prometheus_client, for which gunicorn's master chooses a folder first
     from server.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,11 @@ def settings_or_exit() -> Settings:
 
 def allow_many_connections() -> None:
     """Take all the open files that this process may have: the usual 1,024 are soon held open by
-    clients that do nothing but stay connected.
+    clients that do nothing but stay connected. Whoever has more already keeps them.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
+        return
     most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
@@ -64,8 +66,8 @@ async def serve(
         loop.add_signal_handler(number, leave.set)
     with ExitStack() as held:
         listeners = [held.enter_context(listener) for listener in listen(host, port)]
-        await runner.setup()
         try:
+            await runner.setup()
             await _start(runner, listeners)
             port = listeners[0].getsockname()[1]
             log.info("serving on %s port %d", host, port)

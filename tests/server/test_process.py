@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from server.app import create_app
-from server.process import EX_CONFIG, serve, settings_or_exit
+from server.process import EX_CONFIG, allow_many_connections, serve, settings_or_exit
 from server.runner import Runner
 from tests.process import NAMES, serving
 from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
+from tests.table import NOWHERE
 from tests.wire import post
 
 
@@ -34,7 +36,7 @@ async def test_nobody_needs_to_be_told_the_port(caplog: pytest.LogCaptureFixture
     runner = Runner(create_app(make_settings()), grace=0.1)
     serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0))
     async with asyncio.timeout(10):
-        while "serving on 127.0.0.1 port" not in caplog.text:  # noqa: ASYNC110
+        while "serving on 127.0.0.1 port" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
             await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
     await serving_
@@ -48,6 +50,38 @@ async def test_a_start_that_fails_leaves_nothing_behind() -> None:
     with pytest.raises(ZeroDivisionError):
         await serve(runner, "127.0.0.1", 0, on_start=fail)
     assert not runner.sites
+
+
+async def test_an_application_that_cannot_start_leaves_nothing_behind() -> None:
+    async def fail(_: web.Application) -> None:
+        raise ZeroDivisionError
+
+    app = create_app(make_settings(VAPI_CHECK_SECONDS="30", VAPI_BASE_URL=f"http://{NOWHERE}"))
+    app.on_startup.append(fail)
+    before = asyncio.all_tasks()
+    with pytest.raises(ZeroDivisionError):
+        await serve(Runner(app, grace=0.1), "127.0.0.1", 0)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "becomes"),
+    [
+        (1024, 524288, [(65536, 524288)]),
+        (1024, resource.RLIM_INFINITY, [(65536, resource.RLIM_INFINITY)]),
+        (1024, 4096, [(4096, 4096)]),
+        (100_000, 524288, []),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, []),
+    ],
+)
+def test_it_takes_more_open_files_and_never_gives_any_back(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, becomes: list[tuple[int, int]]
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    allow_many_connections()
+    assert limits == becomes
 
 
 def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
