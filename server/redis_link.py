@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -17,6 +19,8 @@ T = TypeVar("T")
 _PROBE_SECONDS: Final = 1.0
 _PROBE_KEY: Final = b"vapi-sessions:probe"
 _MAX_CONNECTIONS: Final = 32
+_REFUSAL_SECONDS: Final = 60.0
+"""A refusal that was not met for so long is told anew when it is."""
 
 
 class RedisGone(Exception):
@@ -43,7 +47,7 @@ class RedisLink:
         self.is_up = True
         self._timeout = timeout
         self._asking: set[asyncio.Future[Any]] = set()
-        self._refusals: set[str] = set()
+        self._refused_at: dict[str, float] = {}
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """Give the answer to a question. Raises `RedisGone`."""
@@ -111,6 +115,7 @@ class RedisLink:
         self.is_up = False
 
     def _note_refusal(self, why: str) -> None:
-        if why not in self._refusals:
+        now = monotonic()
+        if now - self._refused_at.get(why, -inf) >= _REFUSAL_SECONDS:
             log.error("Redis refuses what it is asked: %s", why)
-        self._refusals.add(why)
+        self._refused_at[why] = now

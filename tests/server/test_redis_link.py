@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -99,11 +100,17 @@ async def test_a_request_that_leaves_in_the_middle_leaves_no_answer_to_the_next(
     redis_server: RedisServer,
 ) -> None:
     link = RedisLink(f"{redis_server.url}?max_connections=1", timeout=5)
+
+    async def waits_for_redis() -> bool:
+        """Tell that the question was sent: redis-py reads."""
+        readers: list[Any] = [each._reader for each in link.pool._in_use_connections]
+        return any(reader._waiter for reader in readers)
+
     await redis_server.client.mset({"mine": "secret", "yours": "plain"})
     assert await get(link, "yours") == b"plain"
     redis_server.pause()
     leaves = asyncio.create_task(get(link, "mine"))
-    await asyncio.sleep(0.05)  # the question is under way
+    await eventually(waits_for_redis)
     leaves.cancel()
     await asyncio.gather(leaves, return_exceptions=True)
     redis_server.resume()
@@ -144,6 +151,20 @@ async def test_a_refusal_is_told_once_and_is_not_taken_for_silence(
             await link.ask(lambda: link.client.set("greeting", "hello"))
     assert await get(link) is None
     assert caplog.messages == ["Redis refuses what it is asked: OutOfMemoryError"]
+
+
+async def test_a_refusal_that_comes_back_much_later_is_told_again(
+    link: RedisLink,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.redis_link._REFUSAL_SECONDS", 0)
+    await redis_server.client.config_set("maxmemory", "1")
+    for _ in range(2):
+        with pytest.raises(RedisGone):
+            await link.ask(lambda: link.client.set("greeting", "hello"))
+    assert caplog.messages == ["Redis refuses what it is asked: OutOfMemoryError"] * 2
 
 
 async def test_a_redis_that_refuses_what_requests_ask_of_it_counts_as_gone(
