@@ -70,6 +70,10 @@ async def test_a_refusal_repeats_nothing_of_what_was_sent(
     assert token not in caplog.text
 
 
+NO_MORE = b"\r\n\r\n\x00\r\n\r\n"
+"""Ends a head that has no end; and as a request of its own has the connection closed."""
+
+
 def mutations(seed: int, count: int) -> Iterator[bytes]:
     """Give requests that were good once, and bytes that never were; the same ones each time."""
     chance = random.Random(seed)
@@ -105,16 +109,18 @@ def mutations(seed: int, count: int) -> Iterator[bytes]:
 async def test_random_bytes_never_break_the_service(
     serve: Serve, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = await serve(RATE_LIMIT="")
+    service = await serve(RATE_LIMIT="", SESSION_BUDGET_SECONDS="0.5", VAPI_TIMEOUT_SECONDS="0.2")
+    answers = 0
     for sent in mutations(seed, 120):
         async with dial(service) as wire:
-            await wire.send(sent)
-            wire.finish()
+            await wire.send(sent + NO_MORE)
             answered = await wire.rest()
+        answers += bool(answered)
         assert not answered or answered.startswith(b"HTTP/1."), sent
         assert b"HTTP/1.1 5" not in answered, sent
         assert b"HTTP/1.0 5" not in answered, sent
         assert b"Server:" not in answered, sent
+    assert answers >= 75  # of 150: one may be lost with a connection that is reset
     assert (await service.start(sign())).status == 200
     assert not [record.getMessage() for record in caplog.records if record.levelno >= 40]
 

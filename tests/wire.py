@@ -56,11 +56,6 @@ class Wire:
             self._writer.write(data)
             await self._writer.drain()
 
-    def finish(self) -> None:
-        """Say that nothing more will be sent."""
-        with suppress(OSError):
-            self._writer.write_eof()
-
     async def answer(self) -> WireAnswer:
         """Read one answer: its head, and as much body as the head announces."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
