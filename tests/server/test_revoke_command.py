@@ -149,7 +149,7 @@ async def port_of(serving: Process) -> int:
 
 
 @pytest.mark.redis
-async def test_revoking_takes_effect_on_every_process_within_two_seconds(
+async def test_revoking_takes_effect_on_every_process_at_once(
     redis_server: RedisServer, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("REDIS_URL", redis_server.url)
@@ -166,6 +166,4 @@ async def test_revoking_takes_effect_on_every_process_within_two_seconds(
 
         assert await statuses() == [200, 200]
         assert await revoke("--jti", "t1") == 0
-        async with asyncio.timeout(2):
-            while await statuses() != [401, 401]:  # noqa: ASYNC110  other processes tell nothing
-                await asyncio.sleep(0.05)
+        assert await statuses() == [401, 401]
