@@ -43,7 +43,7 @@ class Server:
     @property
     def memory_mb(self) -> float:
         """How much memory it holds, in MiB."""
-        with open(f"/proc/{self.pid}/statm") as statm:  # noqa: PTH123
+        with open(f"/proc/{self.pid}/statm") as statm:  # noqa: PTH123  nor this
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -12,7 +12,7 @@ class CannotDownload(Exception):
     """The document cannot be had; the text says why, and repeats nothing of what came."""
 
 
-async def download_json(session: ClientSession, url: str, timeout: float) -> object:  # noqa: ASYNC109
+async def download_json(session: ClientSession, url: str, timeout: float) -> object:  # noqa: ASYNC109  ClientTimeout keeps it
     """Fetch `url` within `timeout` seconds, follow no redirect, take `MAX_BYTES` at most.
 
     Raises `CannotDownload`.

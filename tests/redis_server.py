@@ -30,7 +30,9 @@ class RedisServer:
         self.port = self.port or _free_port()
         options = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._folder}
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        self._process = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
+        self._process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
+            ["redis-server", *arguments], stdout=subprocess.DEVNULL
+        )
         self.client = Redis(port=self.port)
         await eventually(self._answers)
         return self

@@ -91,7 +91,7 @@ def by_joserfc(algorithm: str) -> Decide:
     key: Any = (
         jwk.import_key(SECRET, "oct")
         if algorithm == "HS256"
-        else jwk.import_key(pem(algorithm), types[algorithm])  # type: ignore[call-overload]
+        else jwk.import_key(pem(algorithm), types[algorithm])  # type: ignore[call-overload]  # any type
     )
     registry = JWSRegistry(
         {name: HeaderParameter(name, lambda _: None) for name in NEVER_READ},

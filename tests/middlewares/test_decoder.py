@@ -319,7 +319,7 @@ async def host(aiohttp_client: AiohttpClient) -> Callable[[str], Awaitable[int]]
     """Serve a host that guards its own route; decoders are made before and after its own."""
     make_decoder("HS256", SECRET)
 
-    @aiohttp_jwt.login_required  # type: ignore[untyped-decorator]
+    @aiohttp_jwt.login_required  # type: ignore[untyped-decorator]  # aiohttp-jwt's
     async def hello(request: web.Request) -> web.Response:
         return web.Response(text=request["of_the_host"]["id"])
 

@@ -182,7 +182,7 @@ def test_secrets_stay_out_of_what_python_shows() -> None:
 
 def test_settings_never_change() -> None:
     with pytest.raises(FrozenInstanceError):
-        make_settings().port = 1  # type: ignore[misc]
+        make_settings().port = 1  # type: ignore[misc]  # that is the point
 
 
 def test_without_arguments_environment_and_folder_are_read(
