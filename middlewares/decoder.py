@@ -12,10 +12,13 @@ from typing import Any, Final
 
 import aiohttp_jwt.middleware
 import jwt.exceptions
+from aiohttp import web
 
 from middlewares.catalogue import ApiError
 from middlewares.claims import Claims, invalid
 from middlewares.verification_key import VerificationKey
+
+log = logging.getLogger(__name__)
 
 Decoder = Callable[[str], Awaitable[Claims]]
 """Takes a compact JWS, gives its claims once its signature, issuer and audience hold.
@@ -113,8 +116,10 @@ def make_decoder(
             return claims
         except ApiError:
             raise
-        except Exception as error:  # noqa: BLE001  aiohttp-jwt's refusals are of no one kind
+        except Exception as error:
             cause = error.__context__
+            if not isinstance(error, web.HTTPException) and not isinstance(cause, jwt.PyJWTError):
+                log.exception("a token was refused for a reason that nobody foresaw")
         if isinstance(cause, _SECOND_LOOK):
             return look_again(token)
         raise _refusal(cause)

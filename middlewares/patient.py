@@ -4,7 +4,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PRINCIPAL, Principal
+from middlewares.context import PATIENT_ID, PRINCIPAL, Principal
 
 
 def patient(*, role: str, scope: str = "", id_claim: str) -> Middleware:
@@ -18,13 +18,13 @@ def patient(*, role: str, scope: str = "", id_claim: str) -> Middleware:
 
     @web.middleware
     async def patient_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        _admit(request.get(PRINCIPAL), role, required, id_claim)
+        request[PATIENT_ID] = _admit(request.get(PRINCIPAL), role, required, id_claim)
         return await handler(request)
 
     return patient_middleware
 
 
-def _admit(principal: Principal | None, role: str, required: frozenset[str], id_claim: str) -> None:
+def _admit(principal: Principal | None, role: str, required: frozenset[str], id_claim: str) -> str:
     if principal is None or role not in principal.roles:
         raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
     if not required <= principal.scopes:
@@ -33,3 +33,4 @@ def _admit(principal: Principal | None, role: str, required: frozenset[str], id_
     if principal.patient_id is None:
         details = f"The token carries no usable patient id in its claim {id_claim}"
         raise ApiError(ErrorCode.INVALID_PATIENT_CONTEXT, details)
+    return principal.patient_id

@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PRINCIPAL
+from middlewares.context import PATIENT_ID
 
 Hit = Callable[[str], Awaitable[float | None]]
 """Counts a request of a patient: None when it is within the limit, else the seconds to wait."""
@@ -18,7 +18,7 @@ def rate_limit(*, hit: Hit) -> Middleware:
 
     @web.middleware
     async def rate_limit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        wait = await hit(request[PRINCIPAL].patient_id or "")
+        wait = await hit(request[PATIENT_ID])
         if wait is not None:
             seconds = max(1, ceil(wait))
             details = f"Try again in {seconds} seconds"

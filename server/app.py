@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.audit import audit
 from middlewares.authentication import authentication
 from middlewares.cors import cors
-from middlewares.deadline import deadline
+from middlewares.deadline import Budgets, deadline
 from middlewares.errors import errors
 from middlewares.patient import patient
 from middlewares.rate_limit import rate_limit
@@ -25,7 +25,7 @@ from server.metrics import Metrics
 from server.parts import Parts
 from server.process import settings_or_exit
 from server.routes import add_fallback, add_route
-from server.runner import WorkerRunner
+from server.runner import BUDGETS, WorkerRunner
 from server.session import make_start
 from server.settings import Settings
 from server.tokens import make_verifier
@@ -33,6 +33,10 @@ from server.tokens import make_verifier
 EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
 PATH: Final = "/vapi/start"
+
+_GUNICORN_GIVES_UP: Final = 3
+"""What a worker exits with that cannot start (`Arbiter.WORKER_BOOT_ERROR`): the master then ends,
+where it would start one after the other. With `gunicorn.conf.py` it ends before, with 78."""
 
 
 class On(Enum):
@@ -42,7 +46,9 @@ class On(Enum):
     ENDPOINT = auto()
 
 
-def chain(settings: Settings, parts: Parts, audit_log: AuditLog) -> list[tuple[On, Middleware]]:
+def chain(
+    settings: Settings, parts: Parts, audit_log: AuditLog, budgets: Budgets
+) -> list[tuple[On, Middleware]]:
     """Every link that a request passes, outermost first, and why it stands where it does."""
     role, scope = settings.jwt_patient_role, settings.jwt_required_scope
     return [
@@ -55,7 +61,7 @@ def chain(settings: Settings, parts: Parts, audit_log: AuditLog) -> list[tuple[O
         # Whatever is raised below leaves as an envelope.
         (On.ALL, errors()),
         # Inside errors, so that running out of time is answered like any other failure.
-        (On.ALL, deadline(seconds=settings.session_budget_seconds)),
+        (On.ALL, deadline(budgets=budgets)),
         # Nothing below runs for a stranger.
         (On.ENDPOINT, authentication(verify=make_verifier(parts.keys, parts.rules, time))),
         # Before anything else is said to somebody whose access has ended.
@@ -99,8 +105,10 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
 
 def _application(settings: Settings, parts: Parts, path: str) -> web.Application:
     audit_log = AuditLog(to_standard_output)
-    links = chain(settings, parts, audit_log)
+    budgets = Budgets(settings.session_budget_seconds)
+    links = chain(settings, parts, audit_log, budgets)
     app = web.Application(middlewares=[link for on, link in links if on is On.ALL])
+    app[BUDGETS] = budgets
     app.on_response_prepare.append(hide_server)
     app.cleanup_ctx.append(partial(_lifespan, parts, audit_log.flush))
     start: Handler = make_start(
@@ -127,6 +135,6 @@ async def _lifespan(
 
 async def app_factory() -> web.AppRunner:
     """Make the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
-    settings = settings_or_exit()
+    settings = settings_or_exit(status=_GUNICORN_GIVES_UP)
     configure_logging(settings.log_level, settings.log_format)
     return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -7,14 +7,13 @@ import msgspec
 from aiohttp import HttpVersion11, hdrs, web
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import RECEIVING
+from middlewares.context import IS_PACKED, RECEIVING
+from server.unpacking import DoesNotUnpack, Unpacker, make_unpacker
 
 MAX_DEPTH: Final = 32
 
 _JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
-_CODINGS: Final = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
-"""Those that aiohttp unpacks, or says that it cannot; all others it passes on as they are."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _Container = dict[str, object] | list[object]
@@ -33,22 +32,20 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
     """
     if not request.body_exists:
         return {}
-    codings = request.headers.getall(hdrs.CONTENT_ENCODING, ())
-    if not _CODINGS.issuperset(coding.lower() for coding in codings):
-        raise _malformed("The body is packed in a way that is not known here")
+    unpacker = make_unpacker(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
     declared = request.content_length
     if declared and hdrs.CONTENT_ENCODING not in request.headers:
         if declared > max_bytes:
             raise _too_large(max_bytes)
         _check_type(request)
-    body = await _receive(request, max_bytes)
+    body = await _receive(request, unpacker if request.get(IS_PACKED) else None, max_bytes)
     if not body:
         return {}
     _check_type(request)
     return _parse(body)
 
 
-async def _receive(request: web.Request, max_bytes: int) -> bytes:
+async def _receive(request: web.Request, unpacker: Unpacker | None, max_bytes: int) -> bytes:
     expects = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
     if expects and request.version >= HttpVersion11:
         await request.writer.write(_CONTINUE)
@@ -57,10 +54,12 @@ async def _receive(request: web.Request, max_bytes: int) -> bytes:
     request[RECEIVING] = True
     try:
         while chunk := await request.content.readany():
-            body += chunk
+            body += unpacker.unpack(chunk, max_bytes + 1) if unpacker else chunk
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
-    except (web.RequestPayloadError, ConnectionError) as error:
+        if unpacker:
+            unpacker.finish()
+    except (web.RequestPayloadError, ConnectionError, DoesNotUnpack) as error:
         details = "The body does not unpack, or ended too early"
         raise ApiError(ErrorCode.INVALID_REQUEST, details, close=True) from error
     request[RECEIVING] = False

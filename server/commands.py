@@ -21,7 +21,7 @@ from server.runner import Runner
 from server.settings import Settings
 
 _DEFAULT_TOKEN_SECONDS: Final = 3600
-_DEFAULT_REVOCATION_SECONDS: Final = 30 * 86400
+_DEFAULT_REVOCATION_SECONDS: Final = 366 * 86400
 _MAX_SECONDS: Final = 10**9
 
 
@@ -65,17 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         dest="seconds",
         metavar="SECONDS",
         type=_seconds,
-        help="for how long: as long as a token can live by the settings, else 30 days",
+        help="for how long: as long as a token can live by the settings, else a year",
     )
     revoke.set_defaults(run=_revoke)
     return parser
 
 
 def _seconds(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {_MAX_SECONDS}")
-    return value
+    if not (text.isdecimal() and 1 <= int(text) <= _MAX_SECONDS):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MAX_SECONDS}")
+    return int(text)
 
 
 def _fail(text: str) -> int:
@@ -111,6 +110,8 @@ def _token(settings: Settings, chosen: argparse.Namespace) -> int:
 def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
     if not settings.redis_url:
         return _fail("Revoking needs REDIS_URL: that is where the service looks")
+    if chosen.jti == "":
+        return _fail("Nothing was revoked: the id of a token is not empty")
     if chosen.patient is not None and usable_id(chosen.patient) is None:
         return _fail("Nothing was revoked: no token can be of a patient with such an id")
     seconds = chosen.seconds or _longest_life(settings)

@@ -6,9 +6,10 @@ from secrets import token_hex
 from typing import Any, Final
 
 from aiohttp import StreamReader, hdrs, web
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import RequestHandler, _ErrInfo, _RequestFactory
 
 from middlewares.catalogue import ApiError, ErrorCode
+from middlewares.context import IS_PACKED
 from middlewares.errors import envelope
 from middlewares.timing import stamp
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _CONNECTION_OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,  # the audit line takes its place
+    "auto_decompress": False,  # a stranger's body is not looked into: server/body.py unpacks
     "keepalive_timeout": 75.0,
     "lingering_time": 1.0,  # for a client still sending a body that nobody wants
     "max_field_size": 32768,  # so that a token that is too large is told so
@@ -93,6 +95,7 @@ class _Connection(RequestHandler):
         plain = envelope(error)
         answer = _Nameless(status=plain.status, body=plain.body, headers=plain.headers)
         stamp(answer, request_id, 0)
+        answer.headers[hdrs.CONNECTION] = "close"
         answer.force_close()
         return answer
 
@@ -105,13 +108,24 @@ class _Connection(RequestHandler):
         return await super().finish_response(request, resp, start_time)
 
 
+def _packed(make_request: _RequestFactory) -> _RequestFactory:
+    """Mark requests as those whose body is not unpacked before somebody may ask for it."""
+
+    def make(*arguments: Any) -> web.BaseRequest:
+        request = make_request(*arguments)
+        request[IS_PACKED] = True
+        return request
+
+    return make
+
+
 class ConnectionServer(web.Server):
     """Makes a connection for each client, out of aiohttp's own server; `leaving` is its end."""
 
     def __init__(self, made: web.Server, leaving: asyncio.Event) -> None:
         super().__init__(
             made.request_handler,
-            request_factory=made.request_factory,
+            request_factory=_packed(made.request_factory),
             handler_cancellation=True,  # nobody works for a client who left
         )
         self._leaving = leaving

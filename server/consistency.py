@@ -25,8 +25,8 @@ _KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "J
 Fault = tuple[str, str]
 
 
-def settle(settings: "Settings", faulty: frozenset[str]) -> tuple["Settings", dict[str, str]]:
-    """Fill in what depends on other settings; give the result, and a fault for each variable.
+def settle(settings: "Settings", faulty: frozenset[str]) -> tuple["Settings", list[Fault]]:
+    """Fill in what depends on other settings; give the result, and all faults.
 
     `faulty` names the variables already at fault, which read as if they were not given.
     """
@@ -45,7 +45,7 @@ def settle(settings: "Settings", faulty: frozenset[str]) -> tuple["Settings", di
         faults.append(("DOCS_ENABLED", "needs the extra `docs` of this package to be installed"))
     faults += _of_vapi(settings)
     faults += _of_keys(settings)
-    return settings, dict(reversed(faults))
+    return settings, faults
 
 
 def _of_key_sources(settings: "Settings", faulty: frozenset[str]) -> Iterator[Fault]:
@@ -54,7 +54,7 @@ def _of_key_sources(settings: "Settings", faulty: frozenset[str]) -> Iterator[Fa
         yield "JWT_SECRET", f"set exactly one of {', '.join(_KEY_SOURCES)}"
     for name in given[1:]:
         yield name, f"cannot stand beside {given[0]}: set exactly one of the two"
-    if settings.jwt_jwks_url and not settings.jwt_issuer:
+    if "JWT_JWKS_URL" in given and not settings.jwt_issuer:
         yield "JWT_ISSUER", "is required with JWT_JWKS_URL"
 
 

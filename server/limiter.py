@@ -1,7 +1,7 @@
 """How often a patient asked: the `limits` library over a bounded store in the process."""
 
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 from typing import Final
 
 from limits import RateLimitItem, parse
@@ -26,7 +26,7 @@ class ProcessStorage(Storage):
 
     STORAGE_SCHEME = None
 
-    def __init__(self, *, clock: Clock = time, max_windows: int = MAX_WINDOWS) -> None:
+    def __init__(self, *, clock: Clock = monotonic, max_windows: int = MAX_WINDOWS) -> None:
         super().__init__()
         self._clock = clock
         self._max_windows = max_windows
@@ -58,7 +58,7 @@ class ProcessStorage(Storage):
         return self._windows.get(key, (0, 0.0))[0]
 
     async def get_expiry(self, key: str) -> float:
-        """Give the end of a key's window, in seconds since the epoch."""
+        """Give the end of a key's window, by the clock of this store."""
         return self._windows.get(key, (0, self._clock()))[1]
 
     async def check(self) -> bool:
@@ -79,7 +79,7 @@ class ProcessStorage(Storage):
 def make_hit(limit: str, storage: Storage, clock: Clock = time) -> Hit:
     """Make what `rate_limit` counts with: a window of fixed length from a patient's first request.
 
-    `limit` is like `30/minute`.
+    `limit` is like `30/minute`; `clock` is the one that the storage goes by.
     """
     item: RateLimitItem = parse(limit)
     limiter = FixedWindowRateLimiter(storage)

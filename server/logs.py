@@ -48,5 +48,5 @@ def to_standard_output(data: bytes) -> None:
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except OSError as error:
-        logging.getLogger(__name__).error("audit lines were lost: %s", error.strerror)
+    except (OSError, ValueError) as error:  # ValueError: it was closed
+        logging.getLogger(__name__).error("audit lines were lost: %s", type(error).__name__)

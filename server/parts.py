@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 
 from aiohttp import ClientSession, DummyCookieJar
 from limits.aio.storage import RedisStorage
@@ -66,7 +67,7 @@ class Parts:
     def _hit(self, limit: str) -> Hit:
         if not limit:
             return unlimited
-        local = make_hit(limit, ProcessStorage())
+        local = make_hit(limit, ProcessStorage(), monotonic)
         if self.redis is None:
             return local
         storage = RedisStorage(

@@ -27,14 +27,17 @@ _BACKLOG: Final = 1024
 _OPEN_FILES: Final = 65536
 
 
-def settings_or_exit() -> Settings:
-    """Load the settings; report every fault on standard error and end with 78 if there is one."""
+def settings_or_exit(status: int = EX_CONFIG) -> Settings:
+    """Load the settings; report every fault on standard error and end with 78 if there is one.
+
+    `status` is another one to end with, for a parent process that knows what it means.
+    """
     try:
         return load_settings()
     except SettingsError as error:
         sys.stderr.write(f"The configuration does not hold:\n{error}\n")
         sys.stderr.write("config.example.env tells what each variable is for.\n")
-        raise SystemExit(EX_CONFIG) from None
+        raise SystemExit(status) from None
 
 
 def allow_many_connections() -> None:

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.claims import usable_id
 from middlewares.clock import Clock, rfc3339
-from middlewares.context import CREDENTIAL_TYPE, PRINCIPAL
+from middlewares.context import CREDENTIAL_TYPE, PATIENT_ID
 from middlewares.errors import JSON
 from server.body import read_object
 from server.credentials import Credential, Issue
@@ -63,7 +63,7 @@ def make_start(
 
     async def start(request: web.Request) -> web.StreamResponse:
         body = await read_object(request, max_body_bytes)
-        patient_id = request[PRINCIPAL].patient_id or ""
+        patient_id = request[PATIENT_ID]
         check_patient_context(body, patient_id)
         await require_vapi()
         credential = issue()

@@ -99,11 +99,12 @@ def load_settings(
     except OSError as error:
         raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
     values = {item.name: _read(env, item) for item in fields(Settings)}
-    faults = env.faults()
-    settings, more = consistency.settle(Settings(**values), frozenset(faults))
-    faults = {**more, **faults}  # a variable's own fault comes before what others say of it
+    own = env.faults()
+    settings, more = consistency.settle(Settings(**values), frozenset(own))
+    # A variable that is at fault itself was read as nothing: what follows from that is none.
+    faults = [*own.items(), *((name, fault) for name, fault in more if name not in own)]
     if faults:
-        raise SettingsError([f"{name}: {fault}" for name, fault in sorted(faults.items())])
+        raise SettingsError([f"{name}: {fault}" for name, fault in sorted(faults)])
     return settings
 
 

@@ -17,6 +17,9 @@ from server.keys import Keys
 MAX_REMEMBERED = 8192
 """So many verified tokens are remembered; past that the one verified longest ago is forgotten."""
 
+MAX_REMEMBERED_LENGTH = 2048
+"""A longer token is verified each time: what it tells of its caller may take much memory."""
+
 
 class Header(NamedTuple):
     """What matters of a JOSE header (RFC 7515 section 4.1)."""
@@ -48,7 +51,9 @@ def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
         known = remembered.get(digest)
         if known is None or known.decode is not decode:
             known = Verified(decode, rules.read(await decode(token)))
-            remembered[digest] = known
+            remembered.pop(digest, None)
+            if len(token) <= MAX_REMEMBERED_LENGTH:
+                remembered[digest] = known
             if len(remembered) > MAX_REMEMBERED:
                 del remembered[next(iter(remembered))]
         rules.check(known.principal, clock())

@@ -496,7 +496,8 @@ async def test_a_body_that_breaks_on_its_way_is_answered_at_once_and_quietly(
         answer = await wire.answer()
         assert answer.status == status
         holds_the_envelope(answer)
-        assert await wire.rest() == b""
+        if token is not None or CHUNKED in announced:  # else nobody looked, and it came whole
+            assert await wire.rest() == b""
     assert "Traceback" not in caplog.text
 
 

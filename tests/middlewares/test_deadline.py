@@ -16,11 +16,11 @@ from tests.middlewares.support import Alone, told
 @pytest.mark.parametrize("seconds", [0, -1, -0.001])
 def test_a_budget_is_more_than_nothing(seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds must be positive"):
-        deadline(seconds=seconds)
+        deadline(budgets=Budgets(seconds))
 
 
 async def test_what_is_done_in_time_passes_as_it_is(alone: Alone) -> None:
-    client = await alone(deadline(seconds=60))
+    client = await alone(deadline(budgets=Budgets(60)))
     async with client.post("/") as answer:
         assert (answer.status, await answer.text()) == (200, "hello")
 
@@ -47,7 +47,7 @@ async def test_running_out_of_time_is_told_and_the_work_is_cancelled(
             cancelled.set()
         raise AssertionError
 
-    client = await alone(errors(), deadline(seconds=0.01), handler=forever)
+    client = await alone(errors(), deadline(budgets=Budgets(0.01)), handler=forever)
     async with client.post("/") as answer:
         assert answer.status == status
         error = (await answer.json())["error"]
@@ -65,7 +65,7 @@ async def test_a_body_still_arriving_when_time_runs_out_is_the_clients_delay(
         await request.read()
         raise AssertionError
 
-    client = await alone(errors(), deadline(seconds=0.01), handler=reading)
+    client = await alone(errors(), deadline(budgets=Budgets(0.01)), handler=reading)
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n{")
     head = await reader.readuntil(b"\r\n\r\n")
@@ -80,7 +80,7 @@ async def test_a_time_out_of_something_below_is_a_fault_and_not_the_budget(
     async def failing(_: web.Request) -> NoReturn:
         raise TimeoutError
 
-    client = await alone(errors(), deadline(seconds=60), handler=failing)
+    client = await alone(errors(), deadline(budgets=Budgets(60)), handler=failing)
     async with client.post("/") as answer:
         assert answer.status == 500
         assert (await answer.json())["error"]["code"] == "INTERNAL_ERROR"
@@ -97,7 +97,7 @@ async def test_each_request_has_a_budget_of_its_own(alone: Alone) -> None:
             await asyncio.get_running_loop().create_future()
         return web.Response()
 
-    client = await alone(errors(), deadline(seconds=0.01), handler=first_forever)
+    client = await alone(errors(), deadline(budgets=Budgets(0.01)), handler=first_forever)
     assert (await client.post("/")).status == 504
     assert (await client.post("/")).status == 200
 
@@ -166,3 +166,13 @@ def test_a_timer_that_finds_nothing_left_is_set_anew_by_whoever_comes_next() -> 
     budgets.begin(late, clock)
     clock.reach(106)
     assert (done.ran_out, late.ran_out) == ([], [106])
+
+
+def test_all_budgets_can_be_made_to_run_out_at_once() -> None:
+    clock: Any = ClockWithOneTimer()
+    budgets, waiting = Budgets(seconds=3), [time_out(), time_out()]
+    for budget in waiting:
+        budgets.begin(budget, clock)
+    budgets.run_out()
+    clock.reach(103)
+    assert [budget.ran_out for budget in waiting] == [[0], [0]]

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from middlewares.context import PRINCIPAL
+from middlewares.context import PATIENT_ID
 from middlewares.errors import errors
 from middlewares.rate_limit import rate_limit
-from tests.middlewares.support import Alone, patient_with, say
+from tests.middlewares.support import Alone, say
 
 
 async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alone) -> None:
@@ -17,8 +17,7 @@ async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alon
         counted.append(patient_id)
         return None
 
-    caller = patient_with(patient_id="pt_7")
-    heard = await say(await alone(errors(), rate_limit(hit=hit), given={PRINCIPAL: caller}))
+    heard = await say(await alone(errors(), rate_limit(hit=hit), given={PATIENT_ID: "pt_7"}))
     assert (heard.status, heard.body) == (200, b"hello")
     assert counted == ["pt_7"]
 
@@ -33,7 +32,7 @@ async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
     async def hit(_: str) -> float | None:
         return wait
 
-    given = {PRINCIPAL: patient_with()}
+    given = {PATIENT_ID: "pt_1"}
     client = await alone(errors(), rate_limit(hit=hit), given=given)
     async with client.post("/") as answer:
         assert answer.status == 429
@@ -43,14 +42,9 @@ async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
         assert error["details"] == f"Try again in {seconds} seconds"
 
 
-async def test_callers_without_an_id_are_counted_together(alone: Alone) -> None:
-    counted: list[str] = []
+async def test_nobody_passes_who_was_not_found_to_be_a_patient(alone: Alone) -> None:
+    async def hit(_: str) -> float | None:
+        raise AssertionError
 
-    async def hit(patient_id: str) -> float | None:
-        counted.append(patient_id)
-        return 5
-
-    given = {PRINCIPAL: patient_with(patient_id=None)}
-    heard = await say(await alone(errors(), rate_limit(hit=hit), given=given))
-    assert json.loads(heard.body)["error"]["code"] == "RATE_LIMITED"
-    assert counted == [""]
+    heard = await say(await alone(errors(), rate_limit(hit=hit)))
+    assert json.loads(heard.body)["error"]["code"] == "INTERNAL_ERROR"

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from middlewares.deadline import Budgets
 from server.app import PATH, PREFIX, On, _lifespan, app_factory, chain, mount
 from server.logs import AuditLog
 from server.parts import Parts
@@ -24,7 +25,7 @@ def test_the_endpoint_is_where_the_contract_says() -> None:
 
 def test_the_chain_stands_in_the_order_that_it_must() -> None:
     settings = make_settings()
-    links = chain(settings, Parts(settings), AuditLog(lambda _: None))
+    links = chain(settings, Parts(settings), AuditLog(lambda _: None), Budgets(3))
     names = [getattr(link, "__name__", "").removesuffix("_middleware") for _, link in links]
     assert names == [
         "audit",
@@ -80,7 +81,7 @@ async def test_gunicorn_gets_none_on_a_configuration_that_does_not_hold(
     environment.setenv("PORT", "x")
     with pytest.raises(SystemExit) as caught:
         await app_factory()
-    assert caught.value.code == 78
+    assert caught.value.code == 3  # Arbiter.WORKER_BOOT_ERROR: the master ends as well
 
 
 async def hello(_: web.Request) -> web.StreamResponse:

@@ -65,7 +65,7 @@ def test_what_holds_together_is_taken(variables: dict[str, str]) -> None:
             {"JWT_JWKS_URL"},
         ),
         ({"JWT_SECRET": "", "JWT_JWKS_URL": JWKS}, {"JWT_ISSUER"}),
-        ({"JWT_SECRET": "", "JWT_JWKS_URL": "http://a.test"}, {"JWT_JWKS_URL"}),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": "http://a.test"}, {"JWT_JWKS_URL", "JWT_ISSUER"}),
         ({"JWT_SECRET": "x" * 31}, {"JWT_SECRET"}),
         ({"JWT_SECRET": PEM}, {"JWT_SECRET"}),
         ({"JWT_SECRET": f"ssh-rsa {'A' * 40}"}, {"JWT_SECRET"}),

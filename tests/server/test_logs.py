@@ -74,4 +74,4 @@ def test_lines_that_cannot_be_written_are_told_to_the_log(
     with Path("/dev/full").open("wb", buffering=0) as full:
         monkeypatch.setattr(sys, "stdout", TextIOWrapper(full, write_through=True))
         to_standard_output(b"a line\n")
-    assert "audit lines were lost: No space left on device" in caplog.text
+    assert "audit lines were lost: OSError" in caplog.text

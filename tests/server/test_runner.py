@@ -76,13 +76,25 @@ async def test_nobody_new_gets_in() -> None:
                 pass
 
 
-async def test_who_takes_for_ever_is_not_waited_for_for_ever() -> None:
+async def test_whoever_still_waits_when_the_grace_ends_is_told_that_time_has_run_out() -> None:
     arrived = asyncio.Event()
     runner, service = await start(Runner, holding(arrived, asyncio.Event()), grace=0.1)
     async with service.client, dial(service) as wire:
         await wire.send(post(b"{}", token=sign()))
         await arrived.wait()
         await runner.cleanup()
+        assert (await wire.answer()).code == "SESSION_TIMEOUT"
+        assert await wire.rest() == b""
+
+
+async def test_whoever_still_sends_when_the_grace_ends_is_told_so() -> None:
+    announced = ("Content-Type: application/json", "Content-Length: 9", "Expect: 100-continue")
+    runner, service = await start(Runner, grace=0.1)
+    async with service.client, dial(service) as wire:
+        await wire.send(head(*announced, token=sign()))
+        assert (await wire.answer()).status == 100
+        await runner.cleanup()
+        assert (await wire.answer()).code == "REQUEST_TIMEOUT"
         assert await wire.rest() == b""
 
 
