@@ -1,7 +1,7 @@
 """What `/metrics` tells: counts, latencies and states, and nothing that names a patient."""
 
 import os
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -45,38 +45,26 @@ class Metrics:
         self._revocation_failures = self._counter(
             "revocation_failures", "Requests whose revocation could not be checked."
         )
-        self._vapi = Gauge(
-            "vapi_sessions_vapi_state",
-            "1 for the state that Vapi is in.",
-            ["state"],
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        self._jwks_age = (
-            Gauge(
-                "vapi_sessions_jwks_age_seconds",
-                "Since the keys were last fetched; +Inf while there are none.",
-                registry=self._registry,
-                multiprocess_mode="livemax",
-            )
-            if jwks
-            else None
-        )
-        self._redis_up = (
-            Gauge(
-                "vapi_sessions_redis_up",
-                "1 while Redis answers, else 0.",
-                registry=self._registry,
-                multiprocess_mode="livemin",
-            )
-            if redis
-            else None
-        )
+        self._vapi = self._gauge("vapi_state", "1 for the state that Vapi is in.", "state")
+        age = "Since the keys were last fetched; +Inf while there are none."
+        self._jwks_age = self._gauge("jwks_age_seconds", age) if jwks else None
+        up = "1 while Redis answers, else 0."
+        self._redis_up = self._gauge("redis_up", up, worst="livemin") if redis else None
         if not self.are_shared:  # memory, processor time, open files: of one process only
             ProcessCollector(registry=self._registry)
 
     def _counter(self, name: str, documentation: str) -> Counter:
         return Counter(f"vapi_sessions_{name}", documentation, registry=self._registry)
+
+    def _gauge(
+        self,
+        name: str,
+        documentation: str,
+        *labels: str,
+        worst: Literal["livemax", "livemin"] = "livemax",
+    ) -> Gauge:
+        name = f"vapi_sessions_{name}"
+        return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode=worst)
 
     def observe(self, status: int, code: str | None, seconds: float) -> None:
         """Count an answer: its status, its error's code or None, its seconds."""

@@ -29,8 +29,7 @@ _NOTE_SECONDS = 1.0
 class Parts:
     """Everything behind the chain that has a state or asks another machine.
 
-    It comes without metrics where nobody asks for them: those of prometheus_client would turn up
-    among a host application's own.
+    Without `metrics` none are kept: a host application's own scrape would tell them as well.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
@@ -61,7 +60,7 @@ class Parts:
         return make_is_revoked(
             self.redis,
             serve_without=self.serves_without_redis,
-            on_failure=self.metrics.revocation_failed if self.metrics else _count_nothing,
+            on_failure=self.metrics.revocation_failed if self.metrics else lambda: None,
         )
 
     def _hit(self, limit: str) -> Hit:
@@ -77,7 +76,7 @@ class Parts:
             connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
         )
         shared = make_hit(limit, storage)
-        on_failure = self.metrics.limiter_failed if self.metrics else _count_nothing
+        on_failure = self.metrics.limiter_failed if self.metrics else lambda: None
         return with_fallback(self.redis, shared, local, on_failure)
 
     def states(self) -> dict[str, str]:
@@ -126,10 +125,6 @@ class Parts:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _count_nothing() -> None:
-    pass
 
 
 def _jwks(settings: Settings) -> JwksKeys:
