@@ -417,3 +417,16 @@ async def test_any_token_gives_claims_or_is_invalid(
 @given(any_text)
 async def test_any_text_that_is_no_token_is_invalid(text: str) -> None:
     await refusal(decoder()(text))
+
+
+async def test_a_fault_that_nobody_foresaw_lets_nobody_in_and_is_told_to_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    decode = decoder()
+    monkeypatch.setattr(jwt, "decode", fail)
+    with pytest.raises(ApiError, match="AUTH_TOKEN_INVALID"):
+        await decode(compact({"id": "pt_1"}))
+    assert "a reason that nobody foresaw" in caplog.text

@@ -86,3 +86,13 @@ async def test_no_more_tokens_are_remembered_than_there_is_room_for(
     for token in (first, second, second, first):
         await verify(token)
     assert keys.verified == 3
+
+
+async def test_a_long_token_is_verified_each_time() -> None:
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    token = sign(claims(permissions=["voice"] * 400))
+    assert len(token) > tokens.MAX_REMEMBERED_LENGTH
+    await verify(token)
+    await verify(token)
+    assert keys.verified == 2
