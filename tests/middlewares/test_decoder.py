@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp_jwt
 import aiohttp_jwt.middleware
+import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
