@@ -23,8 +23,8 @@ PATH = "/api/v1/sessions/vapi/start"
 OUT = Path("build/bench")
 LOAD_CORE = "1"
 CONNECTIONS = 32
-SECONDS = 3
-ROUNDS = 5
+SECONDS = 2
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
