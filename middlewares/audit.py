@@ -45,11 +45,6 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
     """
     encode = msgspec.json.Encoder().encode
 
-    def name(patient_id: str | None) -> str | None:
-        if patient_id is None or not hash_key:
-            return patient_id
-        return hmac.digest(hash_key, patient_id.encode(), "sha256").hex()
-
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
         principal = request.get(PRINCIPAL)
         status = response.status if response is not None else _CLIENT_LEFT
@@ -60,7 +55,7 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
             outcome="granted" if status == 200 else "denied",
             status=status,
             code=request.get(ERROR_CODE),
-            patient=name(principal.patient_id) if principal is not None else None,
+            patient=_name(principal.patient_id, hash_key) if principal is not None else None,
             credential_type=request.get(CREDENTIAL_TYPE),
             duration_ms=round((perf_counter() - request[STARTED]) * 1000, 3),
             client=request.remote,
@@ -79,6 +74,12 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
                 write(encode(record(request, response)))
 
     return audit_middleware
+
+
+def _name(patient_id: str | None, hash_key: bytes) -> str | None:
+    if patient_id is None or not hash_key:
+        return patient_id
+    return hmac.digest(hash_key, patient_id.encode(), "sha256").hex()
 
 
 def request_id(offered: str) -> str:

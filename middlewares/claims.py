@@ -11,7 +11,10 @@ from middlewares.context import Principal
 
 Claims = Mapping[str, object]
 
-_PATIENT_ID: Final = re.compile(r"[A-Za-z0-9._:@|+/=-]{1,128}")
+PATIENT_ID_PATTERN: Final = "[A-Za-z0-9._:@|+/=-]{1,128}"
+PATIENT_ID_IN_WORDS: Final = "1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-"
+
+_PATIENT_ID: Final = re.compile(PATIENT_ID_PATTERN)
 _SCOPE_CLAIMS: Final = ("scope", "scp", "scopes", "permissions")
 _EXACT_INTEGER: Final = 2**53
 """Up to here a JSON number that was written with a fraction still is the whole number it says."""

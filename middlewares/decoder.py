@@ -72,6 +72,19 @@ async def _hand_back(carrier: _Carrier) -> Claims:
     return claims
 
 
+def _make_middleware(key: VerificationKey, **checks: Any) -> Any:
+    # Making it sets a global that login_required reads in a host application: it is put back.
+    before = aiohttp_jwt.middleware._request_property  # noqa: SLF001  there is no other way to it
+    middleware = aiohttp_jwt.JWTMiddleware(
+        key,
+        request_property="claims",
+        token_getter=lambda carrier: carrier.token,
+        **checks,
+    )
+    aiohttp_jwt.middleware._request_property = before  # noqa: SLF001  as above
+    return middleware
+
+
 def make_decoder(
     algorithm: str,
     key: object,
@@ -84,17 +97,7 @@ def make_decoder(
     None for `issuer` or `audience` leaves the claim unchecked.
     """
     prepared = VerificationKey(algorithm, key)
-    # Making the middleware sets a global that login_required reads in a host application.
-    before = aiohttp_jwt.middleware._request_property  # noqa: SLF001  to put it back
-    decode = aiohttp_jwt.JWTMiddleware(
-        prepared,
-        request_property="claims",
-        token_getter=lambda carrier: carrier.token,
-        algorithms=[algorithm],
-        audience=audience,
-        issuer=issuer,
-    )
-    aiohttp_jwt.middleware._request_property = before  # noqa: SLF001
+    decode = _make_middleware(prepared, algorithms=[algorithm], audience=audience, issuer=issuer)
 
     def look_again(token: str) -> Claims:
         """Verify anew with PyJWT itself, which can be told what to leave to `ClaimRules`."""

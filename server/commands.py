@@ -48,27 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     token = commands.add_parser("token", help="print a token to try things out with")
     token.add_argument("--patient", metavar="ID", required=True, help="whose token")
-    token.add_argument(
-        "--for",
-        dest="seconds",
-        metavar="SECONDS",
-        type=_seconds,
-        help="how long it is good: an hour, or JWT_MAX_LIFETIME_SECONDS",
-    )
+    _add_for(token, "how long it is good: an hour, or JWT_MAX_LIFETIME_SECONDS")
     token.set_defaults(run=_token)
     revoke = commands.add_parser("revoke", help="end the access of a token or a patient")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
     which.add_argument("--patient", metavar="ID", help="every token of the patient")
-    revoke.add_argument(
-        "--for",
-        dest="seconds",
-        metavar="SECONDS",
-        type=_seconds,
-        help="for how long: as long as a token can live by the settings, else a year",
-    )
+    _add_for(revoke, "for how long: as long as a token can live by the settings, else a year")
     revoke.set_defaults(run=_revoke)
     return parser
+
+
+def _add_for(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--for", dest="seconds", metavar="SECONDS", type=_seconds, help=text)
 
 
 def _seconds(text: str) -> int:

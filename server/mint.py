@@ -4,7 +4,7 @@ from secrets import token_hex
 
 import jwt
 
-from middlewares.claims import usable_id
+from middlewares.claims import PATIENT_ID_IN_WORDS, usable_id
 from server.settings import Settings
 
 
@@ -16,7 +16,7 @@ def mint(settings: Settings, patient_id: str, *, seconds: int, now: float) -> st
     if not settings.jwt_secret:
         raise ValueError("A token can only be made with JWT_SECRET; ask your identity provider")
     if usable_id(patient_id) is None:
-        raise ValueError("A patient id is 1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-")
+        raise ValueError(f"A patient id is {PATIENT_ID_IN_WORDS}")
     if 0 < settings.jwt_max_lifetime_seconds < seconds:
         raise ValueError("JWT_MAX_LIFETIME_SECONDS allows no token that lives so long")
     wanted: list[tuple[str, object]] = [

@@ -5,9 +5,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from middlewares.catalogue import ERRORS, ErrorCode
+from middlewares.claims import PATIENT_ID_PATTERN
 
-_PATIENT_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:@|+/=-]{1,128}$"}
-_REF_ERROR: Final = {"$ref": "#/components/schemas/Error"}
+_PATIENT_ID: Final = {"type": "string", "pattern": f"^{PATIENT_ID_PATTERN}$"}
 _JSON_HEADERS: Final = ("X-Request-ID", "Server-Timing", "Cache-Control")
 
 _HEADERS: Final[dict[str, str]] = {
@@ -64,6 +64,7 @@ def _schemas() -> dict[str, Any]:
             "properties": {"patientContext": _object({"id": _PATIENT_ID})},
         },
         "Health": _object({"status": {"const": "ok"}}),
+        "Document": {"type": "object"},
         "Readiness": _object({"status": {"type": "string"}, "parts": states}),
     }
 
@@ -113,16 +114,15 @@ def _start() -> dict[str, Any]:
 
 
 def _metrics() -> dict[str, Any]:
-    told = _answer("Health", "In Prometheus's text format.")
-    told["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    told = {**_answer("Health", "In Prometheus's text format."), "content": text}
     return {"200": told, "404": _answer("Error", "Without METRICS_ENABLED=true.", 404)}
 
 
 def build_document(path: str) -> dict[str, Any]:
     """Describe the service: its endpoint under `path`, and the operator's routes."""
     ready = {str(status): _answer("Readiness", "Each part's state.") for status in (200, 503)}
-    own = _answer("Health", "This document.")
-    own["content"] = {"application/json": {"schema": {"type": "object"}}}
+    own = _answer("Document", "This document.")
     return {
         "openapi": "3.1.0",
         "info": {

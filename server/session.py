@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.claims import usable_id
+from middlewares.claims import PATIENT_ID_IN_WORDS, usable_id
 from middlewares.clock import Clock, rfc3339
 from middlewares.context import CREDENTIAL_TYPE, PATIENT_ID
 from middlewares.errors import JSON
@@ -89,7 +89,7 @@ def check_patient_context(body: dict[str, object], patient_id: str) -> None:
     if not isinstance(claimed, str):
         raise _invalid("patientContext.id must be a string")
     if usable_id(claimed) is None:
-        raise _invalid("patientContext.id must be 1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-")
+        raise _invalid(f"patientContext.id must be {PATIENT_ID_IN_WORDS}")
     if claimed != patient_id:
         details = "patientContext.id is not the patient of the token"
         raise ApiError(ErrorCode.PATIENT_MISMATCH, details)
