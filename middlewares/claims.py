@@ -1,7 +1,7 @@
 """What verified claims mean here: their dates, and the caller they describe."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
@@ -123,11 +123,14 @@ def _date(claims: Claims, name: str) -> float | None:
     return date
 
 
-def _strings(value: object) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, str)]
+def _strings(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value,)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
 
 
-def _scopes(claims: Claims) -> list[str]:
-    values = [value for name in _SCOPE_CLAIMS for value in _strings(claims.get(name))]
-    return [scope for value in values for scope in value.split(" ") if scope]
+def _scopes(claims: Claims) -> Iterator[str]:
+    for name in _SCOPE_CLAIMS:
+        if name in claims:
+            for value in _strings(claims[name]):
+                yield from filter(None, value.split(" "))

@@ -1,21 +1,23 @@
-"""aiohttp-jwt, made to hold: one key, the contract's errors, no trace in the log.
+"""aiohttp-jwt, made to hold: one key, the contract's errors, nothing of its own in the log.
 
 aiohttp-jwt decodes inside a middleware. Here that middleware is given, in place of a request, a
-carrier of the token alone, and in place of a handler one that hands the claims back. So its own
-reading of the header, its string key on the request and its `except` around other people's
-handlers never come into play.
+carrier of the token alone, and in place of a handler one that hands the claims back; and it decodes
+with `decode` in place of PyJWT's, which takes ten times as long (docs/performance.md) and refuses
+what is not its business here: dates without leeway, any audience when none is asked for, `sub`
+and `jti` that are numbers. The signature is PyJWT's to check, still.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec, module_from_spec
+from types import SimpleNamespace
 from typing import Any, Final
 
-import aiohttp_jwt.middleware
-import jwt.exceptions
-from aiohttp import web
+import jwt
 
 from middlewares.catalogue import ApiError
 from middlewares.claims import Claims, invalid
+from middlewares.verification import decode
 from middlewares.verification_key import VerificationKey
 
 log = logging.getLogger(__name__)
@@ -26,24 +28,19 @@ Decoder = Callable[[str], Awaitable[Claims]]
 Raises `ApiError` AUTH_TOKEN_INVALID. The dates are left to `ClaimRules`.
 """
 
-_SECOND_LOOK: Final = (
-    jwt.ExpiredSignatureError,
-    jwt.ImmatureSignatureError,
-    jwt.InvalidAudienceError,
-    jwt.exceptions.InvalidSubjectError,
-    jwt.exceptions.InvalidJTIError,
-)
-"""Refusals that aiohttp-jwt cannot be told to think over: it knows no leeway, takes text for a
-date, refuses any audience when none is asked for, and wants `sub` and `jti` to be strings."""
 
-_UNREAD: Final[Any] = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "sub", "jti")}
-"""PyJWT's options that leave these claims to `ClaimRules`."""
+def _load_library() -> Any:
+    """Load aiohttp-jwt's middleware once more, for this module alone: what is set in it here, and
+    what it sets itself, does not reach a host application that uses the library too.
+    """
+    spec: Any = find_spec("aiohttp_jwt.middleware")
+    library: Any = module_from_spec(spec)
+    spec.loader.exec_module(library)
+    library.jwt = SimpleNamespace(decode=decode, InvalidTokenError=jwt.InvalidTokenError)
+    return library
 
-_REASONS: Final[dict[type[Exception], str]] = {
-    jwt.InvalidIssuerError: "The token comes from another issuer",
-    jwt.InvalidAudienceError: "The token is meant for another audience",
-    jwt.MissingRequiredClaimError: "The token lacks a claim that is required here (iss or aud)",
-}
+
+_library: Final = _load_library()
 
 
 class _Carrier(dict[str, Any]):
@@ -56,33 +53,9 @@ class _Carrier(dict[str, Any]):
         self.token = token
 
 
-def _not_ours(record: logging.LogRecord) -> bool:
-    """Keep aiohttp-jwt's stack traces out of the log for tokens decoded here, and only for those:
-    a host application may use the library too.
-    """
-    trace = record.exc_info[2] if record.exc_info else None
-    return trace is None or not isinstance(trace.tb_frame.f_locals.get("request"), _Carrier)
-
-
-logging.getLogger(aiohttp_jwt.middleware.__name__).addFilter(_not_ours)
-
-
 async def _hand_back(carrier: _Carrier) -> Claims:
     claims: Claims = carrier["claims"]
     return claims
-
-
-def _make_middleware(key: VerificationKey, **checks: Any) -> Any:
-    # Making it sets a global that login_required reads in a host application: it is put back.
-    before = aiohttp_jwt.middleware._request_property  # noqa: SLF001  there is no other way to it
-    middleware = aiohttp_jwt.JWTMiddleware(
-        key,
-        request_property="claims",
-        token_getter=lambda carrier: carrier.token,
-        **checks,
-    )
-    aiohttp_jwt.middleware._request_property = before  # noqa: SLF001  as above
-    return middleware
 
 
 def make_decoder(
@@ -96,40 +69,23 @@ def make_decoder(
 
     None for `issuer` or `audience` leaves the claim unchecked.
     """
-    prepared = VerificationKey(algorithm, key)
-    decode = _make_middleware(prepared, algorithms=[algorithm], audience=audience, issuer=issuer)
-
-    def look_again(token: str) -> Claims:
-        """Verify anew with PyJWT itself, which can be told what to leave to `ClaimRules`."""
-        try:
-            return jwt.decode(
-                token,
-                prepared,
-                algorithms=[algorithm],
-                audience=audience,
-                issuer=issuer,
-                options=_UNREAD | {"verify_aud": bool(audience)},
-            )
-        except jwt.InvalidTokenError as error:
-            raise _refusal(error) from None
+    middleware = _library.JWTMiddleware(
+        VerificationKey(algorithm, key),
+        request_property="claims",
+        credentials_required=False,  # an empty token is refused as any other that is none
+        token_getter=lambda carrier: carrier.token,
+        audience=audience,
+        issuer=issuer,
+    )
 
     async def decoder(token: str) -> Claims:
         try:
-            claims: Claims = await decode(_Carrier(token), _hand_back)
-            return claims
+            claims: Claims = await middleware(_Carrier(token), _hand_back)
         except ApiError:
             raise
-        except Exception as error:
-            cause = error.__context__
-            if not isinstance(error, web.HTTPException) and not isinstance(cause, jwt.PyJWTError):
-                log.exception("a token was refused for a reason that nobody foresaw")
-        if isinstance(cause, _SECOND_LOOK):
-            return look_again(token)
-        raise _refusal(cause)
+        except Exception:
+            log.exception("a token was refused for a reason that nobody foresaw")
+            raise invalid("The token is malformed") from None
+        return claims
 
     return decoder
-
-
-def _refusal(cause: BaseException | None) -> ApiError:
-    reasons = (reason for kind, reason in _REASONS.items() if isinstance(cause, kind))
-    return invalid(next(reasons, "The token is malformed"))

@@ -51,13 +51,14 @@ def chain(
 ) -> list[tuple[On, Middleware]]:
     """Every link that a request passes, outermost first, and why it stands where it does."""
     role, scope = settings.jwt_patient_role, settings.jwt_required_scope
-    return [
+    origins, is_revoked, hit = settings.cors_allowed_origins, parts.is_revoked, parts.hit
+    links: list[tuple[On, Middleware | None]] = [
         # Names the request, and sees the final status of everything.
         (On.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
         # Measures everything, and so sets its headers on errors too.
         (On.ALL, timing(observe=parts.metrics.observe if parts.metrics else None)),
         # Outside errors: scripts of an allowed origin must be able to read those as well.
-        (On.ALL, cors(origins=settings.cors_allowed_origins)),
+        (On.ALL, cors(origins=origins) if origins else None),
         # Whatever is raised below leaves as an envelope.
         (On.ALL, errors()),
         # Inside errors, so that running out of time is answered like any other failure.
@@ -65,12 +66,13 @@ def chain(
         # Nothing below runs for a stranger.
         (On.ENDPOINT, authentication(verify=make_verifier(parts.keys, parts.rules, time))),
         # Before anything else is said to somebody whose access has ended.
-        (On.ENDPOINT, revocation(is_revoked=parts.is_revoked)),
+        (On.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
         # Whoever is no patient is turned away before being counted as one.
         (On.ENDPOINT, patient(role=role, scope=scope, id_claim=settings.jwt_patient_id_claim)),
         # Last before the handler: a request too many is not worth reading its body.
-        (On.ENDPOINT, rate_limit(hit=parts.hit)),
+        (On.ENDPOINT, rate_limit(hit=hit) if hit else None),
     ]
+    return [(on, link) for on, link in links if link is not None]
 
 
 def create_app(settings: Settings) -> web.Application:

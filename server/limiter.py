@@ -1,10 +1,12 @@
-"""How often a patient asked: the `limits` library over a bounded store in the process."""
+"""How often a patient asked, in a window of fixed length from their first request."""
 
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final
 
-from limits import RateLimitItem, parse
+from limits import parse
 from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 
@@ -16,78 +18,60 @@ MAX_WINDOWS: Final = 65536
 """So many patients are counted at a time; past that the oldest window is forgotten early."""
 
 
-class ProcessStorage(Storage):
-    """A store for `limits` that forgets by itself.
+@dataclass(slots=True)
+class Window:
+    """A patient's requests since the first of them, and when the counting ends."""
+
+    ends_at: float
+    count: int = 0
+
+
+class ProcessLimit:
+    """Counts in the process; `limit` is like `30/minute`, `clock` tells seconds.
 
     Windows of one limit are all of one length, so they end in the order they began, and the ended
     ones stand in front: forgetting costs the same however many patients there are. The library's
     own store looks through all of them at every request.
     """
 
-    STORAGE_SCHEME = None
-
-    def __init__(self, *, clock: Clock = monotonic, max_windows: int = MAX_WINDOWS) -> None:
-        super().__init__()
+    def __init__(
+        self, limit: str, *, clock: Clock = monotonic, max_windows: int = MAX_WINDOWS
+    ) -> None:
+        item = parse(limit)
+        self._amount = item.amount
+        self._seconds = item.get_expiry()
         self._clock = clock
         self._max_windows = max_windows
-        self._windows: dict[str, tuple[int, float]] = {}
+        self._windows: OrderedDict[str, Window] = OrderedDict()
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """Nothing here fails in a way of its own."""
-        return ValueError
-
-    def _forget_ended(self) -> None:
+    async def hit(self, patient_id: str) -> float | None:
+        """Count a request: a `Hit` of `rate_limit`."""
         now = self._clock()
+        window = self._windows.get(patient_id)
+        if window is None or window.ends_at <= now:
+            window = self._begin(patient_id, now)
+        window.count += 1
+        return None if window.count <= self._amount else window.ends_at - now
+
+    def _begin(self, patient_id: str, now: float) -> Window:
         while self._windows:
-            oldest = next(iter(self._windows))
-            if self._windows[oldest][1] > now and len(self._windows) <= self._max_windows:
+            oldest = next(iter(self._windows.values()))
+            if oldest.ends_at > now and len(self._windows) < self._max_windows:
                 break
-            del self._windows[oldest]
-
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count for a key; its window ends `expiry` seconds after the first count."""
-        self._forget_ended()
-        count, ends_at = self._windows.get(key, (0, self._clock() + expiry))
-        self._windows[key] = (count + amount, ends_at)
-        return count + amount
-
-    async def get(self, key: str) -> int:
-        """Give the count of a key's window: 0 when it has none."""
-        self._forget_ended()
-        return self._windows.get(key, (0, 0.0))[0]
-
-    async def get_expiry(self, key: str) -> float:
-        """Give the end of a key's window, by the clock of this store."""
-        return self._windows.get(key, (0, self._clock()))[1]
-
-    async def check(self) -> bool:
-        """Tell that the store works."""
-        return True
-
-    async def clear(self, key: str) -> None:
-        """Forget a key."""
-        self._windows.pop(key, None)
-
-    async def reset(self) -> int:
-        """Forget everything; give how many windows there were."""
-        count = len(self._windows)
-        self._windows.clear()
-        return count
+            self._windows.popitem(last=False)
+        self._windows[patient_id] = window = Window(now + self._seconds)
+        return window
 
 
-def make_hit(limit: str, storage: Storage, clock: Clock = time) -> Hit:
-    """Make what `rate_limit` counts with: a window of fixed length from a patient's first request.
-
-    `limit` is like `30/minute`; `clock` is the one that the storage goes by.
-    """
-    item: RateLimitItem = parse(limit)
+def shared_limit(limit: str, storage: Storage) -> Hit:
+    """Make what counts in a store that several processes share; it goes by the time of day."""
+    item = parse(limit)
     limiter = FixedWindowRateLimiter(storage)
 
     async def hit(patient_id: str) -> float | None:
         if await limiter.hit(item, patient_id):
             return None
-        return await storage.get_expiry(item.key_for(patient_id)) - clock()
+        return await storage.get_expiry(item.key_for(patient_id)) - time()
 
     return hit
 
@@ -103,8 +87,3 @@ def with_fallback(link: RedisLink, shared: Hit, local: Hit, on_failure: Callable
             return await local(patient_id)
 
     return hit
-
-
-async def unlimited(_: str) -> float | None:
-    """Stand for the limit where there is none."""
-    return None

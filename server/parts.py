@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from time import monotonic
 
 from aiohttp import ClientSession, DummyCookieJar
 from limits.aio.storage import RedisStorage
@@ -16,10 +15,10 @@ from server.background import Run, keep
 from server.jwks import JwksKeys
 from server.key_set import KeySet
 from server.keys import Keys, decoders_for, static_keys
-from server.limiter import ProcessStorage, make_hit, unlimited, with_fallback
+from server.limiter import ProcessLimit, shared_limit, with_fallback
 from server.metrics import Metrics
 from server.redis_link import RedisLink
-from server.revocation import make_is_revoked, nothing_is_revoked
+from server.revocation import make_is_revoked
 from server.settings import Settings
 from server.vapi import VapiMonitor, VapiState
 
@@ -54,19 +53,19 @@ class Parts:
         self.is_revoked = self._is_revoked()
         self.hit = self._hit(settings.rate_limit)
 
-    def _is_revoked(self) -> IsRevoked:
+    def _is_revoked(self) -> IsRevoked | None:
         if self.redis is None:
-            return nothing_is_revoked
+            return None
         return make_is_revoked(
             self.redis,
             serve_without=self.serves_without_redis,
             on_failure=self.metrics.revocation_failed if self.metrics else lambda: None,
         )
 
-    def _hit(self, limit: str) -> Hit:
+    def _hit(self, limit: str) -> Hit | None:
         if not limit:
-            return unlimited
-        local = make_hit(limit, ProcessStorage(), monotonic)
+            return None
+        local = ProcessLimit(limit).hit
         if self.redis is None:
             return local
         storage = RedisStorage(
@@ -75,7 +74,7 @@ class Parts:
             key_prefix="vapi-sessions",
             connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
         )
-        shared = make_hit(limit, storage)
+        shared = shared_limit(limit, storage)
         on_failure = self.metrics.limiter_failed if self.metrics else lambda: None
         return with_fallback(self.redis, shared, local, on_failure)
 

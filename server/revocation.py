@@ -64,8 +64,3 @@ def _keys_of(principal: Principal) -> Iterator[bytes]:
         yield token_key(principal.token_id)
     if principal.patient_id is not None:
         yield patient_key(principal.patient_id)
-
-
-async def nothing_is_revoked(_: Principal) -> bool:
-    """Stand for the list where there is none."""
-    return False

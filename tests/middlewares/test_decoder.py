@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp_jwt
 import aiohttp_jwt.middleware
-import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +18,7 @@ from pytest_aiohttp import AiohttpClient
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.claims import Claims
 from middlewares.decoder import Decoder, make_decoder
+from middlewares.verification_key import VerificationKey
 from tests.middlewares.support import NOW, told
 from tests.middlewares.tokens import (
     RULES,
@@ -427,7 +427,7 @@ async def test_a_fault_that_nobody_foresaw_lets_nobody_in_and_is_told_to_the_log
         raise MemoryError
 
     decode = decoder()
-    monkeypatch.setattr(jwt, "decode", fail)
+    monkeypatch.setattr(VerificationKey, "verifies", fail)
     with pytest.raises(ApiError, match="AUTH_TOKEN_INVALID"):
         await decode(compact({"id": "pt_1"}))
     assert "a reason that nobody foresaw" in caplog.text

@@ -23,11 +23,18 @@ def test_the_endpoint_is_where_the_contract_says() -> None:
     assert PREFIX + PATH == support.PATH == "/api/v1/sessions/vapi/start"
 
 
-def test_the_chain_stands_in_the_order_that_it_must() -> None:
-    settings = make_settings()
+FULL = {"CORS_ALLOWED_ORIGINS": "https://app.test", "REDIS_URL": "redis://127.0.0.1:1"}
+
+
+def links_with(**variables: str) -> dict[str, On]:
+    settings = make_settings(**variables)
     links = chain(settings, Parts(settings), AuditLog(lambda _: None), Budgets(3))
-    names = [getattr(link, "__name__", "").removesuffix("_middleware") for _, link in links]
-    assert names == [
+    return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in links}
+
+
+def test_the_chain_stands_in_the_order_that_it_must() -> None:
+    links = links_with(**FULL)
+    assert list(links) == [
         "audit",
         "timing",
         "cors",
@@ -38,7 +45,12 @@ def test_the_chain_stands_in_the_order_that_it_must() -> None:
         "patient",
         "rate_limit",
     ]
-    assert [on for on, _ in links] == [On.ALL] * 5 + [On.ENDPOINT] * 4
+    assert list(links.values()) == [On.ALL] * 5 + [On.ENDPOINT] * 4
+
+
+def test_a_link_that_nothing_is_asked_of_is_left_out() -> None:
+    left_out = set(links_with(**FULL)) - set(links_with(RATE_LIMIT=""))
+    assert left_out == {"cors", "revocation", "rate_limit"}
 
 
 async def test_audit_lines_still_waiting_are_written_when_the_application_ends() -> None:

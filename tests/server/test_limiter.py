@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.limiter import MAX_WINDOWS, ProcessStorage, make_hit, unlimited
+from server.limiter import MAX_WINDOWS, ProcessLimit
 
 
 class Clock:
@@ -22,26 +22,21 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def storage(clock: Clock) -> ProcessStorage:
-    """Give a store of at most three windows."""
-    return ProcessStorage(clock=clock, max_windows=3)
+def limit(rate: str, clock: Clock) -> ProcessLimit:
+    """Make a limit with room for three windows."""
+    return ProcessLimit(rate, clock=clock, max_windows=3)
 
 
-async def test_so_many_are_let_through_and_the_next_is_told_how_long_to_wait(
-    storage: ProcessStorage, clock: Clock
-) -> None:
-    hit = make_hit("2/minute", storage, clock)
+async def test_so_many_are_let_through_and_the_next_is_told_how_long_to_wait(clock: Clock) -> None:
+    hit = limit("2/minute", clock).hit
     assert [await hit("a"), await hit("a")] == [None, None]
     clock.now += 20
     assert await hit("a") == 40
     assert await hit("b") is None
 
 
-async def test_a_window_ends_by_the_clock_and_the_next_begins_anew(
-    storage: ProcessStorage, clock: Clock
-) -> None:
-    hit = make_hit("1/second", storage, clock)
+async def test_a_window_ends_by_the_clock_and_the_next_begins_anew(clock: Clock) -> None:
+    hit = limit("1/second", clock).hit
     assert await hit("a") is None
     clock.now += 0.999
     assert await hit("a") is not None
@@ -50,68 +45,53 @@ async def test_a_window_ends_by_the_clock_and_the_next_begins_anew(
     assert await hit("a") == 1
 
 
-async def test_asking_on_does_not_make_the_wait_longer(
-    storage: ProcessStorage, clock: Clock
-) -> None:
-    hit = make_hit("1/hour", storage, clock)
+async def test_asking_on_does_not_make_the_wait_longer(clock: Clock) -> None:
+    hit = limit("1/hour", clock).hit
     await hit("a")
     clock.now += 3599
     assert [await hit("a") for _ in range(100)] == [1] * 100
 
 
 @pytest.mark.parametrize(
-    ("limit", "seconds"), [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
+    ("rate", "seconds"), [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
 )
 async def test_every_unit_of_the_setting_is_understood(
-    storage: ProcessStorage, clock: Clock, limit: str, seconds: int
+    clock: Clock, rate: str, seconds: int
 ) -> None:
-    hit = make_hit(limit, storage, clock)
+    hit = limit(rate, clock).hit
     assert [await hit("a"), await hit("a")] == [None, seconds]
 
 
-async def test_what_has_ended_takes_no_memory(storage: ProcessStorage, clock: Clock) -> None:
+async def test_what_has_ended_takes_no_memory(clock: Clock) -> None:
+    counted = limit("1/second", clock)
     for name in ("a", "b", "c"):
-        await storage.incr(name, 10)
-    clock.now += 10
-    await storage.incr("d", 10)
-    assert list(storage._windows) == ["d"]
+        await counted.hit(name)
+    clock.now += 1
+    await counted.hit("d")
+    assert list(counted._windows) == ["d"]
 
 
-async def test_the_oldest_window_makes_room_when_there_are_too_many(
-    storage: ProcessStorage,
-) -> None:
+async def test_a_patient_who_comes_back_is_the_last_to_be_forgotten(clock: Clock) -> None:
+    counted = limit("1/minute", clock)
+    await counted.hit("a")
+    clock.now += 30
+    await counted.hit("b")
+    clock.now += 30
+    await counted.hit("a")
+    assert list(counted._windows) == ["b", "a"]
+
+
+async def test_the_oldest_window_makes_room_when_there_are_too_many(clock: Clock) -> None:
+    counted = limit("1/minute", clock)
     for number in range(100):
-        await storage.incr(str(number), 10)
-        assert len(storage._windows) <= 4
-    assert await storage.get("99") == 1
-    assert await storage.get("0") == 0
+        await counted.hit(str(number))
+        assert len(counted._windows) <= 3
+    assert await counted.hit("99") == 60
+    assert await counted.hit("0") is None
 
 
 async def test_by_default_the_memory_is_bounded_too() -> None:
-    storage = ProcessStorage()
+    counted = ProcessLimit("1/hour")
     for number in range(MAX_WINDOWS + 1000):
-        await storage.incr(str(number), 3600)
-    assert len(storage._windows) <= MAX_WINDOWS + 1
-
-
-async def test_it_keeps_the_promises_of_a_store(storage: ProcessStorage, clock: Clock) -> None:
-    assert await storage.check()
-    assert await storage.incr("a", 10) == 1
-    assert await storage.incr("a", 10, amount=5) == 6
-    assert await storage.get("a") == 6
-    assert await storage.get_expiry("a") == clock.now + 10
-    assert await storage.get_expiry("b") == clock.now
-    clock.now += 10
-    assert await storage.get("a") == 0
-    await storage.incr("a", 10)
-    await storage.clear("a")
-    await storage.clear("a")
-    assert await storage.get("a") == 0
-    await storage.incr("b", 10)
-    assert await storage.reset() == 1
-    assert await storage.reset() == 0
-    assert issubclass(storage.base_exceptions, Exception)
-
-
-async def test_where_there_is_no_limit_nobody_waits() -> None:
-    assert [await unlimited("a") for _ in range(1000)] == [None] * 1000
+        await counted.hit(str(number))
+    assert len(counted._windows) == MAX_WINDOWS

@@ -4,10 +4,8 @@ import asyncio
 
 import pytest
 
-from server.limiter import unlimited
 from server.metrics import Metrics
 from server.parts import Parts
-from server.revocation import nothing_is_revoked
 from server.vapi import VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE
@@ -19,13 +17,13 @@ REDIS = {"REDIS_URL": f"redis://{NOWHERE}"}
 def test_only_what_is_configured_is_there() -> None:
     least = Parts(make_settings(RATE_LIMIT=""))
     assert (least.jwks, least.redis) == (None, None)
-    assert least.hit is unlimited
-    assert least.is_revoked is nothing_is_revoked
+    assert least.hit is None
+    assert least.is_revoked is None
     most = Parts(make_settings(**JWKS, **REDIS))
     assert most.keys is most.jwks
     assert most.redis is not None
-    assert most.hit is not unlimited
-    assert most.is_revoked is not nothing_is_revoked
+    assert most.hit is not None
+    assert most.is_revoked is not None
 
 
 @pytest.mark.parametrize(
@@ -76,6 +74,7 @@ async def test_what_runs_beside_requests_ends_when_they_end_by_a_fault() -> None
 
 async def test_requests_that_redis_failed_are_served_where_nobody_counts_them() -> None:
     parts = Parts(make_settings(**REDIS, REDIS_FAILURE="serve"))
+    assert parts.hit is not None
     assert await parts.hit("pt_1") is None
     assert parts.render_metrics() == b""
     assert parts.redis is not None

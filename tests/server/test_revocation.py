@@ -10,7 +10,6 @@ from middlewares.context import Principal
 from server.redis_link import RedisLink
 from server.revocation import (
     make_is_revoked,
-    nothing_is_revoked,
     patient_key,
     revoke_in,
     token_key,
@@ -151,10 +150,6 @@ async def test_an_entry_leaves_by_itself(service: Service, redis_server: RedisSe
 
     await eventually(is_granted)
     assert not await redis_server.client.exists(entry)
-
-
-async def test_nothing_is_revoked_where_there_is_no_list() -> None:
-    assert not await nothing_is_revoked(caller("t1", "pt_1"))
 
 
 # --- while Redis is gone --------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middlewares.catalogue import ApiError
+from middlewares.jws import Header, read_header
 from server.keys import static_keys
 from server.parts import Parts
-from server.tokens import Header, make_verifier, read_header
+from server.tokens import make_verifier
 from tests.support import claims, make_settings, sign
 
 NOW = 1_800_000_000
