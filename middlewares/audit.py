@@ -48,15 +48,16 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
         principal = request.get(PRINCIPAL)
         status = response.status if response is not None else _CLIENT_LEFT
+        granted = status == 200
         return AuditRecord(
             event=event,
             timestamp=rfc3339(time()),
             request_id=request[REQUEST_ID],
-            outcome="granted" if status == 200 else "denied",
+            outcome="granted" if granted else "denied",
             status=status,
-            code=request.get(ERROR_CODE),
+            code=None if granted else request.get(ERROR_CODE),
             patient=_name(principal.patient_id, hash_key) if principal is not None else None,
-            credential_type=request.get(CREDENTIAL_TYPE),
+            credential_type=request.get(CREDENTIAL_TYPE) if granted else None,
             duration_ms=round((perf_counter() - request[STARTED]) * 1000, 3),
             client=request.remote,
         )

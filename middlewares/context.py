@@ -39,8 +39,5 @@ CREDENTIAL_TYPE: Final = web.RequestKey("CREDENTIAL_TYPE", str)
 PATIENT_ID: Final = web.RequestKey("PATIENT_ID", str)
 """Whom the session is for: set once they have been found to be a patient, and may ask."""
 
-IS_PACKED: Final = web.RequestKey("IS_PACKED", bool)
-"""True where the body comes as it was sent; else the server has unpacked what was compressed."""
-
 RECEIVING: Final = web.RequestKey("RECEIVING", bool)
 """True while the client still sends a body that the handler waits for."""

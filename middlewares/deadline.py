@@ -1,6 +1,7 @@
 """The budget: no request is worked on longer than it."""
 
 import asyncio
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -8,46 +9,53 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import RECEIVING
 
+Task = asyncio.Task[Any]
+
 
 class Budgets:
     """The budgets of all requests under way, each of as many seconds: more than 0.
 
     Being of one length they end in the order they began, so one timer serves them all: it waits
-    for the oldest. A timer for each request would cost more than most requests do.
+    for the oldest. A timer, or an `asyncio.timeout`, for each would cost more than most links do.
     """
 
     def __init__(self, seconds: float) -> None:
         if seconds <= 0:
             raise ValueError("seconds must be positive")
         self.seconds = seconds
-        self._ends: dict[asyncio.Timeout, float] = {}
+        self._ends: dict[Task, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, budget: asyncio.Timeout, loop: asyncio.AbstractEventLoop) -> None:
-        """Have a time-out, entered without a time of its own, run out when the seconds are over."""
-        self._ends[budget] = ends = loop.time() + self.seconds
+    def begin(self, task: Task) -> None:
+        """Have a task cancelled when the seconds are over, unless it ends before."""
+        loop = task.get_loop()
+        self._ends[task] = ends = loop.time() + self.seconds
         if self._timer is None:
             self._timer = loop.call_at(ends, self._oldest_ends, loop)
 
-    def end(self, budget: asyncio.Timeout) -> None:
-        """Forget a budget that was kept."""
-        self._ends.pop(budget, None)
+    def has_run_out(self, task: Task) -> bool:
+        """Tell whether a task has been cancelled."""
+        return task not in self._ends
+
+    def end(self, task: Task) -> None:
+        """Forget a task; if it has been cancelled, that is no longer asked of it."""
+        if self._ends.pop(task, None) is None:
+            task.uncancel()
 
     def run_out(self) -> None:
         """Have all budgets run out now, so that whoever still waits is answered."""
-        ends, self._ends = self._ends, {}
-        for budget in ends:
-            budget.reschedule(0)
+        while self._ends:
+            self._ends.popitem()[0].cancel()
 
     def _oldest_ends(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         while self._ends:
-            budget, ends = next(iter(self._ends.items()))
+            task, ends = next(iter(self._ends.items()))
             if ends > loop.time():
                 self._timer = loop.call_at(ends, self._oldest_ends, loop)
                 break
-            del self._ends[budget]
-            budget.reschedule(ends)
+            del self._ends[task]
+            task.cancel()
 
 
 def deadline(*, budgets: Budgets) -> Middleware:
@@ -58,17 +66,16 @@ def deadline(*, budgets: Budgets) -> Middleware:
 
     @web.middleware
     async def deadline_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        task: Task = asyncio.current_task()  # type: ignore[assignment]  # a coroutine always has one
+        budgets.begin(task)
         try:
-            async with asyncio.timeout(None) as budget:
-                budgets.begin(budget, asyncio.get_running_loop())
-                try:
-                    return await handler(request)
-                finally:
-                    budgets.end(budget)
-        except TimeoutError as error:
-            if not budget.expired():  # somebody else's time-out, and a fault of ours
-                raise
-            raise _out_of_time(request, budgets.seconds) from error
+            return await handler(request)
+        except asyncio.CancelledError as error:
+            if budgets.has_run_out(task) and task.cancelling() == 1:  # nobody else cancelled it
+                raise _out_of_time(request, budgets.seconds) from error
+            raise
+        finally:
+            budgets.end(task)
 
     return deadline_middleware
 

@@ -53,6 +53,12 @@ def _from_aiohttp(error: web.HTTPException) -> ApiError:
     return ApiError(code, ERRORS[code].message, headers={hdrs.ALLOW: allow} if allow else None)
 
 
+def _answer(request: web.Request, error: ApiError) -> web.Response:
+    """Answer at once: an error kept in a local name would hold its trace, which holds the name."""
+    request[ERROR_CODE] = error.code
+    return envelope(error)
+
+
 def errors() -> Middleware:
     """Answer whatever is raised below with the envelope; only a cancellation passes."""
 
@@ -60,15 +66,14 @@ def errors() -> Middleware:
     async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except ApiError as raised:
-            error = raised
-        except web.HTTPException as raised:
-            error = _from_aiohttp(raised)
+        except ApiError as error:
+            return _answer(request, error)
+        except web.HTTPException as error:
+            return _answer(request, _from_aiohttp(error))
         except Exception:
             request_id = request[REQUEST_ID]
             log.exception("request failed", extra={"request_id": request_id})
-            error = ApiError(ErrorCode.INTERNAL_ERROR, f"Quote request id {request_id} to support")
-        request[ERROR_CODE] = error.code
-        return envelope(error)
+            details = f"Quote request id {request_id} to support"
+            return _answer(request, ApiError(ErrorCode.INTERNAL_ERROR, details))
 
     return errors_middleware

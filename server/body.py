@@ -7,7 +7,8 @@ import msgspec
 from aiohttp import HttpVersion11, hdrs, web
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import IS_PACKED, RECEIVING
+from middlewares.context import RECEIVING
+from server.connection import Connection
 from server.unpacking import DoesNotUnpack, Unpacker, make_unpacker
 
 MAX_DEPTH: Final = 32
@@ -38,7 +39,8 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
         if declared > max_bytes:
             raise _too_large(max_bytes)
         _check_type(request)
-    body = await _receive(request, unpacker if request.get(IS_PACKED) else None, max_bytes)
+    is_packed = isinstance(request.protocol, Connection)  # a host has it unpacked by aiohttp
+    body = await _receive(request, unpacker if is_packed else None, max_bytes)
     if not body:
         return {}
     _check_type(request)

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from secrets import token_hex
 from typing import Any, Final
 
 from aiohttp import StreamReader, hdrs, web
-from aiohttp.web_protocol import RequestHandler, _ErrInfo, _RequestFactory
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import IS_PACKED
 from middlewares.errors import envelope
 from middlewares.timing import stamp
 
@@ -35,8 +35,10 @@ class _Nameless(web.Response):
         self.headers.popall(hdrs.SERVER, None)
 
 
-class _Connection(RequestHandler):
-    """A client's connection; differs from aiohttp's in what it says when things go wrong."""
+class Connection(RequestHandler):
+    """A client's connection: aiohttp's, but for what it says when things go wrong, and for bodies,
+    which stay as they were sent.
+    """
 
     __slots__ = ("_leaving", "_patience", "_receiving")
 
@@ -99,24 +101,13 @@ class _Connection(RequestHandler):
         answer.force_close()
         return answer
 
-    async def finish_response(
+    def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Tell the client, with its answer, when this connection is about to end."""
         if self._leaving.is_set():
             resp.force_close()
-        return await super().finish_response(request, resp, start_time)
-
-
-def _packed(make_request: _RequestFactory) -> _RequestFactory:
-    """Mark requests as those whose body is not unpacked before somebody may ask for it."""
-
-    def make(*arguments: Any) -> web.BaseRequest:
-        request = make_request(*arguments)
-        request[IS_PACKED] = True
-        return request
-
-    return make
+        return super().finish_response(request, resp, start_time)
 
 
 class ConnectionServer(web.Server):
@@ -125,11 +116,11 @@ class ConnectionServer(web.Server):
     def __init__(self, made: web.Server, leaving: asyncio.Event) -> None:
         super().__init__(
             made.request_handler,
-            request_factory=_packed(made.request_factory),
+            request_factory=made.request_factory,
             handler_cancellation=True,  # nobody works for a client who left
         )
         self._leaving = leaving
 
     def __call__(self) -> RequestHandler:
         """Make the connection of a client who has just come."""
-        return _Connection(self, self._leaving)
+        return Connection(self, self._leaving)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jwt
 
@@ -33,7 +34,8 @@ def make_issuer(settings: Settings, clock: Clock) -> Issue:
 def _session_tokens(settings: Settings, clock: Clock) -> Issue:
     """Sign tokens as Vapi's documentation on JWT authentication describes them.
 
-    Each is locked to one assistant, and to the listed web origins when there are any.
+    Each is locked to one assistant, and to the listed web origins when there are any. It tells
+    nothing but that and its second: what is asked for within the same one is signed once.
     """
     restrictions: dict[str, object] = {
         "enabled": True,
@@ -44,11 +46,11 @@ def _session_tokens(settings: Settings, clock: Clock) -> Issue:
         restrictions["allowedOrigins"] = list(settings.vapi_allowed_origins)
     grant = {"tag": "public", "restrictions": restrictions}
 
-    def issue() -> Credential:
-        now = int(clock())
+    @lru_cache(maxsize=1)
+    def issue_at(now: int) -> Credential:
         expires_at = now + settings.vapi_token_ttl_seconds
         claims = {"orgId": settings.vapi_org_id, "token": grant, "iat": now, "exp": expires_at}
         token = jwt.encode(claims, settings.vapi_api_key, algorithm="HS256")
         return Credential(token, CredentialType.SESSION_TOKEN, rfc3339(expires_at))
 
-    return issue
+    return lambda: issue_at(int(clock()))

@@ -1,11 +1,13 @@
 """The budget: when it has run out, the work ends and the answer says whose time it was."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from middlewares.context import RECEIVING
 from middlewares.deadline import Budgets, deadline
@@ -124,55 +126,120 @@ class ClockWithOneTimer:
         run()
 
 
-class TimeOut:
-    """A time-out that notes when it is told to run out."""
+class Work:
+    """A task that notes when it is cancelled."""
 
-    def __init__(self) -> None:
-        self.ran_out: list[float] = []
+    def __init__(self, clock: ClockWithOneTimer) -> None:
+        self.clock = clock
+        self.cancelled_at: list[float] = []
+        self.taken_back = 0
 
-    def reschedule(self, when: float) -> None:
-        self.ran_out.append(when)
+    def get_loop(self) -> ClockWithOneTimer:
+        return self.clock
+
+    def cancel(self) -> None:
+        self.cancelled_at.append(self.clock.now)
+
+    def uncancel(self) -> None:
+        self.taken_back += 1
 
 
-def time_out() -> Any:
+def work(clock: ClockWithOneTimer) -> Any:
     """Give one in the place of asyncio's."""
-    return TimeOut()
+    return Work(clock)
 
 
 def test_one_timer_serves_the_budgets_of_all() -> None:
-    clock: Any = ClockWithOneTimer()
-    first, second, third = budgets_of_time = [time_out(), time_out(), time_out()]
+    clock = ClockWithOneTimer()
+    first, second, third = tasks = [work(clock), work(clock), work(clock)]
     budgets = Budgets(seconds=3)
-    for budget in budgets_of_time:
-        budgets.begin(budget, clock)
+    for task in tasks:
+        budgets.begin(task)
         clock.now += 1
     budgets.end(second)
     assert [when for when, _ in clock.timers] == [103]
     clock.reach(103)
-    assert (first.ran_out, third.ran_out) == ([103], [])
+    assert (first.cancelled_at, third.cancelled_at) == ([103], [])
     assert [when for when, _ in clock.timers] == [103, 105]
     clock.reach(105.5)
-    assert (second.ran_out, third.ran_out) == ([], [105])
+    assert (second.cancelled_at, third.cancelled_at) == ([], [105.5])
     assert len(clock.timers) == 2
 
 
 def test_a_timer_that_finds_nothing_left_is_set_anew_by_whoever_comes_next() -> None:
-    clock: Any = ClockWithOneTimer()
-    budgets, late = Budgets(seconds=3), time_out()
-    done = time_out()
-    budgets.begin(done, clock)
+    clock = ClockWithOneTimer()
+    budgets, done, late = Budgets(seconds=3), work(clock), work(clock)
+    budgets.begin(done)
     budgets.end(done)
     clock.reach(103)
-    budgets.begin(late, clock)
+    budgets.begin(late)
     clock.reach(106)
-    assert (done.ran_out, late.ran_out) == ([], [106])
+    assert (done.cancelled_at, late.cancelled_at) == ([], [106])
 
 
 def test_all_budgets_can_be_made_to_run_out_at_once() -> None:
-    clock: Any = ClockWithOneTimer()
-    budgets, waiting = Budgets(seconds=3), [time_out(), time_out()]
-    for budget in waiting:
-        budgets.begin(budget, clock)
+    clock = ClockWithOneTimer()
+    budgets, waiting = Budgets(seconds=3), [work(clock), work(clock)]
+    for task in waiting:
+        budgets.begin(task)
     budgets.run_out()
     clock.reach(103)
-    assert [budget.ran_out for budget in waiting] == [[0], [0]]
+    assert [task.cancelled_at for task in waiting] == [[100], [100]]
+
+
+def test_a_cancellation_is_taken_back_where_there_was_one() -> None:
+    clock = ClockWithOneTimer()
+    budgets, late, in_time = Budgets(seconds=3), work(clock), work(clock)
+    budgets.begin(late)
+    clock.now += 1
+    budgets.begin(in_time)
+    clock.reach(103)
+    assert (budgets.has_run_out(late), budgets.has_run_out(in_time)) == (True, False)
+    for task in (late, in_time):
+        budgets.end(task)
+    assert (late.taken_back, in_time.taken_back) == (1, 0)
+
+
+async def through(link: Middleware, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Send work through the link, outside of any server."""
+    request: Any = {}
+    return await link(request, lambda _: work())
+
+
+async def test_somebody_elses_cancellation_passes_as_what_it_is() -> None:
+    link = deadline(budgets=Budgets(60))
+    working = asyncio.create_task(through(link, asyncio.Event().wait))
+    await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+
+async def test_somebody_elses_cancellation_comes_before_the_budgets() -> None:
+    budgets = Budgets(60)
+    working = asyncio.create_task(through(deadline(budgets=budgets), asyncio.Event().wait))
+    await asyncio.sleep(0)
+    budgets.run_out()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+
+async def test_work_that_ends_well_all_the_same_is_answered() -> None:
+    budgets = Budgets(60)
+
+    async def stubborn() -> web.Response:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return web.Response()
+
+    async def all_of_it() -> int:
+        await through(deadline(budgets=budgets), stubborn)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    working = asyncio.create_task(all_of_it())
+    await asyncio.sleep(0)
+    budgets.run_out()
+    assert await working == 0

@@ -24,13 +24,13 @@ async def test_who_never_finishes_a_first_request_is_let_go(
 
 async def test_who_has_asked_once_may_stay(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = asyncio.Event()
-    give_up = connection._Connection._give_up
+    give_up = connection.Connection._give_up
 
-    def watched(self: connection._Connection) -> None:
+    def watched(self: connection.Connection) -> None:
         give_up(self)
         given_up.set()
 
-    monkeypatch.setattr(connection._Connection, "_give_up", watched)
+    monkeypatch.setattr(connection.Connection, "_give_up", watched)
     monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", 0.2)
     service = await serve()
     port = int(service.url.rpartition(":")[2])
