@@ -1,13 +1,12 @@
 """What the links of the chain tell one another about a request: typed keys, and who is calling."""
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """The caller, as the verified token tells of them.
 
     `patient_id` and `token_id` (`jti`) are None when the token carries none that is usable;

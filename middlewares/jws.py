@@ -48,6 +48,6 @@ def read_header(segment: str) -> Header:
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise invalid("The token's header names no algorithm")
-    if key_id is not None and not isinstance(key_id, str):
+    if "kid" in header and not isinstance(key_id, str):
         raise invalid("The token's header has a kid that is no string")
     return Header(algorithm, key_id)

@@ -6,11 +6,12 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 
 from middlewares.context import ERROR_CODE, REQUEST_ID, STARTED
 
-X_REQUEST_ID: Final = "X-Request-ID"
-SERVER_TIMING: Final = "Server-Timing"
+X_REQUEST_ID: Final = istr("X-Request-ID")
+SERVER_TIMING: Final = istr("Server-Timing")
 
 Observer = Callable[[int, str | None, float], None]
 """Told of each answer: its status, its error's code or None, its seconds."""

@@ -48,6 +48,12 @@ class JwksKeys:
         )
 
     @property
+    def in_use(self) -> KeySet | None:
+        """Give the keys; None when there are none, or too old ones."""
+        age = self._fetcher.age
+        return None if age is None or age > self._usable_seconds else self._fetcher.key_set
+
+    @property
     def age(self) -> float | None:
         """Seconds since the keys were last fetched; None when there are none."""
         return self._fetcher.age
@@ -55,7 +61,7 @@ class JwksKeys:
     @property
     def state(self) -> str:
         """Tell for `/readyz`: `ready`, `stale` (serving while the address fails) or `missing`."""
-        if self._usable() is None:
+        if self.in_use is None:
             return "missing"
         return "stale" if self._fetcher.failures else "ready"
 
@@ -71,17 +77,13 @@ class JwksKeys:
         """Give the decoder for a token; see `Keys`."""
         if algorithm not in self._algorithms:
             raise invalid("The token's algorithm is not accepted here")
-        key_set = self._usable()
+        key_set = self.in_use
         if key_set is None or not key_set.covers(algorithm, key_id):
             key_set = await self._better(algorithm, key_id)
         found = key_set.find(algorithm, key_id)
         if found is None:
             raise invalid("The token's key is not one of the identity provider's")
         return found
-
-    def _usable(self) -> KeySet | None:
-        age = self._fetcher.age
-        return None if age is None or age > self._usable_seconds else self._fetcher.key_set
 
     async def _better(self, algorithm: str, key_id: str | None) -> KeySet:
         """Wait for keys that cover the token; give the best there are when none do."""
@@ -104,9 +106,9 @@ class JwksKeys:
 
     async def _first(self) -> KeySet:
         """Give the keys; wait for the first ones, but for nobody who failed already."""
-        if self._usable() is None and not self._fetcher.failures:
+        if self.in_use is None and not self._fetcher.failures:
             await self._fetcher.ended()
-        key_set = self._usable()
+        key_set = self.in_use
         if key_set is None:
             raise _unavailable(self._fetcher.pause())
         return key_set

@@ -8,7 +8,6 @@ from middlewares.authentication import Verify
 from middlewares.claims import ClaimRules
 from middlewares.clock import Clock
 from middlewares.context import Principal
-from middlewares.decoder import Decoder
 from middlewares.jws import read_header
 from server.keys import Keys
 
@@ -20,30 +19,34 @@ MAX_REMEMBERED_LENGTH = 2048
 
 
 class Verified(NamedTuple):
-    """A caller whose token a decoder has verified."""
+    """A caller whose token was verified, and the keys that were in use then."""
 
-    decode: Decoder
+    keys: object
     principal: Principal
 
 
 def make_verifier(keys: Keys, rules: ClaimRules, clock: Clock) -> Verify:
     """Make what `authentication` checks tokens with.
 
-    A token that was verified is not verified again while the key that it was verified with is
-    still in use. Its time is looked at on each request; all else that may change meanwhile
-    (revocation, role, scope, limit) is the business of other links.
+    A token that was verified is not verified again while the keys that were in use then still are.
+    Its time is looked at on each request; all else that may change meanwhile (revocation, role,
+    scope, limit) is the business of other links.
     """
     remembered: OrderedDict[bytes, Verified] = OrderedDict()
 
-    async def verify(token: str) -> Principal:
+    async def prove(token: str) -> Verified:
         header = read_header(token.partition(".")[0])
         decode = await keys.decoder(header.algorithm, header.key_id)
+        in_use = keys.in_use
+        return Verified(in_use, rules.read(await decode(token)))
+
+    async def verify(token: str) -> Principal:
         digest = sha256(token.encode()).digest()
         known = remembered.get(digest)
-        if known is None or known.decode is not decode:
-            known = Verified(decode, rules.read(await decode(token)))
+        if known is None or known.keys is not keys.in_use:
+            known = await prove(token)
             remembered.pop(digest, None)
-            if len(token) <= MAX_REMEMBERED_LENGTH:
+            if len(token) <= MAX_REMEMBERED_LENGTH and known.keys is not None:
                 remembered[digest] = known
             if len(remembered) > MAX_REMEMBERED:
                 remembered.popitem(last=False)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from aiohttp.typedefs import Handler, Middleware
+from msgspec.structs import replace
 
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import REQUEST_ID, STARTED, Principal

@@ -85,7 +85,7 @@ def test_over_any_bytes_in_place_of_claims(payload: bytes) -> None:
             agree(compact(payload))
 
 
-@given(objects)
+@given(st.dictionaries(st.sampled_from(["kid", "crit", "b64", "typ", "zip", "alg"]), values))
 def test_over_any_header_it_is_at_least_as_strict(more: dict[str, Any]) -> None:
     token = compact(claims(), {"alg": "HS256", **more})
     assert by_us(token) in (None, by_pyjwt(token))

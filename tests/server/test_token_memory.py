@@ -32,6 +32,10 @@ class CountingKeys:
 
         self._decode: Decoder = decode
 
+    @property
+    def in_use(self) -> Decoder | None:
+        return self._decode
+
     async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
         return self._decode
 
@@ -93,6 +97,20 @@ async def test_a_long_token_is_verified_each_time() -> None:
     verify = make_verifier(keys, RULES, at(500))
     token = sign(claims(permissions=["voice"] * 400))
     assert len(token) > tokens.MAX_REMEMBERED_LENGTH
+    await verify(token)
+    await verify(token)
+    assert keys.verified == 2
+
+
+async def test_nothing_is_remembered_of_keys_that_may_no_longer_be_used() -> None:
+    class TooOld(CountingKeys):
+        @property
+        def in_use(self) -> None:
+            return None
+
+    keys = TooOld()
+    verify = make_verifier(keys, RULES, at(500))
+    token = sign()
     await verify(token)
     await verify(token)
     assert keys.verified == 2
