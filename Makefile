@@ -7,8 +7,8 @@ INSTALLED := .venv/.installed
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e fuzz lint types format api bench bench-host bench-tokens \
-	bench-workers bench-door load soak alerts rehearse \
+.PHONY: help install run test e2e fuzz lint types format api bench bench-host bench-request \
+	bench-tokens bench-workers bench-door load soak alerts rehearse \
 	playground-sdk clean
 
 help: ## list the targets
@@ -52,6 +52,9 @@ $(BIN)/uvicorn: $(INSTALLED)
 
 bench: $(BIN)/uvicorn ## measure it against a bare handler and FastAPI (wrk, two cores)
 	$(BIN)/python -m benchmarks.bench
+
+bench-request: $(INSTALLED) ## measure where the time of one request goes, link by link
+	$(BIN)/python -m benchmarks.request >/dev/null
 
 bench-tokens: $(INSTALLED) ## measure what verifying a token costs, layer by layer
 	$(BIN)/python -m benchmarks.verification

@@ -58,9 +58,10 @@ def make_token(material: Material, patient: int) -> str:
     return jwt.encode(claims, material.signing_key, algorithm=material.algorithm)
 
 
-def _forged(token: str) -> str:
+def forged(token: str) -> str:
+    """Give the token a signature that does not hold."""
     content, _, signature = token.rpartition(".")
-    return f"{content}.{signature[::-1].translate(str.maketrans('', '', '='))}"
+    return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
 def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
@@ -69,7 +70,7 @@ def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
     lists = {
         "distinct": distinct,
         "repeated": distinct[:REPEATED],
-        "forged": [_forged(token) for token in distinct],
+        "forged": [forged(token) for token in distinct],
     }
     files = {}
     for name, tokens in lists.items():
