@@ -24,7 +24,7 @@ OUT = Path("build/bench")
 LOAD_CORE = "1"
 CONNECTIONS = 32
 SECONDS = 2
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
+import jwt
 import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -23,8 +24,14 @@ from benchmarks.bench import PATH
 from benchmarks.keys import MATERIALS, Material, forged, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
+from middlewares import decoder
+from middlewares.claims import Claims
 from middlewares.context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED, Principal
+from middlewares.decoder import Decoder
+from middlewares.verification import decode
+from middlewares.verification_key import VerificationKey
 from server import app as service
+from server import keys
 from server.runner import Runner
 from server.settings import load_settings
 
@@ -128,6 +135,25 @@ def variants() -> Iterator[tuple[str, Any]]:
     yield "handler", patch.object(service, "make_start", constant_handler)
 
 
+def without_aiohttp_jwt(algorithm: str, key: object, **checks: Any) -> Decoder:
+    """Stand in the place of `make_decoder`."""
+    prepared = VerificationKey(algorithm, key)
+
+    async def decoder(token: str) -> Claims:
+        return decode(token.encode(), prepared, **checks)
+
+    return decoder
+
+
+def by_pyjwt(material: Material) -> Callable[..., Claims]:
+    """Make what stands in aiohttp-jwt where PyJWT stood at first."""
+
+    def decode(token: bytes, _: object, **__: object) -> Claims:
+        return jwt.decode(token, material.prepared, algorithms=[material.algorithm])
+
+    return decode
+
+
 async def clients_of(runner: web.AppRunner, stack: AsyncExitStack) -> Clients:
     """Make a server ready, and clients for it."""
     await runner.setup()
@@ -170,6 +196,15 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
         "a token never seen": lambda: whole.ask(distinct),
         "a forged token": lambda: whole.ask(false),
     }
+
+    async def decoded_by_pyjwt() -> float:
+        with patch.object(decoder.library.jwt, "decode", by_pyjwt(material)):
+            return await whole.ask(distinct)
+
+    measured["a token never seen, decoded by PyJWT"] = decoded_by_pyjwt
+    with patch.object(keys, "make_decoder", without_aiohttp_jwt):
+        direct = await clients_of(the_service(material), stack)
+    measured["a token never seen, without aiohttp-jwt"] = lambda: direct.ask(distinct)
     for name, without in variants():
         with without:
             rest = await clients_of(the_service(material), stack)

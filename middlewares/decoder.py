@@ -2,9 +2,9 @@
 
 aiohttp-jwt decodes inside a middleware. Here that middleware is given, in place of a request, a
 carrier of the token alone, and in place of a handler one that hands the claims back; and it decodes
-with `decode` in place of PyJWT's, which takes ten times as long (docs/performance.md) and refuses
-what is not its business here: dates without leeway, any audience when none is asked for, `sub`
-and `jti` that are numbers. The signature is PyJWT's to check, still.
+with `decode` in place of PyJWT's, which takes several times as long (docs/performance.md) and
+refuses what is not its business here: dates without leeway, any audience when none is asked for,
+`sub` and `jti` that are numbers. The signature is PyJWT's to check, still.
 """
 
 import logging
@@ -40,7 +40,8 @@ def _load_library() -> Any:
     return library
 
 
-_library: Final = _load_library()
+library: Final = _load_library()
+"""aiohttp-jwt's middleware, which decodes with `decode`."""
 
 
 class _Carrier(dict[str, Any]):
@@ -69,7 +70,7 @@ def make_decoder(
 
     None for `issuer` or `audience` leaves the claim unchecked.
     """
-    middleware = _library.JWTMiddleware(
+    middleware = library.JWTMiddleware(
         VerificationKey(algorithm, key),
         request_property="claims",
         credentials_required=False,  # an empty token is refused as any other that is none
