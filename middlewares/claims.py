@@ -136,13 +136,13 @@ def _scopes(claims: Claims) -> Iterator[str]:
             yield from _strings(claims[name])
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _roles_of(*values: str) -> frozenset[str]:
     """Give one set to all whose claim says the same: these are few, and their tokens many."""
     return frozenset(values)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _scopes_of(*values: str) -> frozenset[str]:
     """Take scopes apart (RFC 6749 section 3.3), as above."""
     return frozenset(scope for value in values for scope in value.split(" ") if scope)

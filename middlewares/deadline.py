@@ -1,6 +1,7 @@
 """The budget: no request is worked on longer than it."""
 
 import asyncio
+from collections import OrderedDict
 from typing import Any
 
 from aiohttp import web
@@ -23,7 +24,7 @@ class Budgets:
         if seconds <= 0:
             raise ValueError("seconds must be positive")
         self.seconds = seconds
-        self._ends: dict[Task, float] = {}
+        self._ends: OrderedDict[Task, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, task: Task) -> None:
@@ -34,11 +35,11 @@ class Budgets:
             self._timer = loop.call_at(ends, self._oldest_ends, loop)
 
     def has_run_out(self, task: Task) -> bool:
-        """Tell whether a task has been cancelled."""
+        """Tell whether the budget of a task that began has run out."""
         return task not in self._ends
 
     def end(self, task: Task) -> None:
-        """Forget a task; if it has been cancelled, that is no longer asked of it."""
+        """Forget a task; take back the cancellation that its budget asked for, if it did."""
         if self._ends.pop(task, None) is None:
             task.uncancel()
 
@@ -66,14 +67,15 @@ def deadline(*, budgets: Budgets) -> Middleware:
 
     @web.middleware
     async def deadline_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        task: Task = asyncio.current_task()  # type: ignore[assignment]  # a coroutine always has one
+        task: Task = asyncio.current_task()  # type: ignore[assignment]  # each request has one
+        others = task.cancelling()
         budgets.begin(task)
         try:
             return await handler(request)
-        except asyncio.CancelledError as error:
-            if budgets.has_run_out(task) and task.cancelling() == 1:  # nobody else cancelled it
+        except (asyncio.CancelledError, TimeoutError) as error:
+            if budgets.has_run_out(task) and task.cancelling() == others + 1:
                 raise _out_of_time(request, budgets.seconds) from error
-            raise
+            raise  # somebody else's cancellation, or a fault of ours
         finally:
             budgets.end(task)
 

@@ -2,9 +2,8 @@
 
 aiohttp-jwt decodes inside a middleware. Here that middleware is given, in place of a request, a
 carrier of the token alone, and in place of a handler one that hands the claims back; and it decodes
-with `decode` in place of PyJWT's, which takes several times as long (docs/performance.md) and
-refuses what is not its business here: dates without leeway, any audience when none is asked for,
-`sub` and `jti` that are numbers. The signature is PyJWT's to check, still.
+with `decode` in place of PyJWT's, which takes longer (docs/performance.md) and would judge what is
+left to `ClaimRules`: dates, the types of `sub` and `jti`, an audience that nobody asked about.
 """
 
 import logging
@@ -73,7 +72,7 @@ def make_decoder(
     middleware = library.JWTMiddleware(
         VerificationKey(algorithm, key),
         request_property="claims",
-        credentials_required=False,  # an empty token is refused as any other that is none
+        credentials_required=False,  # `decode` refuses an empty token like any other that is none
         token_getter=lambda carrier: carrier.token,
         audience=audience,
         issuer=issuer,

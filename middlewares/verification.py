@@ -1,10 +1,11 @@
-"""What stands in aiohttp-jwt for `jwt.decode`: a JWS verified by PyJWT's keys, its claims read."""
+"""What stands in aiohttp-jwt for `jwt.decode`: PyJWT's algorithms check what is read here."""
 
 import json
 from typing import Final
 
 import msgspec
 
+from middlewares.catalogue import ApiError
 from middlewares.claims import Claims, invalid
 from middlewares.jws import base64url_decode, read_header
 from middlewares.verification_key import VerificationKey
@@ -26,14 +27,16 @@ def decode(
     """
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
-    if read_header(header.decode()).algorithm != key.algorithm:
-        raise invalid("The token's algorithm is not that of its key")
     try:
-        if not key.verifies(signed, base64url_decode(signature)):
-            raise invalid("The token's signature does not verify")
-        claims = _read_claims(base64url_decode(payload))
-    except (ValueError, RecursionError):
-        raise invalid("The token is malformed") from None
+        algorithm = read_header(header.decode()).algorithm
+        made, content = base64url_decode(signature), base64url_decode(payload)
+    except ValueError:
+        raise _malformed() from None
+    if algorithm != key.algorithm:
+        raise invalid("The token's algorithm is not that of its key")
+    if not key.verifies(signed, made):
+        raise invalid("The token's signature does not verify")
+    claims = _read_claims(content)
     if issuer is not None:
         _check_issuer(claims, issuer)
     if audience is not None:
@@ -42,18 +45,25 @@ def decode(
 
 
 def _read_claims(data: bytes) -> Claims:
-    """Read the JSON object of a payload. Raises ValueError or RecursionError.
+    """Read the JSON object of a payload whose signature holds.
 
-    What has no place in RFC 8259 is read as Python does, since issuers write it all the same: half
-    a character of a name that was cut, a number out of all range.
+    What msgspec refuses is tried again as Python reads it, since issuers write it: half of a
+    surrogate pair, a number out of range, NaN.
     """
     try:
-        claims = msgspec.json.decode(data)
-    except ValueError:
-        claims = json.loads(data.decode())
-    if isinstance(claims, dict):
-        return claims
-    raise ValueError("not a JSON object")
+        try:
+            claims = msgspec.json.decode(data)
+        except ValueError:
+            claims = json.loads(data.decode())
+    except (ValueError, RecursionError):
+        raise _malformed() from None
+    if not isinstance(claims, dict):
+        raise _malformed()
+    return claims
+
+
+def _malformed() -> ApiError:
+    return invalid("The token is malformed")
 
 
 def _check_issuer(claims: Claims, issuer: str) -> None:

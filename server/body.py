@@ -17,6 +17,9 @@ _JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_decode_json: Final = msgspec.json.Decoder(float_hook=lambda _: None).decode
+"""Fractions mean nothing here, and to read them can take longer than the whole body should."""
+
 _Container = dict[str, object] | list[object]
 
 
@@ -79,7 +82,7 @@ def _check_type(request: web.Request) -> None:
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
-        value = msgspec.json.decode(body)
+        value = _decode_json(body)
     except (ValueError, RecursionError):
         raise _malformed("The body is not valid JSON in UTF-8") from None
     if not isinstance(value, dict):

@@ -34,8 +34,8 @@ def make_issuer(settings: Settings, clock: Clock) -> Issue:
 def _session_tokens(settings: Settings, clock: Clock) -> Issue:
     """Sign tokens as Vapi's documentation on JWT authentication describes them.
 
-    Each is locked to one assistant, and to the listed web origins when there are any. It tells
-    nothing but that and its second: what is asked for within the same one is signed once.
+    Each is locked to one assistant, and to the listed web origins when there are any. Tokens of one
+    second are alike, so one is signed for all of them.
     """
     restrictions: dict[str, object] = {
         "enabled": True,

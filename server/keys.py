@@ -21,8 +21,8 @@ class Keys(Protocol):
 
     @property
     def in_use(self) -> object:
-        """Give what stands for the keys as they are: another object once one has changed; None when
-        there are none that may be used.
+        """Give what stands for the keys as they are: another object once one may have changed; None
+        when there are none that may be used.
         """
 
     @property
@@ -36,12 +36,13 @@ class StaticKeys:
     state = "ready"
 
     def __init__(self, decoders: Mapping[str, Decoder]) -> None:
-        self.in_use = decoders
+        self._decoders = decoders
+        self.in_use = object()
 
     async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:  # noqa: ARG002  Keys
         """Give the decoder of the algorithm. Raises `ApiError` AUTH_TOKEN_INVALID for any other."""
         try:
-            return self.in_use[algorithm]
+            return self._decoders[algorithm]
         except KeyError:
             raise invalid("The token's algorithm is not accepted here") from None
 

@@ -121,6 +121,7 @@ def contexts() -> Iterator[Row]:
             {"ID": "pt_1"},
             {"id": None},
             {"id": 1},
+            {"id": 1.5},
             {"id": ["pt_1"]},
         ],
         characters: [

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from middlewares.catalogue import ApiError
 from middlewares.context import RECEIVING
 from middlewares.deadline import Budgets, deadline
 from middlewares.errors import errors
@@ -243,3 +244,37 @@ async def test_work_that_ends_well_all_the_same_is_answered() -> None:
     await asyncio.sleep(0)
     budgets.run_out()
     assert await working == 0
+
+
+async def test_work_that_takes_its_cancellation_for_a_time_out_of_its_own_ran_out_of_time() -> None:
+    budgets = Budgets(60)
+
+    async def mistaken() -> web.Response:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise TimeoutError from None
+        raise AssertionError
+
+    working = asyncio.create_task(through(deadline(budgets=budgets), mistaken))
+    await asyncio.sleep(0)
+    budgets.run_out()
+    with pytest.raises(ApiError, match="SESSION_TIMEOUT"):
+        await working
+
+
+async def test_a_cancellation_that_somebody_outside_swallowed_is_not_taken_for_another() -> None:
+    budgets = Budgets(60)
+
+    async def swallowing() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await through(deadline(budgets=budgets), asyncio.Event().wait)
+
+    working = asyncio.create_task(swallowing())
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.sleep(0)
+    budgets.run_out()
+    with pytest.raises(ApiError, match="SESSION_TIMEOUT"):
+        await working

@@ -420,11 +420,12 @@ async def test_any_text_that_is_no_token_is_invalid(text: str) -> None:
     await refusal(decoder()(text))
 
 
+@pytest.mark.parametrize("fault", [MemoryError, ValueError, RecursionError])
 async def test_a_fault_that_nobody_foresaw_lets_nobody_in_and_is_told_to_the_log(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fault: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise fault
 
     decode = decoder()
     monkeypatch.setattr(VerificationKey, "verifies", fail)

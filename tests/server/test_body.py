@@ -47,6 +47,13 @@ async def test_an_object_comes_as_it_was_sent() -> None:
     assert await read(b'{"a":{"b":[1,null,"\\u00e4"]}}') == {"a": {"b": [1, None, "ä"]}}
 
 
+async def test_numbers_that_nothing_asks_about_may_be_of_any_size() -> None:
+    assert await read(b'{"a":[8e307,1e999,-0.5],"b":%d}' % 10**60) == {
+        "a": [None, None, None],
+        "b": 10**60,
+    }
+
+
 async def test_nothing_is_an_empty_object() -> None:
     assert await read(b"") == {}
 

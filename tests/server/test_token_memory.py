@@ -1,5 +1,7 @@
 """A verified token is not verified again, and never outlives its key or its `exp`."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -78,6 +80,17 @@ async def test_a_key_that_was_rotated_out_takes_with_it_what_it_verified() -> No
     keys.rotate()
     await verify(token)
     assert keys.verified == 2
+
+
+async def test_keys_that_were_rotated_out_are_not_held_on_to() -> None:
+    keys = CountingKeys()
+    verify = make_verifier(keys, RULES, at(500))
+    await verify(sign(claims(jti="one")))
+    before = weakref.ref(keys._decode)
+    keys.rotate()
+    await verify(sign(claims(jti="two")))
+    gc.collect()
+    assert before() is None
 
 
 async def test_no_more_tokens_are_remembered_than_there_is_room_for(

@@ -52,6 +52,8 @@ def test_a_header_tells_algorithm_and_key(value: object, header: Header) -> None
         ({"alg": ["HS256"]}, "names no algorithm"),
         ({"alg": "HS256", "kid": None}, "kid"),
         ({"alg": "HS256", "kid": 1}, "kid"),
+        ({"alg": "HS256", "kid": 1.5}, "kid"),
+        ({"alg": 1.5}, "names no algorithm"),
         ({"alg": "HS256", "kid": {}}, "kid"),
         ({"alg": "HS256", "crit": ["exp"]}, "crit"),
         ({"alg": "HS256", "crit": None}, "crit"),
