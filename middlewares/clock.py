@@ -10,11 +10,11 @@ Clock = Callable[[], float]
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as a UTC instant (RFC 3339): `2026-01-31T09:30:00.000Z`."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_whole_second(whole)}.{milliseconds:03d}Z"
+    return _instant(int(seconds * 1000))
 
 
 @lru_cache(maxsize=4)
-def _whole_second(seconds: int) -> str:
-    """Write the part that many requests share."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _instant(milliseconds: int) -> str:
+    """Write it: what comes in the same millisecond need not be written anew."""
+    whole = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
