@@ -197,7 +197,7 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
     }
 
     async def decoded_by_pyjwt() -> float:
-        with patch.object(decoder.library.jwt, "decode", by_pyjwt(material)):
+        with patch.object(decoder.aiohttp_jwt.jwt, "decode", by_pyjwt(material)):
             return await whole.ask(distinct)
 
     measured["a token never seen, decoded by PyJWT"] = decoded_by_pyjwt

@@ -39,7 +39,7 @@ def _load_library() -> Any:
     return library
 
 
-library: Final = _load_library()
+aiohttp_jwt: Final = _load_library()
 """aiohttp-jwt's middleware, which decodes with `decode`."""
 
 
@@ -69,7 +69,7 @@ def make_decoder(
 
     None for `issuer` or `audience` leaves the claim unchecked.
     """
-    middleware = library.JWTMiddleware(
+    middleware = aiohttp_jwt.JWTMiddleware(
         VerificationKey(algorithm, key),
         request_property="claims",
         credentials_required=False,  # `decode` refuses an empty token like any other that is none

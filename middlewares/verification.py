@@ -45,21 +45,26 @@ def decode(
 
 
 def _read_claims(data: bytes) -> Claims:
-    """Read the JSON object of a payload whose signature holds.
-
-    What msgspec refuses is tried again as Python reads it, since issuers write it: half of a
-    surrogate pair, a number out of range, NaN.
-    """
+    """Read the JSON object of a payload whose signature holds."""
     try:
-        try:
-            claims = msgspec.json.decode(data)
-        except ValueError:
-            claims = json.loads(data.decode())
+        claims = _read_json(data)
     except (ValueError, RecursionError):
         raise _malformed() from None
     if not isinstance(claims, dict):
         raise _malformed()
     return claims
+
+
+def _read_json(data: bytes) -> object:
+    """Read JSON in UTF-8. Raises ValueError or RecursionError.
+
+    What msgspec refuses is tried again as Python reads it, since issuers write it: half of a
+    surrogate pair, a number out of range, NaN.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except ValueError:
+        return json.loads(data.decode())
 
 
 def _malformed() -> ApiError:

@@ -27,7 +27,9 @@ def whole(coding: str, packed: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("coding", "packed"), [("gzip", gzip.compress(PLAIN)), (" Deflate ", zlib.compress(PLAIN))]
+    ("coding", "packed"),
+    [("gzip", gzip.compress(PLAIN)), (" Deflate ", zlib.compress(PLAIN))],
+    ids=["gzip", "deflate"],  # what is packed holds the second that it was packed in
 )
 def test_what_was_packed_comes_out_again(coding: str, packed: bytes) -> None:
     assert whole(coding, packed) == PLAIN
