@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
 from typing import Any
 from unittest.mock import patch
@@ -19,13 +20,13 @@ import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from benchmarks.bench import PATH
-from benchmarks.keys import MATERIALS, Material, forged, make_token
+from benchmarks.bench import CONNECTIONS, PATH
+from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forged, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
 from middlewares import decoder
 from middlewares.claims import Claims
-from middlewares.context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED, Principal
+from middlewares.context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED
 from middlewares.decoder import Decoder
 from middlewares.verification import decode
 from middlewares.verification_key import VerificationKey
@@ -33,23 +34,14 @@ from server import app as service
 from server import keys
 from server.runner import Runner
 from server.settings import load_settings
+from tests.middlewares.support import PATIENT
 
-CONNECTIONS = 32
-DISTINCT, REPEATED = 20_000, 200
 ROUNDS = 9
 
-PATIENT = Principal(
-    patient_id="pt_000001",
-    roles=frozenset({"patient"}),
-    scopes=frozenset(),
-    token_id=None,
-    valid_from=0,
-    expires_at=4e9,
-)
 NEEDED: dict[str, dict[web.RequestKey[Any], Any]] = {
     "audit": {STARTED: 0.0, REQUEST_ID: "0" * 32},
     "authentication": {PRINCIPAL: PATIENT},
-    "patient": {PATIENT_ID: "pt_000001"},
+    "patient": {PATIENT_ID: PATIENT.patient_id},
 }
 """What inner links read of what each of these sets."""
 LINKS = ["audit", "timing", "deadline", "authentication", "patient", "rate_limit"]
@@ -189,11 +181,11 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
     signing = await clients_of(the_service(material, VAPI_CREDENTIAL="session_token"), stack)
     alone = await clients_of(the_bare_handler(), stack)
     measured: dict[str, Measure] = {
-        "a bare handler": lambda: alone.ask(known),
-        "a known token": lambda: whole.ask(known),
-        "a known token, session token": lambda: signing.ask(known),
-        "a token never seen": lambda: whole.ask(distinct),
-        "a forged token": lambda: whole.ask(false),
+        "a bare handler": partial(alone.ask, known),
+        "a known token": partial(whole.ask, known),
+        "a known token, session token": partial(signing.ask, known),
+        "a token never seen": partial(whole.ask, distinct),
+        "a forged token": partial(whole.ask, false),
     }
 
     async def decoded_by_pyjwt() -> float:
@@ -203,11 +195,11 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
     measured["a token never seen, decoded by PyJWT"] = decoded_by_pyjwt
     with patch.object(keys, "make_decoder", without_aiohttp_jwt):
         direct = await clients_of(the_service(material), stack)
-    measured["a token never seen, without aiohttp-jwt"] = lambda: direct.ask(distinct)
+    measured["a token never seen, without aiohttp-jwt"] = partial(direct.ask, distinct)
     for name, without in variants():
         with without:
             rest = await clients_of(the_service(material), stack)
-        measured[f"without {name}"] = lambda rest=rest: rest.ask(known)  # type: ignore[misc]  # bound now
+        measured[f"without {name}"] = partial(rest.ask, known)
     return measured
 
 

@@ -4,15 +4,11 @@ from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import msgspec
-
 from middlewares.claims import invalid
+from middlewares.untrusted import decode_json
 
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url's letters to base64's; what only the latter has becomes a letter of neither."""
-
-_decode_json: Final = msgspec.json.Decoder(float_hook=lambda _: None).decode
-"""Fractions mean nothing in a header, and to read one can take longer than all else of a token."""
 
 
 class Header(NamedTuple):
@@ -42,7 +38,7 @@ def read_header(segment: str) -> Header:
     `kid` that is no string, or demands an extension (`crit`, `b64`): none is understood here.
     """
     try:
-        header = _decode_json(base64url_decode(segment.encode()))
+        header = decode_json(base64url_decode(segment.encode()))
     except (ValueError, RecursionError):
         raise invalid("The token's header is not JSON") from None
     if not isinstance(header, dict):

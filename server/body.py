@@ -3,11 +3,11 @@
 import re
 from typing import Final
 
-import msgspec
 from aiohttp import HttpVersion11, hdrs, web
 
 from middlewares.catalogue import ApiError, ErrorCode
 from middlewares.context import RECEIVING
+from middlewares.untrusted import decode_json
 from server.connection import Connection
 from server.unpacking import DoesNotUnpack, Unpacker, make_unpacker
 
@@ -16,9 +16,6 @@ MAX_DEPTH: Final = 32
 _JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_decode_json: Final = msgspec.json.Decoder(float_hook=lambda _: None).decode
-"""Fractions mean nothing here, and to read them can take longer than the whole body should."""
 
 _Container = dict[str, object] | list[object]
 
@@ -82,7 +79,7 @@ def _check_type(request: web.Request) -> None:
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
-        value = _decode_json(body)
+        value = decode_json(body)
     except (ValueError, RecursionError):
         raise _malformed("The body is not valid JSON in UTF-8") from None
     if not isinstance(value, dict):
