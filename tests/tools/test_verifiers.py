@@ -1,0 +1,87 @@
+"""Both verifiers of docs/tools accept and refuse the same proofs, for the same reasons."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verify_patient import ProofError, verify_claims, verify_patient
+
+from tests.tools.node import install, lay_out
+from tests.tools.proofs import (
+    AUDIENCE,
+    GOOD,
+    ISSUER,
+    PATIENT,
+    PUBLISHED,
+    TABLE,
+    Row,
+    call,
+    claims,
+)
+
+Verdicts = dict[str, dict[str, str]]
+"""What a verifier made of each row: a patient, or a reason and a text."""
+
+
+def in_python(row: Row) -> dict[str, str]:
+    expected = {"jwks": row.jwks, "issuer": row.issuer, "audience": row.audience}
+    try:
+        return {"patient": verify_patient(row.proof, row.call, **expected)}
+    except ProofError as error:
+        return {"reason": error.reason, "text": str(error)}
+
+
+@pytest.fixture(scope="session")
+def in_node(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+    """Verify the whole table in one process of Node.js."""
+    install()
+    folder: Path = tmp_path_factory.mktemp("verifier")
+    lay_out(folder, "verifier.mjs")
+    all_rows = [row for group in TABLE for row in group()]
+    command = ["node", str(folder / "verifier.mjs")]
+    given = json.dumps([asdict(row) for row in all_rows])
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return dict(zip((row.name for row in all_rows), json.loads(done.stdout), strict=True))
+
+
+def test_each_row_has_a_name_of_its_own() -> None:
+    names = [row.name for group in TABLE for row in group()]
+    assert len(names) == len(set(names)) > 250
+
+
+@pytest.mark.parametrize("group", TABLE, ids=lambda group: group.__name__)
+def test_both_verifiers_decide_as_the_table_says(
+    group: Callable[[], Iterator[Row]], in_node: Verdicts
+) -> None:
+    wanted = {row.name: row.reason or PATIENT for row in group()}
+    python = {row.name: in_python(row) for row in group()}
+    javascript = {name: in_node[name] for name in wanted}
+    assert decisions(python) == wanted
+    assert decisions(javascript) == wanted
+    assert python == javascript  # the texts too
+
+
+def decisions(verdicts: Verdicts) -> dict[str, str | None]:
+    return {
+        name: verdict.get("reason", verdict.get("patient")) for name, verdict in verdicts.items()
+    }
+
+
+def test_a_refusal_repeats_nothing_of_the_proof(in_node: Verdicts) -> None:
+    texts = {verdict["text"] for verdict in in_node.values() if "text" in verdict}
+    assert len(texts) > 15
+    assert all(text[0].isupper() and PATIENT not in text for text in texts)
+
+
+def test_all_claims_are_returned() -> None:
+    found = verify_claims(GOOD, call(), jwks=PUBLISHED, issuer=ISSUER, audience=AUDIENCE)
+    assert found == claims()
+
+
+@pytest.mark.parametrize("value", [b"", GOOD.encode(), object(), {GOOD}, 1.5, float("nan")])
+def test_python_refuses_what_json_cannot_carry(value: Any) -> None:
+    assert in_python(Row("", None, value))["reason"] == "malformed"
