@@ -2,8 +2,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
-# Without a redis-server its tests are skipped, and the code that asks it is not all run.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One stamp for each set of packages: a target installs what it needs when it is first used.
+SERVE := .venv/.serve
+TEST := .venv/.test
+LINT := .venv/.lint
+LOAD := .venv/.load
+BENCH := .venv/.bench
+# Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
@@ -14,65 +20,67 @@ COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
 
-install: $(INSTALLED) ## put everything into .venv
+install: $(SERVE) ## install what serving needs into .venv
 
-$(INSTALLED): setup.py constraints.txt
+$(SERVE): setup.py constraints.txt
 	$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs,fleet,develop]'
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
-run: $(INSTALLED) ## serve; without a configuration, in development mode
+$(TEST) $(LINT) $(LOAD) $(BENCH): .venv/.%: $(SERVE)
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
+run: $(SERVE) ## serve; without a configuration, in development mode
 	@$(BIN)/python -m sandbox
 
-test: $(INSTALLED) ## run the whole test suite, with coverage
+test: $(TEST) ## run the whole test suite, with coverage
 	$(BIN)/pytest -n auto -m 'not e2e' --cov --cov-report=term $(COVERAGE)
 
-e2e: $(INSTALLED) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
+e2e: $(TEST) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
 	$(BIN)/pytest -m e2e tests/e2e
 
-fuzz: $(INSTALLED) ## look for tokens that this service and joserfc or PyJWT disagree about
+fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
-		tests/middlewares/test_verification.py
+		tests/server/auth/test_jwt_decode.py
 
-api: $(INSTALLED) ## hold the running service against its own OpenAPI document
+api: $(TEST) ## hold the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api
 
-lint: $(INSTALLED) ## check style and formatting
+lint: $(LINT) ## check style, formatting and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
-types: $(INSTALLED) ## check types
+types: $(LINT) $(TEST) $(LOAD) ## check types
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## format the code
+format: $(LINT) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(BIN)/uvicorn: $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-
-bench: $(BIN)/uvicorn ## measure it against a bare handler and FastAPI (wrk, two cores)
+bench: $(BENCH) ## measure it against a bare handler and FastAPI (wrk, two cores)
 	$(BIN)/python -m benchmarks.bench
 
-bench-request: $(INSTALLED) ## measure where the time of one request goes, link by link
+bench-request: $(TEST) ## measure where the time of one request goes, link by link
 	$(BIN)/python -m benchmarks.request >/dev/null
 
-bench-tokens: $(INSTALLED) ## measure what verifying a token costs, layer by layer
+bench-tokens: $(TEST) ## measure what verifying a token costs, layer by layer
 	$(BIN)/python -m benchmarks.verification
 
-bench-host: $(BIN)/uvicorn ## measure what mounting costs the routes of a host application
+bench-host: $(BENCH) ## measure what mounting costs the routes of a host application
 	$(BIN)/python -m benchmarks.host
 
-bench-workers: $(INSTALLED) ## measure two workers against one (SECONDS; SHARE=0.3 as root)
+bench-workers: $(TEST) ## measure two workers against one (SECONDS; SHARE=0.3 as root)
 	$(BIN)/python -m loadtests.workers
 
-bench-door: $(INSTALLED) ## measure what slow and idle connections cost a good client
+bench-door: $(TEST) ## measure what slow and idle connections cost a good client
 	$(BIN)/python -m loadtests.door
 
-load: $(INSTALLED) ## press it with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
+load: $(LOAD) ## press it with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
 	$(BIN)/python -m loadtests.load
 
-soak: $(INSTALLED) ## press it for long, and see that memory does not grow (SECONDS)
+soak: $(TEST) ## press it for long, and see that memory does not grow (SECONDS)
 	$(BIN)/python -m loadtests.soak
 
 alerts: ## check the alert rules (Debian: apt install prometheus)

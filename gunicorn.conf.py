@@ -3,13 +3,15 @@
     gunicorn server.app:app_factory -k aiohttp.GunicornUVLoopWebWorker -w 2
 
 Options on the command line win. A configuration that does not hold ends the master with 78, before
-any worker is started. `server/fleet.py` has what is done when, and why.
+any worker is started. `server/serving/gunicorn_hooks.py` has what is done when, and why.
 """
 
 from pathlib import Path
 
-from server import fleet
-from server.fleet import (  # noqa: F401  gunicorn calls these by their names
+from server.observability.logging import configure_logging
+from server.observability.multiprocess import prepare_metrics_directory
+from server.serving import gunicorn_hooks as fleet
+from server.serving.gunicorn_hooks import (  # noqa: F401  gunicorn calls these by their names
     child_exit,
     on_exit,
     on_starting,
@@ -18,13 +20,12 @@ from server.fleet import (  # noqa: F401  gunicorn calls these by their names
     pre_exec,
     when_ready,
 )
-from server.logs import configure_logging
-from server.process import allow_many_connections, settings_or_exit
+from server.serving.process import load_settings_or_exit, raise_open_file_limit
 
-_settings = settings_or_exit()
+_settings = load_settings_or_exit()
 configure_logging(_settings.log_level, _settings.log_format)
-allow_many_connections()
-fleet.share_metrics(enabled=_settings.metrics_enabled)
+raise_open_file_limit()
+prepare_metrics_directory(enabled=_settings.metrics_enabled)
 
 wsgi_app = "server.app:app_factory"
 worker_class = "aiohttp.GunicornUVLoopWebWorker"

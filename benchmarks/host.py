@@ -9,7 +9,7 @@ from aiohttp import web
 from benchmarks import servers
 from benchmarks.bench import wrk_get
 from server.app import mount
-from server.settings import load_settings
+from server.config import load_settings
 from tests.host.existing_backend import create_backend
 
 ROUNDS = 15

@@ -24,27 +24,32 @@ from benchmarks.bench import CONNECTIONS, PATH
 from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forged, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
-from middlewares import decoder
-from middlewares.claims import Claims
-from middlewares.context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED
-from middlewares.decoder import Decoder
-from middlewares.verification import decode
-from middlewares.verification_key import VerificationKey
+from middlewares.request_context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED_AT
 from server import app as service
-from server import keys
-from server.runner import Runner
-from server.settings import load_settings
+from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.claims import Claims
+from server.auth.jwt_decode import Decode
+from server.auth.keys import factory
+from server.config import load_settings
+from server.serving.runner import Runner
 from tests.middlewares.support import PATIENT
 
 ROUNDS = 9
 
 NEEDED: dict[str, dict[web.RequestKey[Any], Any]] = {
-    "audit": {STARTED: 0.0, REQUEST_ID: "0" * 32},
+    "audit": {STARTED_AT: 0.0, REQUEST_ID: "0" * 32},
     "authentication": {PRINCIPAL: PATIENT},
-    "patient": {PATIENT_ID: PATIENT.patient_id},
+    "authorization": {PATIENT_ID: PATIENT.patient_id},
 }
 """What inner links read of what each of these sets."""
-LINKS = ["audit", "timing", "deadline", "authentication", "patient", "rate_limit"]
+LINKS = [
+    "audit",
+    "response_headers",
+    "timeout",
+    "authentication",
+    "authorization",
+    "rate_limit",
+]
 """Those that a granted request has something to do with, by the names that `server.app` knows."""
 
 Measure = Callable[[], Awaitable[float]]
@@ -115,7 +120,7 @@ def idle(name: str) -> Callable[..., Middleware]:
 
 
 def constant_handler(**_: object) -> Handler:
-    """Stand in the place of `make_start`."""
+    """Stand in the place of `make_start_handler`."""
     return bare.start
 
 
@@ -123,26 +128,25 @@ def variants() -> Iterator[tuple[str, Any]]:
     """Name what may stand in the place of a piece of `server.app`."""
     for name in LINKS:
         yield name, patch.object(service, name, idle(name))
-    yield "handler", patch.object(service, "make_start", constant_handler)
+    yield "handler", patch.object(service, "make_start_handler", constant_handler)
 
 
-def without_aiohttp_jwt(algorithm: str, key: object, **checks: Any) -> Decoder:
-    """Stand in the place of `make_decoder`."""
-    prepared = VerificationKey(algorithm, key)
+def without_aiohttp_jwt(decode: Decode) -> Decoder:
+    """Replace `make_decoder`: call the decode function directly."""
 
     async def decoder(token: str) -> Claims:
-        return decode(token.encode(), prepared, **checks)
+        return decode(token.encode())
 
     return decoder
 
 
-def by_pyjwt(material: Material) -> Callable[..., Claims]:
-    """Make what stands in aiohttp-jwt where PyJWT stood at first."""
+def decode_with_pyjwt(material: Material) -> Callable[..., Decode]:
+    """Return a replacement of `make_decode` that calls PyJWT's own `decode`."""
 
-    def decode(token: bytes, _: object, **__: object) -> Claims:
+    def decode(token: bytes) -> Claims:
         return jwt.decode(token, material.prepared, algorithms=[material.algorithm])
 
-    return decode
+    return lambda *_args, **_options: decode
 
 
 async def clients_of(runner: web.AppRunner, stack: AsyncExitStack) -> Clients:
@@ -188,12 +192,10 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
         "a forged token": partial(whole.ask, false),
     }
 
-    async def decoded_by_pyjwt() -> float:
-        with patch.object(decoder.aiohttp_jwt.jwt, "decode", by_pyjwt(material)):
-            return await whole.ask(distinct)
-
-    measured["a token never seen, decoded by PyJWT"] = decoded_by_pyjwt
-    with patch.object(keys, "make_decoder", without_aiohttp_jwt):
+    with patch.object(factory, "make_decode", decode_with_pyjwt(material)):
+        with_pyjwt = await clients_of(the_service(material), stack)
+    measured["a token never seen, decoded by PyJWT"] = partial(with_pyjwt.ask, distinct)
+    with patch.object(factory, "make_decoder", without_aiohttp_jwt):
         direct = await clients_of(the_service(material), stack)
     measured["a token never seen, without aiohttp-jwt"] = partial(direct.ask, distinct)
     for name, without in variants():

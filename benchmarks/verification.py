@@ -10,12 +10,12 @@ from jwt.utils import base64url_decode
 
 from benchmarks.keys import MATERIALS, Material, make_token
 from benchmarks.servers import SERVICE
-from middlewares.claims import ClaimRules
-from middlewares.verification import decode
-from middlewares.verification_key import VerificationKey
-from server.keys import static_keys
-from server.settings import load_settings
-from server.tokens import make_verifier
+from server.auth.authenticator import make_authenticator
+from server.auth.claims import ClaimRules
+from server.auth.jwt_decode import make_decode
+from server.auth.keys.factory import make_static_provider
+from server.auth.verification_key import VerificationKey
+from server.config import load_settings
 
 TOKENS = 2000
 ROUNDS = 7
@@ -26,11 +26,12 @@ Verify = Callable[[str], Awaitable[object]]
 def layers(material: Material) -> dict[str, Verify]:
     """Name the layers, innermost first, each with what it does for one token."""
     settings = load_settings({**SERVICE, **material.variables})
-    keys = static_keys(settings)
-    key, own_key = material.prepared, VerificationKey(material.algorithm, material.prepared)
+    keys = make_static_provider(settings)
+    key = material.prepared
+    decode = make_decode(VerificationKey(material.algorithm, key))
     algorithm = jwt.get_algorithm_by_name(material.algorithm)
     rules = ClaimRules(settings.jwt_patient_id_claim, settings.jwt_role_claim)
-    whole = make_verifier(keys, rules, time)
+    whole = make_authenticator(keys, rules, time)
 
     async def signature(token: str) -> object:
         content, _, signed = token.rpartition(".")
@@ -40,7 +41,7 @@ def layers(material: Material) -> dict[str, Verify]:
         return jwt.decode(token, key, algorithms=[material.algorithm])
 
     async def own(token: str) -> object:
-        return decode(token.encode(), own_key)
+        return decode(token.encode())
 
     async def aiohttp_jwt(token: str) -> object:
         return await (await keys.decoder(material.algorithm, None))(token)

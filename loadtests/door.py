@@ -80,7 +80,7 @@ def main() -> int:
     """Measure one process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with serving(RATE_LIMIT="") as target:
+    with serving(RATE_LIMIT="off") as target:
         asyncio.run(run(target))
     return 0
 

@@ -89,7 +89,7 @@ def rationed(pids: list[int], share: float) -> Iterator[None]:
 
 def measure(workers: int, seconds: int, share: float) -> Figures:
     """Press so many workers."""
-    with serving(workers=workers, RATE_LIMIT="") as target:
+    with serving(workers=workers, RATE_LIMIT="off") as target:
         press(target, 2)  # warm
         with rationed(target.pids(), share) if share else nullcontext():
             return press(target, seconds)

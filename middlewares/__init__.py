@@ -1,1 +1,1 @@
-"""The links of the request chain. Each is handed plain values; none imports `server`."""
+"""The middlewares of the request chain. Each takes plain values; none imports `server`."""

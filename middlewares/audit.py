@@ -11,10 +11,16 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.clock import rfc3339
-from middlewares.context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, REQUEST_ID, STARTED
 from middlewares.cors import is_preflight
-from middlewares.timing import X_REQUEST_ID
+from middlewares.request_context import (
+    CREDENTIAL_TYPE,
+    ERROR_CODE,
+    PRINCIPAL,
+    REQUEST_ID,
+    STARTED_AT,
+)
+from middlewares.response_headers import X_REQUEST_ID
+from middlewares.timestamps import rfc3339
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_LEFT: Final = 499
@@ -58,13 +64,13 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
             code=None if granted else request.get(ERROR_CODE),
             patient=_name(principal.patient_id, hash_key) if principal is not None else None,
             credential_type=request.get(CREDENTIAL_TYPE) if granted else None,
-            duration_ms=round((perf_counter() - request[STARTED]) * 1000, 3),
+            duration_ms=round((perf_counter() - request[STARTED_AT]) * 1000, 3),
             client=request.remote,
         )
 
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[STARTED] = perf_counter()
+        request[STARTED_AT] = perf_counter()
         request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
         response = None
         try:

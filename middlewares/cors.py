@@ -1,4 +1,4 @@
-"""Cross-origin requests (the Fetch standard's CORS protocol), from exactly the origins listed."""
+"""Cross-origin requests (the CORS protocol of the Fetch standard), from listed origins only."""
 
 from collections.abc import Collection
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.errors import JSON
+from middlewares.json_response import JSON
 
-_PREFLIGHT: Final = {
+_PREFLIGHT_HEADERS: Final = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST",
-    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, X-Request-ID",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, X-Request-ID, traceparent",
     hdrs.ACCESS_CONTROL_MAX_AGE: "600",
     hdrs.CONTENT_TYPE: JSON,
 }
-_EXPOSED: Final = "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate"
+_EXPOSED_HEADERS: Final = "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate"
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Tell whether a browser asks for leave here, and not for the thing itself."""
+    """Return whether the request is a CORS preflight, not the request that it precedes."""
     return (
         request.method == hdrs.METH_OPTIONS
         and hdrs.ORIGIN in request.headers
@@ -27,7 +27,7 @@ def is_preflight(request: web.Request) -> bool:
 
 
 def cors(*, origins: Collection[str]) -> Middleware:
-    """Let scripts of these origins read the answers; to all others nothing changes."""
+    """Let scripts of these origins read the responses; other origins get no CORS headers."""
     allowed = frozenset(origins)
 
     @web.middleware
@@ -36,17 +36,17 @@ def cors(*, origins: Collection[str]) -> Middleware:
         if origin not in allowed:
             response = await handler(request)
         elif is_preflight(request):
-            response = web.Response(status=204, headers=_PREFLIGHT)
+            response = web.Response(status=204, headers=_PREFLIGHT_HEADERS)
         else:
             response = await handler(request)
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
-        _answer_to(origin if origin in allowed else None, response, varies=bool(allowed))
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED_HEADERS
+        _set_origin(response, origin if origin in allowed else None, varies=bool(allowed))
         return response
 
     return cors_middleware
 
 
-def _answer_to(origin: str | None, response: web.StreamResponse, *, varies: bool) -> None:
+def _set_origin(response: web.StreamResponse, origin: str | None, *, varies: bool) -> None:
     if origin is not None:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
     if varies:

@@ -1,4 +1,4 @@
-"""Holds each patient to so many sessions in a time."""
+"""The rate limit: each patient may start a limited number of sessions in a period."""
 
 from collections.abc import Awaitable, Callable
 from math import ceil
@@ -6,19 +6,19 @@ from math import ceil
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PATIENT_ID
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import PATIENT_ID
 
-Hit = Callable[[str], Awaitable[float | None]]
-"""Counts a request of a patient: None when it is within the limit, else the seconds to wait."""
+AcquireRateLimit = Callable[[str], Awaitable[float | None]]
+"""Counts a request of a patient id. Returns None within the limit, else the seconds to wait."""
 
 
-def rate_limit(*, hit: Hit) -> Middleware:
-    """Refuse a patient who asks too often, and say when to ask again."""
+def rate_limit(*, acquire: AcquireRateLimit) -> Middleware:
+    """Reject a request over the limit with `ApiError` RATE_LIMITED and `Retry-After`."""
 
     @web.middleware
     async def rate_limit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        wait = await hit(request[PATIENT_ID])
+        wait = await acquire(request[PATIENT_ID])
         if wait is not None:
             seconds = max(1, ceil(wait))
             details = f"Try again in {seconds} seconds"

@@ -1,19 +1,19 @@
-"""Turns away tokens and patients whose access was ended before the token ran out."""
+"""Revocation: rejects tokens and patients whose access ended before the token expired."""
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PRINCIPAL, Principal
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import PRINCIPAL, Principal
 
 IsRevoked = Callable[[Principal], Awaitable[bool]]
-"""Asks the revocation list; raises `ApiError` AUTH_UNAVAILABLE when it cannot be asked."""
+"""Looks up a principal. Raises `ApiError` AUTH_UNAVAILABLE when the list cannot be read."""
 
 
 def revocation(*, is_revoked: IsRevoked) -> Middleware:
-    """Refuse a revoked token or patient with AUTH_TOKEN_REVOKED."""
+    """Reject a revoked token or patient with `ApiError` AUTH_TOKEN_REVOKED."""
 
     @web.middleware
     async def revocation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

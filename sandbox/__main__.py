@@ -16,11 +16,11 @@ from sandbox.development import (
     wants_other_hosts,
 )
 from sandbox.serving import HOST, bind, origin
-from server import commands
-from server.logs import configure_logging
-from server.process import EX_CONFIG, serve
-from server.runner import Runner
-from server.settings import SettingsError
+from server.cli import main as commands
+from server.config.loader import SettingsError
+from server.observability.logging import configure_logging
+from server.serving.process import EX_CONFIG, serve
+from server.serving.runner import Runner
 
 
 async def develop(environ: Mapping[str, str]) -> int:

@@ -4,7 +4,7 @@ from sandbox.playground import PATH, PATIENTS
 from sandbox.tokens import patient_token
 from server.app import PATH as START
 from server.app import PREFIX
-from server.settings import Settings
+from server.config import Settings
 
 _TEXT = """
   vapi-sessions, in development mode: generated secrets, a stand-in for Vapi, this machine only.

@@ -17,7 +17,8 @@ from sandbox.sabotage import Saboteur
 from sandbox.serving import HOST, bind, origin, serving
 from sandbox.vapi import create_vapi
 from server import app as service
-from server.settings import CredentialType, Settings, load_settings
+from server.config import Settings, load_settings
+from server.config.settings import CredentialType
 
 ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080

@@ -14,7 +14,7 @@ INVALID_KEY = (
 NO_ASSISTANT = "Couldn't Get Assistant. Need Either `assistant` Or `assistantId`."
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  an answer, not a defect
     """An answer other than success, in Vapi's words."""
 
     def __init__(self, status: int, message: str) -> None:

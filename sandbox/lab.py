@@ -14,7 +14,7 @@ from sandbox.faults import SWITCH, UP, Behaviour, Fault
 from sandbox.sabotage import Saboteur
 from sandbox.serving import answer
 from sandbox.tokens import Kind, expired_credential, patient_token
-from server.settings import Settings
+from server.config import Settings
 
 _NOTICE_SECONDS = 10.0
 _LOOK_SECONDS = 0.05

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sandbox.serving import answer
-from server.settings import Settings
+from server.config import Settings
 
 PATH = "/playground"
 STATIC = Path(str(resources.files("sandbox"))) / "static"

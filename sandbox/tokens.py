@@ -4,9 +4,10 @@ from dataclasses import replace
 from enum import StrEnum
 from time import time
 
-from server.credentials import make_issuer
-from server.mint import mint
-from server.settings import CredentialType, Settings
+from server.cli.token import issue_test_token
+from server.config import Settings
+from server.config.settings import CredentialType
+from server.vapi.credentials import make_credential_issuer
 
 LIFETIME_SECONDS = 3600
 
@@ -36,11 +37,11 @@ def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> 
         settings = replace(settings, jwt_patient_role="nurse")
     elif kind is Kind.SCOPELESS:
         settings = replace(settings, jwt_required_scope="profile")
-    return mint(settings, patient, seconds=LIFETIME_SECONDS, now=now)
+    return issue_test_token(settings, patient, seconds=LIFETIME_SECONDS, now=now)
 
 
 def expired_credential(settings: Settings) -> str:
     """Sign a session token for Vapi that ran out long ago."""
     settings = replace(settings, vapi_credential=CredentialType.SESSION_TOKEN)
-    issue = make_issuer(settings, clock=lambda: time() - 2 * LIFETIME_SECONDS)
+    issue = make_credential_issuer(settings, clock=lambda: time() - 2 * LIFETIME_SECONDS)
     return issue().api_key

@@ -1,5 +1,6 @@
-"""The application: the chain as one list, and the routes that it guards."""
+"""The application: the middleware stack as one list, and the routes behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
 from functools import partial
@@ -11,132 +12,137 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.audit import audit
 from middlewares.authentication import authentication
+from middlewares.authorization import authorization
 from middlewares.cors import cors
-from middlewares.deadline import Budgets, deadline
-from middlewares.errors import errors
-from middlewares.patient import patient
+from middlewares.error_handler import error_handler
 from middlewares.rate_limit import rate_limit
+from middlewares.response_headers import remove_server_header, response_headers
 from middlewares.revocation import revocation
-from middlewares.timing import hide_server, timing
-from server import ops
-from server.credentials import make_issuer
-from server.logs import AuditLog, configure_logging, to_standard_output
-from server.metrics import Metrics
-from server.parts import Parts
-from server.process import settings_or_exit
-from server.routes import add_fallback, add_route
-from server.runner import BUDGETS, WorkerRunner
-from server.session import make_start
-from server.settings import Settings
-from server.tokens import make_verifier
+from middlewares.timeout import RequestTimeouts, timeout
+from server.api import operations
+from server.api.routing import add_fallback, add_route
+from server.api.start_session import make_start_handler
+from server.auth.authenticator import make_authenticator
+from server.components import Components
+from server.config import Settings
+from server.observability.audit_log import AuditLog, write_to_standard_output
+from server.observability.logging import configure_logging
+from server.observability.metrics import make_metrics
+from server.serving.connection import receives_compressed_bodies
+from server.serving.process import load_settings_or_exit
+from server.serving.runner import WorkerRunner
+from server.serving.state import DRAINING, TIMEOUTS
+from server.vapi.credentials import make_credential_issuer
+from server.vapi.health import VapiState
 
 EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
 PATH: Final = "/vapi/start"
 
-_GUNICORN_GIVES_UP: Final = 3
-"""What a worker exits with that cannot start (`Arbiter.WORKER_BOOT_ERROR`): the master then ends,
-where it would start one after the other. With `gunicorn.conf.py` it ends before, with 78."""
+_WORKER_BOOT_ERROR: Final = 3
+"""gunicorn's `Arbiter.WORKER_BOOT_ERROR`: a worker that exits with it ends the master too."""
 
 
-class On(Enum):
-    """Which requests a link of the chain sees."""
+class Scope(Enum):
+    """The requests that a middleware handles."""
 
     ALL = auto()
     ENDPOINT = auto()
 
 
-def chain(
-    settings: Settings, parts: Parts, audit_log: AuditLog, budgets: Budgets
-) -> list[tuple[On, Middleware]]:
-    """Every link that a request passes, outermost first, and why it stands where it does."""
+def middleware_stack(
+    settings: Settings, components: Components, audit_log: AuditLog, timeouts: RequestTimeouts
+) -> list[tuple[Scope, Middleware]]:
+    """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role, scope = settings.jwt_patient_role, settings.jwt_required_scope
-    origins, is_revoked, hit = settings.cors_allowed_origins, parts.is_revoked, parts.hit
-    links: list[tuple[On, Middleware | None]] = [
-        # Names the request, and sees the final status of everything.
-        (On.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
-        # Measures everything, and so sets its headers on errors too.
-        (On.ALL, timing(observe=parts.metrics.observe if parts.metrics else None)),
-        # Outside errors: scripts of an allowed origin must be able to read those as well.
-        (On.ALL, cors(origins=origins) if origins else None),
-        # Whatever is raised below leaves as an envelope.
-        (On.ALL, errors()),
-        # Inside errors, so that running out of time is answered like any other failure.
-        (On.ALL, deadline(budgets=budgets)),
-        # Nothing below runs for a stranger.
-        (On.ENDPOINT, authentication(verify=make_verifier(parts.keys, parts.rules, time))),
-        # Before anything else is said to somebody whose access has ended.
-        (On.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
-        # Whoever is no patient is turned away before being counted as one.
-        (On.ENDPOINT, patient(role=role, scope=scope, id_claim=settings.jwt_patient_id_claim)),
-        # Last before the handler: a request too many is not worth reading its body.
-        (On.ENDPOINT, rate_limit(hit=hit) if hit else None),
+    origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
+    acquire, metrics = components.acquire_rate_limit, components.metrics
+    authenticate = make_authenticator(components.keys, components.rules, time)
+    stack: list[tuple[Scope, Middleware | None]] = [
+        # Outermost: it sets the request id and records the final status of every request.
+        (Scope.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
+        # Outside the error handler: error responses are measured and get the headers too.
+        (Scope.ALL, response_headers(observe=metrics.observe if metrics else None)),
+        # Outside the error handler: scripts of an allowed origin must be able to read errors.
+        (Scope.ALL, cors(origins=origins) if origins else None),
+        # Every exception of the middlewares below becomes an error response.
+        (Scope.ALL, error_handler()),
+        # Inside the error handler: an expired time limit is answered like any other error.
+        (Scope.ALL, timeout(timeouts=timeouts)),
+        # Unauthenticated requests stop here.
+        (Scope.ENDPOINT, authentication(authenticate=authenticate)),
+        # Before authorization: a caller whose access ended learns nothing else.
+        (Scope.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
+        # Before the rate limit: only patients are counted.
+        (
+            Scope.ENDPOINT,
+            authorization(role=role, scope=scope, id_claim=settings.jwt_patient_id_claim),
+        ),
+        # Innermost: the body of a request over the limit is not read.
+        (Scope.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
     ]
-    return [(on, link) for on, link in links if link is not None]
+    return [(scope, middleware) for scope, middleware in stack if middleware is not None]
 
 
 def create_app(settings: Settings) -> web.Application:
-    """Make the whole service: the endpoint under its usual path, and the operator's routes."""
-    metrics = (
-        Metrics(jwks=bool(settings.jwt_jwks_url), redis=bool(settings.redis_url))
-        if settings.metrics_enabled
-        else None
-    )
-    parts = Parts(settings, metrics)
-    app = _application(settings, parts, PREFIX + PATH)
-    ops.add_routes(app, settings, parts, PREFIX + PATH)
+    """Create the whole service: the endpoint at its usual path, and the operational routes."""
+    components = Components(settings, make_metrics(settings, VapiState))
+    app = _application(settings, components, PREFIX + PATH)
+    operations.add_routes(app, settings, components, PREFIX + PATH, app[DRAINING])
     add_fallback(app)
     return app
 
 
 def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -> web.Application:
-    """Add the endpoint to a host application at `{prefix}/vapi/start`; give what was added.
+    """Add the endpoint to a host application at `{prefix}/vapi/start`; return the sub-application.
 
-    It stands there as a sub-application of its own, down to the very path: whatever else the host
-    serves under the prefix stays the host's. Call it before the host application starts.
+    The sub-application covers exactly that path: all other paths under the prefix remain the
+    host's. Call it before the host application starts.
 
     Raises ValueError for a prefix that is neither empty nor starts with a slash.
     """
     if prefix and not prefix.startswith("/"):
         raise ValueError("prefix must start with a slash")
-    sub_app = _application(settings, Parts(settings), "")
+    sub_app = _application(settings, Components(settings), "")
     add_fallback(sub_app)
     host_app.add_subapp(prefix.rstrip("/") + PATH, sub_app)
     return sub_app
 
 
-def _application(settings: Settings, parts: Parts, path: str) -> web.Application:
-    audit_log = AuditLog(to_standard_output)
-    budgets = Budgets(settings.session_budget_seconds)
-    links = chain(settings, parts, audit_log, budgets)
-    app = web.Application(middlewares=[link for on, link in links if on is On.ALL])
-    app[BUDGETS] = budgets
-    app.on_response_prepare.append(hide_server)
-    app.cleanup_ctx.append(partial(_lifespan, parts, audit_log.flush))
-    start: Handler = make_start(
+def _application(settings: Settings, components: Components, path: str) -> web.Application:
+    audit_log = AuditLog(write_to_standard_output)
+    timeouts = RequestTimeouts(settings.session_budget_seconds)
+    stack = middleware_stack(settings, components, audit_log, timeouts)
+    app = web.Application(middlewares=[each for scope, each in stack if scope is Scope.ALL])
+    app[TIMEOUTS] = timeouts
+    app[DRAINING] = asyncio.Event()
+    app.on_response_prepare.append(remove_server_header)
+    app.cleanup_ctx.append(partial(_lifespan, components, audit_log.flush))
+    start: Handler = make_start_handler(
         assistant_id=settings.vapi_assistant_id,
         max_body_bytes=settings.max_body_bytes,
-        issue=make_issuer(settings, time),
-        require_vapi=parts.vapi.require,
+        issue=make_credential_issuer(settings, time),
+        ensure_vapi_available=components.vapi.ensure_available,
+        is_compressed=receives_compressed_bodies,
         clock=time,
     )
-    for on, link in reversed(links):
-        if on is On.ENDPOINT:
-            start = partial(link, handler=start)
+    for scope, middleware in reversed(stack):
+        if scope is Scope.ENDPOINT:
+            start = partial(middleware, handler=start)
     add_route(app, hdrs.METH_POST, path, start, name=EVENT)
     return app
 
 
 async def _lifespan(
-    parts: Parts, flush: Callable[[], None], _: web.Application
+    components: Components, flush: Callable[[], None], _: web.Application
 ) -> AsyncIterator[None]:
-    async with parts.running():
+    async with components.running():
         yield
     flush()
 
 
 async def app_factory() -> web.AppRunner:
-    """Make the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
-    settings = settings_or_exit(status=_GUNICORN_GIVES_UP)
+    """Create the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
+    settings = load_settings_or_exit(status=_WORKER_BOOT_ERROR)
     configure_logging(settings.log_level, settings.log_format)
     return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -34,7 +34,7 @@ def logging_is_put_back() -> Iterator[None]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Start the service with the variables given: `service = await serve(RATE_LIMIT="")`."""
+    """Start the service with the variables given: `service = await serve(RATE_LIMIT="off")`."""
     async with AsyncExitStack() as stack:
 
         async def start(**variables: str) -> Service:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import server
-from server.settings import Settings
+from server.config import Settings
 
 NAMES = frozenset(field.name.upper() for field in fields(Settings))
 _ROOT = Path(server.__file__).parent.parent

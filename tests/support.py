@@ -13,8 +13,8 @@ from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.typedefs import Middleware
 
 from server.app import create_app
-from server.runner import Runner
-from server.settings import Settings, load_settings
+from server.config import Settings, load_settings
+from server.serving.runner import Runner
 
 SECRET = "a-secret-of-the-tests-that-is-64-bytes-long-enough-for-HS512-too"
 PRIVATE_KEY = "11111111-private-4111-8111-111111111111"

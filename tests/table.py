@@ -133,7 +133,7 @@ def contexts() -> Iterator[Row]:
         for value in values:
             body = with_body(patient_context(value))
             yield Row(f"{value!a:.30}", 400, "INVALID_PATIENT_CONTEXT", body, details=details)
-    details = "The token carries no usable patient id in its claim id"
+    details = "The token has no usable patient id in the claim id"
     for claim in (..., None, "", "x" * 129, "a b", "a\n", True, 1.5, ["pt_1"], {"id": "pt_1"}):
         name = f"a token whose id is {claim!r:.20}"
         yield Row(name, 400, "INVALID_PATIENT_CONTEXT", with_token(id=claim), details=details)
@@ -261,7 +261,7 @@ def sizes() -> Iterator[Row]:
         413,
         "PAYLOAD_TOO_LARGE",
         with_body(b'{"a":1}'),
-        details="The body may hold 6 bytes at most",
+        details="The body is larger than 6 bytes",
         closes=True,
         variables={"MAX_BODY_BYTES": "6"},
     )

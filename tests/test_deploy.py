@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from server.metrics import Metrics
-from server.settings import Settings
-from server.vapi import VapiState
+from server.config import Settings
+from server.observability.metrics import Metrics
+from server.vapi.health import VapiState
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -164,8 +164,8 @@ EXPRESSION = re.compile(r"\bvapi_sessions_\w+|\bprocess_\w+")
 
 def exported() -> set[str]:
     """List the names of the metrics that there are."""
-    metrics = Metrics(jwks=True, redis=True)
-    metrics.note(VapiState.UP)
+    metrics = Metrics(vapi_states=VapiState, jwks=True, redis=True)
+    metrics.record_states(VapiState.UP)
     metrics.observe(200, None, 0.1)
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 

@@ -8,8 +8,9 @@ from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler
 
 from sandbox.faults import Behaviour, Fault
-from server.commands import main
-from server.settings import SettingsError, load_settings
+from server.cli.main import main
+from server.config import load_settings
+from server.config.loader import SettingsError
 from tests.process import NAMES, serving
 from tests.support import NO_FILE, VARIABLES, Service, claims, make_settings, running, sign
 from tests.table import TABLE
@@ -103,7 +104,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "limit": {"RATE_LIMIT": "1/day"},
     "redis": {"REDIS_URL": f"redis://:{MARK}-password@127.0.0.1:1/0"},
 }
-SOON = {"SESSION_BUDGET_SECONDS": "0.1", "VAPI_TIMEOUT_SECONDS": "0.05", "RATE_LIMIT": ""}
+SOON = {"SESSION_BUDGET_SECONDS": "0.1", "VAPI_TIMEOUT_SECONDS": "0.05", "RATE_LIMIT": "off"}
 
 
 @pytest.mark.parametrize("variables", SETTINGS.values(), ids=SETTINGS.keys())

@@ -344,7 +344,7 @@ EVERY_INPUT = hypothesis_settings(
 @pytest.fixture
 async def unlimited(serve: Serve) -> Service:
     """Give a service without a rate limit."""
-    return await serve(RATE_LIMIT="")
+    return await serve(RATE_LIMIT="off")
 
 
 @EVERY_INPUT

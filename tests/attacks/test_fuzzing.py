@@ -18,12 +18,12 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
 
+from middlewares.api_errors import ApiError
 from middlewares.authentication import bearer_token
-from middlewares.catalogue import ApiError
-from middlewares.claims import ClaimRules
-from middlewares.context import Principal
-from server.keys import static_keys
-from server.tokens import make_verifier
+from middlewares.request_context import Principal
+from server.auth.authenticator import make_authenticator
+from server.auth.claims import ClaimRules
+from server.auth.keys.factory import make_static_provider
 from tests.issuer import ISSUER, make_key
 from tests.support import SECRET, claims, make_settings, sign
 
@@ -64,7 +64,7 @@ def by_the_service(algorithm: str) -> Decide:
         **key, JWT_ALGORITHMS=algorithm, JWT_ISSUER=ISSUER, JWT_AUDIENCE=AUDIENCE
     )
     rules = ClaimRules(patient_id_claim="id", role_claim="type", leeway=settings.jwt_leeway_seconds)
-    verify = make_verifier(static_keys(settings), rules, lambda: NOW)
+    verify = make_authenticator(make_static_provider(settings), rules, lambda: NOW)
 
     def decide(token: str) -> str | None:
         try:

@@ -280,7 +280,7 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 @pytest.fixture
 async def guarded(issuer: Issuer, serve: Serve) -> Service:
-    return await serve(**issuer.variables, RATE_LIMIT="")
+    return await serve(**issuer.variables, RATE_LIMIT="off")
 
 
 async def show(service: Service, token: str) -> WireAnswer:

@@ -21,7 +21,7 @@ from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi import CALLS, WebCall, create_vapi
-from server.settings import Settings
+from server.config import Settings
 from tests.e2e.browser import ROOT
 from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, VARIABLES, make_settings
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from middlewares.catalogue import ErrorCode
+from middlewares.api_errors import ErrorCode
 from sandbox.faults import SWITCH, Behaviour, Fault
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi import CALLS, create_vapi

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from server.app import mount
-from server.settings import load_settings
+from server.config import load_settings
 from tests.host.existing_backend import create_backend
 from tests.support import PATH, sign
 

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
 
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import REQUEST_ID, STARTED, Principal
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import REQUEST_ID, STARTED_AT, Principal
 
 Client = TestClient[web.Request, web.Application]
 Alone = Callable[..., Awaitable[Client]]
@@ -48,7 +48,7 @@ def application(
     *links: Middleware, handler: Handler = hello, given: Given | None = None
 ) -> web.Application:
     """Make an application of nothing but these links; `given` is what outer ones would have set."""
-    outside: dict[web.RequestKey[Any], Any] = {REQUEST_ID: "request-1", STARTED: 0.0}
+    outside: dict[web.RequestKey[Any], Any] = {REQUEST_ID: "request-1", STARTED_AT: 0.0}
     outside.update(given or {})
 
     @web.middleware

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
-from middlewares.context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, REQUEST_ID
+from middlewares.request_context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, REQUEST_ID
 from tests.middlewares.support import NAME, Alone, application, hello, patient_with, say
 
 OWN_ID = re.compile(r"[0-9a-f]{32}")

@@ -9,19 +9,18 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.authentication import MAX_TOKEN_BYTES, Verify, authentication, bearer_token
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PRINCIPAL, Principal
-from middlewares.decoder import make_decoder
-from middlewares.errors import errors
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.authentication import MAX_TOKEN_BYTES, Authenticate, authentication, bearer_token
+from middlewares.error_handler import error_handler
+from middlewares.request_context import PRINCIPAL, Principal
 from tests.middlewares.support import NOW, PATIENT, Alone, outcome, refused, say, told
-from tests.middlewares.tokens import RULES, SECRET, admit, claims, compact
+from tests.middlewares.tokens import RULES, SECRET, admit, claims, compact, make_decoder
 
 TOKEN = compact(claims())
 LONGEST = "a" * (MAX_TOKEN_BYTES - 4) + ".b.c"
 
 
-def make_verify() -> Verify:
+def make_verify() -> Authenticate:
     decode = make_decoder("HS256", SECRET)
 
     async def verify(token: str) -> Principal:
@@ -49,14 +48,18 @@ async def whoami(request: web.Request) -> web.Response:
     ],
 )
 async def test_a_bearer_token_tells_who_is_calling(alone: Alone, value: str) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, f"Authorization: {value}".encode())
     assert (heard.status, heard.body) == (200, b"pt_1")
 
 
 @pytest.mark.parametrize("name", [b"authorization", b"AUTHORIZATION", b"aUtHoRiZaTiOn"])
 async def test_the_headers_name_may_be_in_any_letter_case(alone: Alone, name: bytes) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     assert (await say(client, name + f": Bearer {TOKEN}".encode())).status == 200
 
 
@@ -109,7 +112,9 @@ async def test_any_other_header_is_an_invalid_token_and_leaves_no_trace(
     alone: Alone, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, f"Authorization: {value}".encode())
     assert heard.status == 401
     assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
@@ -134,7 +139,9 @@ async def test_bytes_that_are_no_text_are_an_invalid_token(
     alone: Alone, value: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, b"Authorization: " + value)
     assert heard.status == 401
     assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
@@ -145,13 +152,17 @@ async def test_bytes_that_are_no_text_are_an_invalid_token(
 async def test_control_characters_get_no_further_than_the_parser(
     alone: Alone, control: bytes
 ) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, b"Authorization: Bearer " + control + TOKEN.encode())
     assert heard.status == 400
 
 
 async def test_without_the_header_a_token_is_asked_for(alone: Alone) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client)
     assert heard.status == 401
     assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_MISSING"
@@ -163,14 +174,18 @@ async def test_without_the_header_a_token_is_asked_for(alone: Alone) -> None:
     [f"Authorization: Bearer {TOKEN}", f"authorization: Bearer {TOKEN}", "Authorization: Basic x"],
 )
 async def test_two_headers_are_a_malformed_request(alone: Alone, second: str) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode(), second.encode())
     assert heard.status == 400
     assert json.loads(heard.body)["error"]["code"] == "INVALID_REQUEST"
 
 
 async def test_a_token_anywhere_else_is_never_read(alone: Alone) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     async with client.post(
         f"/?access_token={TOKEN}&token={TOKEN}",
         headers={
@@ -186,7 +201,9 @@ async def test_a_token_anywhere_else_is_never_read(alone: Alone) -> None:
 
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "HEAD", "PUT"])
 async def test_no_method_is_a_way_around(alone: Alone, method: str) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     async with client.request(method, "/") as answer:
         assert answer.status == 401
 
@@ -215,7 +232,9 @@ async def test_a_hostile_token_is_an_invalid_one_and_leaves_no_trace(
     alone: Alone, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     heard = await say(client, f"Authorization: Bearer {token}".encode())
     assert heard.status == 401
     assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
@@ -223,7 +242,9 @@ async def test_a_hostile_token_is_an_invalid_one_and_leaves_no_trace(
 
 
 async def test_a_token_that_has_run_out_is_told_so(alone: Alone) -> None:
-    client = await alone(errors(), authentication(verify=make_verify()), handler=whoami)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+    )
     token = compact(claims(exp=NOW - 1))
     heard = await say(client, f"Authorization: Bearer {token}".encode())
     assert heard.status == 401
@@ -243,7 +264,7 @@ async def test_a_token_is_verified_as_it_was_sent_and_whoever_it_proves_is_recor
         seen.append(request[PRINCIPAL])
         return web.Response()
 
-    client = await alone(authentication(verify=verify), handler=handler)
+    client = await alone(authentication(authenticate=verify), handler=handler)
     await say(client, b"Authorization: Bearer  a-1.b_2.C3")
     assert seen == ["a-1.b_2.C3", PATIENT]
 
@@ -261,7 +282,7 @@ async def test_a_refusal_of_the_verifier_is_the_answer_and_nobody_is_recorded(
         reached.append(request)
         return web.Response()
 
-    client = await alone(errors(), authentication(verify=verify), handler=handler)
+    client = await alone(error_handler(), authentication(authenticate=verify), handler=handler)
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
     assert json.loads(heard.body)["error"]["code"] == code
     assert reached == []
@@ -273,7 +294,9 @@ async def test_what_the_handler_raises_is_not_taken_for_a_bad_token(
     async def handler(_: web.Request) -> web.Response:
         raise ValueError
 
-    client = await alone(errors(), authentication(verify=make_verify()), handler=handler)
+    client = await alone(
+        error_handler(), authentication(authenticate=make_verify()), handler=handler
+    )
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
     assert heard.status == 500
     assert len(told(caplog)) == 1

@@ -78,7 +78,7 @@ async def test_a_preflight_is_answered_without_troubling_anybody_below(alone: Al
         assert answer.headers["Access-Control-Allow-Origin"] == LISTED
         assert answer.headers["Access-Control-Allow-Methods"] == "POST"
         allowed = set(answer.headers["Access-Control-Allow-Headers"].split(", "))
-        assert allowed == {"Authorization", "Content-Type", "X-Request-ID"}
+        assert allowed == {"Authorization", "Content-Type", "X-Request-ID", "traceparent"}
         assert answer.headers["Access-Control-Max-Age"] == "600"
         assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
         assert answer.headers["Vary"] == "Origin"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from middlewares.context import PATIENT_ID
-from middlewares.errors import errors
+from middlewares.error_handler import error_handler
 from middlewares.rate_limit import rate_limit
+from middlewares.request_context import PATIENT_ID
 from tests.middlewares.support import Alone, say
 
 
@@ -17,7 +17,9 @@ async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alon
         counted.append(patient_id)
         return None
 
-    heard = await say(await alone(errors(), rate_limit(hit=hit), given={PATIENT_ID: "pt_7"}))
+    heard = await say(
+        await alone(error_handler(), rate_limit(acquire=hit), given={PATIENT_ID: "pt_7"})
+    )
     assert (heard.status, heard.body) == (200, b"hello")
     assert counted == ["pt_7"]
 
@@ -33,7 +35,7 @@ async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
         return wait
 
     given = {PATIENT_ID: "pt_1"}
-    client = await alone(errors(), rate_limit(hit=hit), given=given)
+    client = await alone(error_handler(), rate_limit(acquire=hit), given=given)
     async with client.post("/") as answer:
         assert answer.status == 429
         assert answer.headers["Retry-After"] == str(seconds)
@@ -46,5 +48,5 @@ async def test_nobody_passes_who_was_not_found_to_be_a_patient(alone: Alone) -> 
     async def hit(_: str) -> float | None:
         raise AssertionError
 
-    heard = await say(await alone(errors(), rate_limit(hit=hit)))
+    heard = await say(await alone(error_handler(), rate_limit(acquire=hit)))
     assert json.loads(heard.body)["error"]["code"] == "INTERNAL_ERROR"

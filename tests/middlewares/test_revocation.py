@@ -2,9 +2,9 @@
 
 import json
 
-from middlewares.catalogue import ApiError, ErrorCode
-from middlewares.context import PRINCIPAL, Principal
-from middlewares.errors import errors
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.error_handler import error_handler
+from middlewares.request_context import PRINCIPAL, Principal
 from middlewares.revocation import revocation
 from tests.middlewares.support import Alone, patient_with, say
 
@@ -18,7 +18,7 @@ async def test_a_caller_on_no_list_passes_and_the_list_is_asked_about_them(alone
 
     caller = patient_with(patient_id="pt_7", token_id="t7")
     link = revocation(is_revoked=is_revoked)
-    heard = await say(await alone(errors(), link, given={PRINCIPAL: caller}))
+    heard = await say(await alone(error_handler(), link, given={PRINCIPAL: caller}))
     assert (heard.status, heard.body) == (200, b"hello")
     assert asked == [caller]
 
@@ -28,7 +28,7 @@ async def test_a_caller_on_the_list_is_turned_away(alone: Alone) -> None:
         return True
 
     link = revocation(is_revoked=is_revoked)
-    heard = await say(await alone(errors(), link, given={PRINCIPAL: patient_with()}))
+    heard = await say(await alone(error_handler(), link, given={PRINCIPAL: patient_with()}))
     assert (heard.status, json.loads(heard.body)["error"]["code"]) == (401, "AUTH_TOKEN_REVOKED")
     assert b'error="invalid_token"' in heard.head
     assert b"hello" not in heard.body
@@ -39,7 +39,7 @@ async def test_a_list_that_cannot_be_asked_logs_nobody_out(alone: Alone) -> None
         raise ApiError(ErrorCode.AUTH_UNAVAILABLE, "gone", retry_after=1)
 
     link = revocation(is_revoked=is_revoked)
-    client = await alone(errors(), link, given={PRINCIPAL: patient_with()})
+    client = await alone(error_handler(), link, given={PRINCIPAL: patient_with()})
     async with client.post("/") as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert "WWW-Authenticate" not in answer.headers

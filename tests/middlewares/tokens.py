@@ -10,8 +10,12 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from middlewares.claims import ClaimRules, Claims
-from middlewares.context import Principal
+from middlewares.request_context import Principal
+from server.auth import aiohttp_jwt_adapter
+from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.claims import ClaimRules, Claims
+from server.auth.jwt_decode import make_decode
+from server.auth.verification_key import VerificationKey
 from tests.middlewares.support import NOW
 
 SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"
@@ -77,6 +81,13 @@ def signed_with(algorithm: str, payload: Mapping[str, Any], key: Any) -> str:
 
 def admit(rules: ClaimRules, payload: Claims) -> Principal:
     """Read the caller, and hold the token against the time."""
-    principal = rules.read(payload)
-    rules.check(principal, NOW)
+    principal = rules.principal_from(payload)
+    rules.check_dates(principal, NOW)
     return principal
+
+
+def make_decoder(algorithm: str, key: object, *, issuer: str = "", audience: str = "") -> Decoder:
+    """Return the decoder of one key; an empty issuer or audience is not checked."""
+    audiences = [audience] if audience else []
+    decode = make_decode(VerificationKey(algorithm, key), issuer=issuer, audiences=audiences)
+    return aiohttp_jwt_adapter.make_decoder(decode)

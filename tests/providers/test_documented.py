@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from server.settings import SettingsError
+from server.config.loader import SettingsError
 from tests.conftest import Serve
 from tests.issuer import Issuer, Key, issuing, key
 from tests.support import SECRET, Service, make_settings, sign

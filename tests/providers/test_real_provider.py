@@ -97,7 +97,7 @@ def variables(provider: Provider, algorithm: str) -> dict[str, str]:
         "JWT_ROLE_CLAIM": "roles",
         "JWT_REQUIRED_SCOPE": "voice",
         "JWT_MAX_LIFETIME_SECONDS": "300",
-        "RATE_LIMIT": "",
+        "RATE_LIMIT": "off",
     }
 
 

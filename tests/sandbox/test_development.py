@@ -20,7 +20,8 @@ from sandbox.banner import banner
 from sandbox.development import Companions, create_development, development_settings, is_configured
 from sandbox.serving import bind, origin, serving
 from sandbox.tokens import Kind, patient_token
-from server.settings import Settings, SettingsError
+from server.config import Settings
+from server.config.loader import SettingsError
 from tests.support import Service
 
 Answer = tuple[int, Any]
@@ -222,7 +223,7 @@ def test_with_a_configuration_the_service_itself_runs(monkeypatch: pytest.Monkey
         return 7
 
     monkeypatch.setenv("VAPI_API_KEY", "x")
-    monkeypatch.setattr("server.commands.main", run)
+    monkeypatch.setattr("server.cli.main.main", run)
     assert entry.main() == 7
     assert asked == [[]]
 

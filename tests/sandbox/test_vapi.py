@@ -84,7 +84,7 @@ async def test_assistant_needs_the_private_key(vapi: Client) -> None:
 
 
 async def test_unknown_assistant_and_path(vapi: Client) -> None:
-    """Both are 404 in Vapi's envelope."""
+    """Both are 404 in Vapi's error_response."""
     headers = {"Authorization": f"Bearer {PRIVATE}"}
     for path in ("/assistant/another", "/nowhere"):
         answer = await vapi.get(path, headers=headers)

@@ -8,11 +8,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from middlewares.deadline import Budgets
-from server.app import PATH, PREFIX, On, _lifespan, app_factory, chain, mount
-from server.logs import AuditLog
-from server.parts import Parts
-from server.runner import Runner
+from middlewares.timeout import RequestTimeouts
+from server.app import PATH, PREFIX, Scope, _lifespan, app_factory, middleware_stack, mount
+from server.components import Components
+from server.observability.audit_log import AuditLog
+from server.serving.runner import Runner
 from tests import support
 from tests.conftest import AuditLines
 from tests.process import NAMES
@@ -26,9 +26,11 @@ def test_the_endpoint_is_where_the_contract_says() -> None:
 FULL = {"CORS_ALLOWED_ORIGINS": "https://app.test", "REDIS_URL": "redis://127.0.0.1:1"}
 
 
-def links_with(**variables: str) -> dict[str, On]:
+def links_with(**variables: str) -> dict[str, Scope]:
     settings = make_settings(**variables)
-    links = chain(settings, Parts(settings), AuditLog(lambda _: None), Budgets(3))
+    links = middleware_stack(
+        settings, Components(settings), AuditLog(lambda _: None), RequestTimeouts(3)
+    )
     return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in links}
 
 
@@ -36,27 +38,27 @@ def test_the_chain_stands_in_the_order_that_it_must() -> None:
     links = links_with(**FULL)
     assert list(links) == [
         "audit",
-        "timing",
+        "response_headers",
         "cors",
-        "errors",
-        "deadline",
+        "error_handler",
+        "timeout",
         "authentication",
         "revocation",
-        "patient",
+        "authorization",
         "rate_limit",
     ]
-    assert list(links.values()) == [On.ALL] * 5 + [On.ENDPOINT] * 4
+    assert list(links.values()) == [Scope.ALL] * 5 + [Scope.ENDPOINT] * 4
 
 
 def test_a_link_that_nothing_is_asked_of_is_left_out() -> None:
-    left_out = set(links_with(**FULL)) - set(links_with(RATE_LIMIT=""))
+    left_out = set(links_with(**FULL)) - set(links_with(RATE_LIMIT="off"))
     assert left_out == {"cors", "revocation", "rate_limit"}
 
 
 async def test_audit_lines_still_waiting_are_written_when_the_application_ends() -> None:
     flushed: list[str] = []
     flush = partial(flushed.append, "flushed")
-    lifespan = _lifespan(Parts(make_settings()), flush, web.Application())
+    lifespan = _lifespan(Components(make_settings()), flush, web.Application())
     await anext(lifespan)
     assert flushed == []
     async for _ in lifespan:

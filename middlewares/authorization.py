@@ -1,0 +1,44 @@
+"""Authorization: only patients with the required scope and a usable patient id pass."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import PATIENT_ID, PRINCIPAL, Principal
+
+
+def authorization(*, role: str, scope: str = "", id_claim: str) -> Middleware:
+    """Reject a principal without the role, without a required scope, or without a patient id.
+
+    `scope` is a space-separated list (RFC 6749 section 3.3); all of it is required. `id_claim` is
+    the claim that the error names when it contains no usable patient id.
+    Raises ValueError for an empty role; the middleware raises `ApiError` FORBIDDEN,
+    INSUFFICIENT_SCOPE or INVALID_PATIENT_CONTEXT.
+    """
+    if not role:
+        raise ValueError("role must not be empty")
+    required = frozenset(scope.split())
+
+    @web.middleware
+    async def authorization_middleware(
+        request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        request[PATIENT_ID] = _authorize(request.get(PRINCIPAL), role, required, id_claim)
+        return await handler(request)
+
+    return authorization_middleware
+
+
+def _authorize(
+    principal: Principal | None, role: str, required: frozenset[str], id_claim: str
+) -> str:
+    """Return the patient id of an authorized principal."""
+    if principal is None or role not in principal.roles:
+        raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
+    if not required <= principal.scopes:
+        details = f"The token must grant the scope: {' '.join(sorted(required))}"
+        raise ApiError(ErrorCode.INSUFFICIENT_SCOPE, details)
+    if principal.patient_id is None:
+        details = f"The token has no usable patient id in the claim {id_claim}"
+        raise ApiError(ErrorCode.INVALID_PATIENT_CONTEXT, details)
+    return principal.patient_id

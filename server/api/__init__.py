@@ -1,0 +1,1 @@
+"""The HTTP API: the session endpoint, the operational routes and their documents."""

@@ -1,0 +1,114 @@
+"""Reads the request body: a JSON object of limited size and depth, or nothing."""
+
+import re
+from typing import Final
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import RECEIVING
+from server.api.decompression import DecompressionError, Decompressor, make_decompressor
+from server.auth.strict_json import decode_json
+
+MAX_DEPTH: Final = 32
+
+_JSON_TYPE: Final = re.compile(r"application/json *(;.*)?", re.IGNORECASE)
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_Container = dict[str, object] | list[object]
+
+
+async def defer_continue(_: web.Request) -> None:
+    """Do not answer `Expect: 100-continue` yet; `read_object` does when it reads the body."""
+
+
+async def read_object(
+    request: web.Request, max_bytes: int, *, is_compressed: bool
+) -> dict[str, object]:
+    """Return the JSON object of the body; an absent or empty body is an empty object.
+
+    Raises `ApiError`: PAYLOAD_TOO_LARGE over `max_bytes` (after decompression),
+    UNSUPPORTED_MEDIA_TYPE for a media type other than JSON, INVALID_REQUEST if the body cannot be
+    decompressed, is not a JSON object in UTF-8, or is nested deeper than `MAX_DEPTH`.
+    """
+    if not request.body_exists:
+        return {}
+    decompressor = make_decompressor(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+    declared = request.content_length
+    if declared and hdrs.CONTENT_ENCODING not in request.headers:
+        if declared > max_bytes:
+            raise _too_large(max_bytes)
+        _check_type(request)
+    body = await _receive(request, decompressor if is_compressed else None, max_bytes)
+    if not body:
+        return {}
+    _check_type(request)
+    return _parse(body)
+
+
+async def _receive(
+    request: web.Request, decompressor: Decompressor | None, max_bytes: int
+) -> bytes:
+    expects = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expects and request.version >= HttpVersion11:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # nothing of the answer itself has been sent
+    body = bytearray()
+    request[RECEIVING] = True
+    try:
+        while chunk := await request.content.readany():
+            body += decompressor.decompress(chunk, max_bytes + 1) if decompressor else chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+        if decompressor:
+            decompressor.finish()
+    except (web.RequestPayloadError, ConnectionError, DecompressionError) as error:
+        details = "The body is incomplete or cannot be decompressed"
+        raise ApiError(ErrorCode.INVALID_REQUEST, details, close=True) from error
+    request[RECEIVING] = False
+    return bytes(body)
+
+
+def _check_type(request: web.Request) -> None:
+    types = request.headers.getall(hdrs.CONTENT_TYPE, ())
+    charset = _CHARSET.search(types[0]) if types else None
+    is_json = len(types) == 1 and _JSON_TYPE.fullmatch(types[0])
+    if not is_json or (charset and charset[1].lower() != "utf-8"):
+        details = "Send the body as Content-Type: application/json, in UTF-8"
+        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, details)
+
+
+def _parse(body: bytes) -> dict[str, object]:
+    try:
+        value = decode_json(body)
+    except (ValueError, RecursionError):
+        raise _malformed("The body is not valid JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise _malformed("The body must be a JSON object")
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: dict[str, object]) -> None:
+    """Check the depth level by level, without recursion."""
+    level: list[_Container] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for container in level for child in _containers_in(container)]
+        if not level:
+            return
+    raise _malformed(f"The body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _containers_in(container: _Container) -> list[_Container]:
+    children = container.values() if isinstance(container, dict) else container
+    return [child for child in children if isinstance(child, dict | list)]
+
+
+def _malformed(details: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID_REQUEST, details)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    details = f"The body is larger than {max_bytes} bytes"
+    return ApiError(ErrorCode.PAYLOAD_TOO_LARGE, details, close=True)

@@ -1,0 +1,33 @@
+"""How routes are added, so that every path and method there can be gets an answer of ours."""
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from middlewares.api_errors import ApiError, ErrorCode
+from server.api.request_body import defer_continue
+
+
+def add_route(
+    app: web.Application, method: str, path: str, handler: Handler, *, name: str | None = None
+) -> None:
+    """Add a path with the one method it takes (GET brings HEAD along); others get a 405."""
+    resource = app.router.add_resource(path, name=name)
+    methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
+    for each in methods:
+        resource.add_route(each, handler, expect_handler=defer_continue)
+    allow = ", ".join(methods)
+
+    async def other_method(_: web.Request) -> web.StreamResponse:
+        details = f"This path takes {allow}"
+        raise ApiError(ErrorCode.METHOD_NOT_ALLOWED, details, headers={hdrs.ALLOW: allow})
+
+    resource.add_route(hdrs.METH_ANY, other_method, expect_handler=defer_continue)
+
+
+def add_fallback(app: web.Application) -> None:
+    """Answer every path that nothing else does: add it last."""
+    app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _not_found, expect_handler=defer_continue)
+
+
+async def _not_found(_: web.Request) -> web.StreamResponse:
+    raise ApiError(ErrorCode.NOT_FOUND, "The paths are listed in /openapi.json")

@@ -1,0 +1,104 @@
+"""The handler of `POST …/vapi/start`."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.json_response import json_response
+from middlewares.request_context import CREDENTIAL_TYPE, PATIENT_ID
+from middlewares.timestamps import Clock, rfc3339
+from server.api.request_body import read_object
+from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
+from server.vapi.credentials import Credential, IssueCredential
+
+
+class PatientContext(msgspec.Struct, frozen=True, rename="camel"):
+    """The patient of the session, and when (RFC 3339, UTC) the token was checked."""
+
+    id: str
+    validated_at: str
+
+
+class SessionData(msgspec.Struct, frozen=True, rename="camel"):
+    """What an app needs to start one voice session."""
+
+    api_key: str
+    credential_type: str
+    expires_at: str | None
+    assistant_id: str
+    patient_context: PatientContext
+
+
+class SessionResponse(msgspec.Struct, frozen=True):
+    """The body of a success."""
+
+    success: bool
+    data: SessionData
+    message: str
+
+
+def make_start_handler(
+    *,
+    assistant_id: str,
+    max_body_bytes: int,
+    issue: IssueCredential,
+    ensure_vapi_available: Callable[[], Awaitable[None]],
+    is_compressed: Callable[[web.Request], bool],
+    clock: Clock,
+) -> Handler:
+    """Return the handler.
+
+    `ensure_vapi_available` raises `ApiError` while Vapi cannot serve sessions; `is_compressed`
+    tells whether the body of a request still has to be decompressed.
+    """
+    encode = msgspec.json.Encoder().encode
+
+    def respond(patient_id: str, credential: Credential) -> SessionResponse:
+        data = SessionData(
+            api_key=credential.api_key,
+            credential_type=credential.type,
+            expires_at=credential.expires_at,
+            assistant_id=assistant_id,
+            patient_context=PatientContext(patient_id, rfc3339(clock())),
+        )
+        return SessionResponse(True, data, "Vapi configuration retrieved")
+
+    async def start(request: web.Request) -> web.StreamResponse:
+        body = await read_object(request, max_body_bytes, is_compressed=is_compressed(request))
+        patient_id = request[PATIENT_ID]
+        check_patient_context(body, patient_id)
+        await ensure_vapi_available()
+        credential = issue()
+        request[CREDENTIAL_TYPE] = credential.type
+        content = encode(respond(patient_id, credential))
+        return json_response(content)
+
+    return start
+
+
+def check_patient_context(body: dict[str, object], patient_id: str) -> None:
+    """Check that `patientContext` in the body, if present, is the patient of the token.
+
+    Raises `ApiError`: INVALID_PATIENT_CONTEXT if it is malformed, PATIENT_MISMATCH if it is another
+    patient.
+    """
+    if "patientContext" not in body:
+        return
+    context = body["patientContext"]
+    if not isinstance(context, dict):
+        raise _invalid("patientContext must be an object")
+    claimed = context.get("id")
+    if not isinstance(claimed, str):
+        raise _invalid("patientContext.id must be a string")
+    if parse_patient_id(claimed) is None:
+        raise _invalid(f"patientContext.id must be {PATIENT_ID_FORMAT}")
+    if claimed != patient_id:
+        details = "patientContext.id is not the patient of the token"
+        raise ApiError(ErrorCode.PATIENT_MISMATCH, details)
+
+
+def _invalid(details: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID_PATIENT_CONTEXT, details)

@@ -1,0 +1,133 @@
+"""Verified claims: the rules for their dates, and the principal that they describe."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, isfinite
+from typing import Final
+
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.request_context import Principal
+from server.auth.patient_id import parse_patient_id
+
+Claims = Mapping[str, object]
+
+_SCOPE_CLAIMS: Final = ("scope", "scp", "scopes", "permissions")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """The claims that describe the principal, and the rules for dates (RFC 7519 section 4.1).
+
+    The claim names are exact names or dotted paths into nested claims. `leeway` and `max_lifetime`
+    are in seconds; a maximum of 0 means no maximum.
+    """
+
+    patient_id_claim: str
+    role_claim: str
+    leeway: float = 0
+    max_lifetime: float = 0
+
+    def principal_from(self, claims: Claims) -> Principal:
+        """Return the principal of verified claims; `check_dates` checks its dates.
+
+        Raises `ApiError` AUTH_TOKEN_INVALID for a malformed date or `jti`, and for a lifetime that
+        is not allowed.
+        """
+        expires_at = _date(claims, "exp")
+        issued_at = _date(claims, "iat")
+        if expires_at is None:
+            raise invalid_token("The token has no exp claim")
+        if self.max_lifetime:
+            self._check_lifetime(expires_at, issued_at)
+        return Principal(
+            patient_id=parse_patient_id(find_claim(claims, self.patient_id_claim)),
+            roles=_roles_of(*_strings(find_claim(claims, self.role_claim))),
+            scopes=_scopes_of(*_scopes(claims)),
+            token_id=_token_id(claims),
+            valid_from=max(_date(claims, "nbf") or 0, issued_at or 0),
+            expires_at=expires_at,
+        )
+
+    def _check_lifetime(self, expires_at: float, issued_at: float | None) -> None:
+        if issued_at is None:
+            raise invalid_token("The token has no iat claim, so its lifetime is unknown")
+        if expires_at - issued_at > self.max_lifetime:
+            raise invalid_token("The token's lifetime (exp minus iat) is longer than allowed")
+
+    def check_dates(self, principal: Principal, now: float) -> None:
+        """Check that the token is valid at `now`, in seconds since the epoch.
+
+        Raises `ApiError`: AUTH_TOKEN_EXPIRED when `exp` has passed, AUTH_TOKEN_INVALID when `nbf`
+        or `iat` is in the future.
+        """
+        if principal.expires_at + self.leeway <= now:
+            raise ApiError(ErrorCode.AUTH_TOKEN_EXPIRED, "Refresh the token and try again")
+        if principal.valid_from - self.leeway > now:
+            raise invalid_token("The token is not valid yet (nbf or iat is in the future)")
+
+
+def invalid_token(details: str) -> ApiError:
+    """Return the error for an invalid token; `details` must not repeat its content."""
+    return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details)
+
+
+def find_claim(claims: Claims, path: str) -> object:
+    """Return a claim by its exact name, else by a dotted path into nested claims, else None."""
+    if path in claims:
+        return claims[path]
+    value: object = claims
+    for name in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _token_id(claims: Claims) -> str | None:
+    value = claims.get("jti")
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise invalid_token("The token's jti claim is not a string")
+
+
+def _date(claims: Claims, name: str) -> float | None:
+    """Read a NumericDate (RFC 7519 section 2)."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise invalid_token(f"The token's {name} claim is not a number")
+    try:
+        date = float(value)
+    except OverflowError:
+        date = inf
+    if not isfinite(date):
+        raise invalid_token(f"The token's {name} claim is out of range")
+    return date
+
+
+def _strings(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value,)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
+
+
+def _scopes(claims: Claims) -> Iterator[str]:
+    for name in _SCOPE_CLAIMS:
+        if name in claims:
+            yield from _strings(claims[name])
+
+
+@lru_cache(maxsize=64)
+def _roles_of(*values: str) -> frozenset[str]:
+    """Share one set between all tokens with the same roles: many tokens, few distinct sets."""
+    return frozenset(values)
+
+
+@lru_cache(maxsize=64)
+def _scopes_of(*values: str) -> frozenset[str]:
+    """Split scopes at spaces (RFC 6749 section 3.3); shared like roles."""
+    return frozenset(scope for value in values for scope in value.split(" ") if scope)

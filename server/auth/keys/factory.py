@@ -1,0 +1,59 @@
+"""Builds the key provider that the settings describe."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from server.auth.aiohttp_jwt_adapter import Decoder, make_decoder
+from server.auth.jwt_decode import make_decode
+from server.auth.keys.jwk_set import JwkSet
+from server.auth.keys.jwks_provider import JwksProvider
+from server.auth.keys.static import StaticKeyProvider
+from server.auth.verification_key import VerificationKey
+from server.config import Settings
+from server.config.public_keys import algorithms_of, load_public_key
+
+
+def make_decoders(key: object, algorithms: Iterable[str], settings: Settings) -> dict[str, Decoder]:
+    """Return a decoder for each algorithm that the key is used with."""
+    return {
+        algorithm: make_decoder(
+            make_decode(
+                VerificationKey(algorithm, key),
+                issuer=settings.jwt_issuer,
+                audiences=settings.jwt_audience,
+            )
+        )
+        for algorithm in algorithms
+    }
+
+
+def make_static_provider(settings: Settings) -> StaticKeyProvider:
+    """Return the provider for `JWT_SECRET` or `JWT_PUBLIC_KEY`."""
+    if settings.jwt_secret:
+        return StaticKeyProvider(
+            make_decoders(settings.jwt_secret, settings.jwt_algorithms, settings)
+        )
+    key = load_public_key(settings.jwt_public_key)
+    usable = algorithms_of(key).intersection(settings.jwt_algorithms)
+    return StaticKeyProvider(make_decoders(key, usable, settings))
+
+
+def make_jwks_provider(settings: Settings) -> JwksProvider:
+    """Return the provider for `JWT_JWKS_URL`; its `run` keeps the keys fresh."""
+
+    def make_key_set(document: object) -> JwkSet:
+        return JwkSet(
+            document,
+            allowed=frozenset(settings.jwt_algorithms),
+            make_decoders=partial(make_decoders, settings=settings),
+        )
+
+    return JwksProvider(
+        url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
+        make_key_set=make_key_set,
+        cache_seconds=settings.jwks_cache_seconds,
+        stale_seconds=settings.jwks_stale_seconds,
+        cooldown_seconds=settings.jwks_cooldown_seconds,
+        timeout=min(2.0, settings.session_budget_seconds / 2),
+    )

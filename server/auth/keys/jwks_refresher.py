@@ -1,0 +1,103 @@
+"""Fetches a JWKS in the background: at once, then when it is due or requested."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from aiohttp import ClientSession
+
+from server.auth.keys.fetch_json import FetchError, fetch_json
+from server.auth.keys.jwk_set import JwkSet
+
+log = logging.getLogger(__name__)
+
+_FIRST_RETRY_SECONDS: Final = 0.5
+_LONGEST_RETRY_SECONDS: Final = 10.0
+
+
+class JwksRefresher:
+    """Keeps the keys of the last successful fetch.
+
+    Only `run` fetches. Therefore at most one fetch is in flight, and a cancelled request does not
+    cancel it. Keys are fresh for `cache_seconds`; one fetch takes at most `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        make_key_set: Callable[[object], JwkSet],
+        cache_seconds: float,
+        timeout: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._url = url
+        self._make_key_set = make_key_set
+        self._cache_seconds = cache_seconds
+        self._timeout = timeout
+        self._clock = clock
+        self._fetched_at = 0.0
+        self._wanted = asyncio.Event()  # set while a fetch is requested or in flight
+        self._ended = asyncio.Event()  # set when that fetch ends; the next fetch has a new event
+        self.key_set: JwkSet | None = None
+        self.failures = 0
+        """The number of failed fetches since the last success."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the keys were fetched, or None without keys."""
+        return None if self.key_set is None else self._clock() - self._fetched_at
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether a fetch is in flight or requested."""
+        return self._wanted.is_set()
+
+    async def next_fetch(self) -> None:
+        """Wait until the fetch in flight, or a new one, has ended."""
+        self._wanted.set()
+        await self._ended.wait()
+
+    def delay(self) -> float:
+        """Return the seconds until the next regular fetch."""
+        fresh = 0.0 if self.age is None else max(0.0, self._cache_seconds - self.age)
+        if not self.failures:
+            return fresh
+        backoff = _FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, 16)
+        return max(fresh, min(backoff, _LONGEST_RETRY_SECONDS))
+
+    async def run(self, session: ClientSession) -> None:
+        """Fetch until cancelled."""
+        while True:
+            await self.fetch_once(session)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.delay()):
+                    await self._wanted.wait()
+
+    async def fetch_once(self, session: ClientSession) -> None:
+        """Fetch now; `failures` has the result."""
+        self._wanted.set()
+        try:
+            document = await fetch_json(session, self._url, self._timeout)
+            self._accept(self._make_key_set(document))
+        except (FetchError, ValueError) as error:
+            self._record_failure(error)
+        finally:
+            self._wanted.clear()
+            self._ended.set()
+            self._ended = asyncio.Event()
+
+    def _accept(self, key_set: JwkSet) -> None:
+        if self.failures:
+            log.info("the JWKS is available again")
+        self.key_set = key_set
+        self.failures = 0
+        self._fetched_at = self._clock()
+
+    def _record_failure(self, error: Exception) -> None:
+        if not self.failures:
+            log.error("the JWKS is not available: %s", error)
+        self.failures += 1

@@ -1,0 +1,135 @@
+"""The components that live as long as the application, built from the settings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from aiohttp import ClientSession, DummyCookieJar
+from limits.aio.storage import RedisStorage
+
+from middlewares.rate_limit import AcquireRateLimit
+from middlewares.revocation import IsRevoked
+from server.auth.claims import ClaimRules
+from server.auth.keys.factory import make_jwks_provider, make_static_provider
+from server.auth.keys.provider import KeyProvider
+from server.config import Settings
+from server.observability.metrics import Metrics
+from server.redis.client import RedisClient
+from server.redis.rate_limiter import (
+    InMemoryRateLimiter,
+    make_redis_rate_limiter,
+    with_fallback,
+)
+from server.redis.revocation_list import make_revocation_check
+from server.serving.supervisor import Run, supervise
+from server.vapi.health import VapiHealthMonitor, VapiState
+
+_METRICS_SECONDS: Final = 1.0
+
+
+class Components:
+    """Everything behind the middlewares that has state or calls another service.
+
+    Without `metrics`, none are recorded: inside a host application they would appear in the
+    host's own scrape.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics
+        self.rules = ClaimRules(
+            patient_id_claim=settings.jwt_patient_id_claim,
+            role_claim=settings.jwt_role_claim,
+            leeway=settings.jwt_leeway_seconds,
+            max_lifetime=settings.jwt_max_lifetime_seconds,
+        )
+        self.vapi = VapiHealthMonitor(
+            base_url=settings.vapi_base_url,
+            api_key=settings.vapi_api_key,
+            assistant_id=settings.vapi_assistant_id,
+            interval=settings.vapi_check_seconds,
+            timeout=settings.vapi_timeout_seconds,
+        )
+        self.jwks = make_jwks_provider(settings) if settings.jwt_jwks_url else None
+        self.keys: KeyProvider = self.jwks or make_static_provider(settings)
+        self.redis = _redis(settings) if settings.redis_url else None
+        self.serves_without_redis = settings.redis_failure == "serve"
+        self.is_revoked = self._revocation_check()
+        self.acquire_rate_limit = self._rate_limiter(settings.rate_limit)
+
+    def _revocation_check(self) -> IsRevoked | None:
+        if self.redis is None:
+            return None
+        return make_revocation_check(
+            self.redis,
+            serve_without=self.serves_without_redis,
+            on_failure=self.metrics.record_revocation_failure if self.metrics else lambda: None,
+        )
+
+    def _rate_limiter(self, limit: str) -> AcquireRateLimit | None:
+        if limit == "off":
+            return None
+        local = InMemoryRateLimiter(limit).acquire
+        if self.redis is None:
+            return local
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="vapi-sessions",
+            connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
+        )
+        shared = make_redis_rate_limiter(limit, storage)
+        on_failure = self.metrics.record_limiter_failure if self.metrics else lambda: None
+        return with_fallback(self.redis, shared, local, on_failure)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each component for `/readyz`."""
+        redis = "off" if self.redis is None else "up" if self.redis.is_up else "down"
+        return {"vapi": self.vapi.state, "keys": self.keys.state, "redis": redis}
+
+    def is_ready(self) -> bool:
+        """Return whether a valid request would be granted now."""
+        redis_ready = self.redis is None or self.redis.is_up or self.serves_without_redis
+        vapi_ready = self.vapi.state in {VapiState.UP, VapiState.OFF}
+        return redis_ready and vapi_ready and self.keys.state != "missing"
+
+    def render_metrics(self) -> bytes:
+        """Return the current metrics in Prometheus's text format; empty without metrics."""
+        if self.metrics is None:
+            return b""
+        self._record_states(self.metrics)
+        return self.metrics.render()
+
+    def _record_states(self, metrics: Metrics) -> None:
+        age = self.jwks.age if self.jwks else None
+        metrics.record_states(self.vapi.state, age, redis_up=bool(self.redis and self.redis.is_up))
+
+    async def _keep_recording_states(self, metrics: Metrics) -> None:
+        """Record the states for the process that answers the next `/metrics` request."""
+        while True:
+            self._record_states(metrics)
+            await asyncio.sleep(_METRICS_SECONDS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the background tasks of all components, with one shared client session."""
+        async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+            runs: list[Run] = [partial(self.vapi.run, session)]
+            if self.metrics is not None and self.metrics.are_shared:
+                runs.append(partial(self._keep_recording_states, self.metrics))
+            if self.jwks is not None:
+                runs.append(partial(self.jwks.run, session))
+            if self.redis is not None:
+                runs.append(self.redis.run)
+            tasks = [asyncio.create_task(supervise(run)) for run in runs]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _redis(settings: Settings) -> RedisClient:
+    return RedisClient(settings.redis_url, timeout=min(0.5, settings.session_budget_seconds / 4))

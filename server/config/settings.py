@@ -1,0 +1,83 @@
+"""The settings: one typed field for each variable of `config.example.env`. Data only."""
+
+from dataclasses import MISSING, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from server.config import validators
+
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class CredentialType(StrEnum):
+    """The kind of credential that the app receives."""
+
+    PUBLIC_KEY = "public_key"
+    SESSION_TOKEN = "session_token"
+
+
+def _setting(default: Any, *rules: validators.Rule, secret: bool = False) -> Any:
+    """Declare a variable: its default (`MISSING`: required) and the rules for its value."""
+    return field(default=default, repr=not secret, metadata={"rules": rules})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field for each variable, in lower case; times are in seconds, `_bytes` in bytes.
+
+    Exactly one of `jwt_secret`, `jwt_public_key` (PEM) and `jwt_jwks_url` is set. `repr` omits
+    secrets.
+    """
+
+    vapi_api_key: str = _setting(MISSING, validators.visible, secret=True)
+    vapi_public_api_key: str = _setting("", validators.visible)
+    vapi_assistant_id: str = _setting(MISSING, validators.visible)
+    vapi_credential: str = _setting(CredentialType.PUBLIC_KEY, validators.one_of(*CredentialType))
+    vapi_org_id: str = _setting("", validators.visible)
+    vapi_token_ttl_seconds: int = _setting(120, validators.between(10, 3600))
+    vapi_allowed_origins: tuple[str, ...] = _setting((), validators.visible_items)
+    vapi_base_url: str = _setting("https://api.vapi.ai", validators.secure_url)
+    vapi_check_seconds: float = _setting(30.0, validators.between(0, 3600))
+    vapi_timeout_seconds: float = _setting(2.0, validators.between(0.01, 3600))
+
+    jwt_secret: bytes = _setting(b"", secret=True)
+    jwt_secret_previous: bytes = _setting(b"", secret=True)
+    jwt_public_key: str = _setting("")
+    jwt_public_key_file: str = _setting("")
+    jwt_jwks_url: str = _setting("", validators.secure_url)
+    jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
+    jwt_issuer: str = _setting("", validators.text)
+    jwt_audience: tuple[str, ...] = _setting((), validators.text_items)
+    jwt_leeway_seconds: float = _setting(5.0, validators.between(0, 300))
+    jwt_max_lifetime_seconds: float = _setting(0.0, validators.between(0, 10**9))
+    jwt_patient_id_claim: str = _setting("id", validators.text)
+    jwt_role_claim: str = _setting("type", validators.text)
+    jwt_patient_role: str = _setting("patient", validators.text)
+    jwt_required_scope: str = _setting("", validators.text)
+    jwks_cache_seconds: float = _setting(600.0, validators.between(0.01, 86400 * 30))
+    jwks_stale_seconds: float = _setting(86400.0, validators.between(0.01, 86400 * 30))
+    jwks_cooldown_seconds: float = _setting(5.0, validators.between(0.01, 86400 * 30))
+
+    host: str = _setting("0.0.0.0", validators.visible)  # noqa: S104  the contract's default
+    port: int = _setting(8080, validators.between(0, 65535))
+    trusted_proxies: tuple[str, ...] = _setting((), validators.networks)
+    session_budget_seconds: float = _setting(3.0, validators.between(0.01, 3600))
+    max_body_bytes: int = _setting(16384, validators.between(1, 2**24))
+    max_connections: int = _setting(10000, validators.between(1, 10**6))
+    shutdown_grace_seconds: float = _setting(10.0, validators.between(0, 3600))
+
+    rate_limit: str = _setting("30/minute", validators.rate)
+    sessions_paused: bool = _setting(False)
+    redis_url: str = _setting("", validators.redis_url, secret=True)
+    redis_failure: str = _setting("refuse", validators.one_of("refuse", "serve"))
+
+    proof_key: str = _setting("", secret=True)
+    proof_issuer: str = _setting("", validators.text)
+    proof_audience: str = _setting("", validators.text)
+
+    cors_allowed_origins: tuple[str, ...] = _setting((), validators.origins)
+    metrics_enabled: bool = _setting(False)
+    docs_enabled: bool = _setting(False)
+    audit_hash_key: bytes = _setting(b"", secret=True)
+    log_level: str = _setting("INFO", validators.one_of(*_LEVELS))
+    log_format: str = _setting("json", validators.one_of("json", "console"))

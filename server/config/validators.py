@@ -1,0 +1,111 @@
+"""The rules for the value of a single variable; their messages never repeat the value."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from environs import ValidationError
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+Rule = Callable[[Any], None]
+"""Raises `ValidationError`, with a message for the operator, for an invalid value."""
+
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
+
+
+def visible(value: str) -> None:
+    """Visible ASCII without spaces: fit for an HTTP header."""
+    if not _VISIBLE.fullmatch(value):
+        raise ValidationError("must be visible ASCII characters without spaces or line breaks")
+
+
+def between(low: float, high: float) -> Rule:
+    """A number from low to high."""
+
+    def rule(value: float) -> None:
+        if not low <= value <= high:
+            raise ValidationError(f"must be from {low:g} to {high:g}")
+
+    return rule
+
+
+def one_of(*allowed: str) -> Rule:
+    """One word of a list."""
+
+    def rule(value: str) -> None:
+        if value not in allowed:
+            raise ValidationError(f"must be one of {', '.join(allowed)}")
+
+    return rule
+
+
+def secure_url(value: str) -> None:
+    """An https address, or http on loopback: secrets must not cross a network unencrypted."""
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValidationError("must be an https address") from None
+    loopback = url.scheme == "http" and _LOOPBACK.fullmatch(url.hostname or "")
+    if not (url.hostname and (url.scheme == "https" or loopback)) or port == 0:
+        raise ValidationError("must be an https address, or http on loopback")
+    if url.username is not None or url.query or url.fragment or not _VISIBLE.fullmatch(value):
+        raise ValidationError("must contain no user name, query, fragment or spaces")
+
+
+def redis_url(value: str) -> None:
+    """An address that the Redis client accepts."""
+    if not re.fullmatch(r"(rediss?|unix)://\S+", value):
+        raise ValidationError("must start with redis://, rediss:// or unix://")
+    try:
+        ConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]  # theirs
+    except (TypeError, ValueError, RedisError):
+        raise ValidationError("is not an address that the Redis client accepts") from None
+
+
+def rate(value: str) -> None:
+    """A rate limit: `N/second`, `N/minute`, `N/hour` or `N/day`, or `off`."""
+    if value != "off" and not _RATE.fullmatch(value):
+        raise ValidationError(
+            "must be N/second, N/minute, N/hour or N/day with N at least 1, or off"
+        )
+
+
+def origins(values: tuple[str, ...]) -> None:
+    """Exact origins as browsers and web views send them (RFC 6454 section 6.2): of any scheme."""
+    for value in values:
+        if not _ORIGIN.fullmatch(value):
+            raise ValidationError("must be origins like https://app.example.com, in lower case")
+
+
+def visible_items(values: tuple[str, ...]) -> None:
+    """A list whose every item is `visible`."""
+    for value in values:
+        visible(value)
+
+
+def text(value: str) -> None:
+    """Printable text that UTF-8 can encode, which the bytes of an environment may not be."""
+    if not value.isprintable():
+        raise ValidationError("must be printable text")
+
+
+def text_items(values: tuple[str, ...]) -> None:
+    """A list of `text` items."""
+    for value in values:
+        text(value)
+
+
+def networks(values: tuple[str, ...]) -> None:
+    """A list of IP networks in CIDR notation (RFC 4632)."""
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError:
+            raise ValidationError("must be networks such as 10.0.0.0/8 or 2001:db8::/32") from None

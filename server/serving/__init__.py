@@ -1,0 +1,1 @@
+"""The process: sockets, connections, graceful shutdown, gunicorn."""

@@ -1,0 +1,1 @@
+"""Vapi: its health and the credentials issued for it."""

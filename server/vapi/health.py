@@ -1,0 +1,105 @@
+"""Vapi's health, asked for in the background so that no request waits on Vapi."""
+
+import asyncio
+import logging
+from enum import StrEnum
+from math import ceil
+from time import monotonic
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
+from yarl import URL
+
+from middlewares.api_errors import ApiError, ErrorCode
+
+log = logging.getLogger(__name__)
+
+_REJECTED: Final = frozenset({401, 403, 404})
+_FIRST_RETRY_SECONDS: Final = 0.5
+
+
+class VapiState(StrEnum):
+    """What is known of Vapi: `unknown` until it first answered, `off` when it is not asked."""
+
+    OFF = "off"
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    MISCONFIGURED = "misconfigured"
+
+
+class VapiHealthMonitor:
+    """Asks Vapi for the assistant every `interval` seconds (0: never), `timeout` seconds at most.
+
+    Only the status line counts; the body, which holds the assistant's prompt, is never read.
+    """
+
+    def __init__(
+        self, *, base_url: str, api_key: str, assistant_id: str, interval: float, timeout: float
+    ) -> None:
+        path = f"{base_url.rstrip('/')}/assistant/{quote(assistant_id, safe='')}"
+        self._url = URL(path, encoded=True)
+        self._headers = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+        self._interval = interval
+        self._timeout = ClientTimeout(total=timeout)
+        self.state = VapiState.UNKNOWN if interval else VapiState.OFF
+        self._failures = 0
+        self._next_check = 0.0
+        self._answered = asyncio.Event()
+
+    async def ensure_available(self) -> None:
+        """Return when sessions can be served, waiting for Vapi's first answer if need be.
+
+        Raises `ApiError` VAPI_SESSION_FAILED while Vapi is down or refuses our key or assistant.
+        """
+        if self.state is VapiState.UNKNOWN:
+            await self._answered.wait()
+        if self.state is VapiState.MISCONFIGURED:
+            raise ApiError(ErrorCode.VAPI_SESSION_FAILED, "Vapi configuration rejected")
+        if self.state is VapiState.DOWN:
+            wait = max(1, ceil(self._next_check - monotonic()))
+            details = "Vapi service temporarily unavailable"
+            raise ApiError(ErrorCode.VAPI_SESSION_FAILED, details, retry_after=wait)
+
+    async def run(self, session: ClientSession) -> None:
+        """Check until cancelled."""
+        while self.state is not VapiState.OFF:
+            delay = self.record_status(await self.ask(session))
+            self._next_check = monotonic() + delay
+            await asyncio.sleep(delay)
+
+    async def ask(self, session: ClientSession) -> int | None:
+        """Ask once: the status that Vapi answers with, or None when it gives no HTTP answer."""
+        try:
+            async with session.get(
+                self._url, headers=self._headers, timeout=self._timeout, allow_redirects=False
+            ) as response:
+                response.close()
+                return response.status
+        except (ClientError, TimeoutError, OSError, ValueError) as error:
+            log.debug("no answer from Vapi: %s", type(error).__name__)
+            return None
+
+    def record_status(self, status: int | None) -> float:
+        """Draw the conclusion from one answer; give the seconds until Vapi is asked again."""
+        if status == 200:
+            self._failures = 0
+            self._transition(VapiState.UP, logging.INFO, "Vapi answers: sessions are served")
+            return self._interval
+        if status in _REJECTED:
+            self._failures = 0
+            text = f"Vapi answers {status}: check VAPI_API_KEY and VAPI_ASSISTANT_ID"
+            self._transition(VapiState.MISCONFIGURED, logging.ERROR, text)
+            return self._interval
+        self._failures += 1
+        if self.state is not VapiState.UP or self._failures > 1:
+            text = f"Vapi is down ({status or 'no answer'}): sessions are refused"
+            self._transition(VapiState.DOWN, logging.ERROR, text)
+        return min(self._interval, _FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 16))
+
+    def _transition(self, state: VapiState, level: int, text: str) -> None:
+        if state is not self.state:
+            self.state = state
+            log.log(level, text)
+        self._answered.set()

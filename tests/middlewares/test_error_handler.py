@@ -1,0 +1,169 @@
+"""Whatever is raised leaves as the one error_response."""
+
+import asyncio
+import json
+from typing import NoReturn
+
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from middlewares.api_errors import ERRORS, ApiError, ErrorCode
+from middlewares.error_handler import error_handler
+from middlewares.request_context import ERROR_CODE
+from tests.middlewares.support import Alone, say, told
+
+SECRET = "what-nobody-may-see"
+
+
+def raising(error: BaseException) -> Handler:
+    async def handler(_: web.Request) -> NoReturn:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+async def test_each_error_is_answered_with_its_envelope(alone: Alone, code: ErrorCode) -> None:
+    error = ApiError(code, "the details", headers={"X-More": "1"}, retry_after=7)
+    client = await alone(error_handler(), handler=raising(error))
+    async with client.post("/") as answer:
+        assert answer.status == ERRORS[code].status
+        assert await answer.json() == {
+            "success": False,
+            "error": {
+                "code": code.value,
+                "message": ERRORS[code].message,
+                "details": "the details",
+            },
+        }
+        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert answer.headers.get("WWW-Authenticate") == ERRORS[code].challenge
+        assert (answer.headers["X-More"], answer.headers["Retry-After"]) == ("1", "7")
+        assert answer.headers.get("Connection") != "close"
+
+
+async def test_an_error_may_end_the_connection(alone: Alone) -> None:
+    error = ApiError(ErrorCode.PAYLOAD_TOO_LARGE, "too much", close=True)
+    client = await alone(error_handler(), handler=raising(error))
+    async with client.post("/") as answer:
+        assert answer.headers["Connection"] == "close"
+
+
+async def test_an_answer_that_is_no_error_passes_as_it_is(alone: Alone) -> None:
+    client = await alone(error_handler())
+    async with client.post("/") as answer:
+        assert (answer.status, await answer.text()) == (200, "hello")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [
+        (web.HTTPNotFound(), 404, ErrorCode.NOT_FOUND),
+        (web.HTTPRequestEntityTooLarge(max_size=1, actual_size=2), 413, "PAYLOAD_TOO_LARGE"),
+        (web.HTTPBadRequest(reason=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPForbidden(text=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPExpectationFailed(text=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPFound(SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPInternalServerError(reason=SECRET), 500, ErrorCode.INTERNAL_ERROR),
+        (web.HTTPServiceUnavailable(headers={"X-Inner": SECRET}), 500, "INTERNAL_ERROR"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+async def test_what_aiohttp_raises_becomes_ours_and_nothing_of_its_text_remains(
+    alone: Alone, raised: web.HTTPException, status: int, code: str
+) -> None:
+    client = await alone(error_handler(), handler=raising(raised))
+    heard = await say(client)
+    assert heard.status == status
+    assert json.loads(heard.body)["error"]["code"] == code
+    assert SECRET.encode() not in heard.head + heard.body
+
+
+async def test_a_method_that_is_not_taken_is_answered_with_those_that_are(alone: Alone) -> None:
+    refusal = web.HTTPMethodNotAllowed("POST", ["GET", "HEAD"])
+    client = await alone(error_handler(), handler=raising(refusal))
+    async with client.post("/") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
+        assert (await answer.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
+
+
+async def test_aiohttps_own_404_comes_in_the_envelope_too(alone: Alone) -> None:
+    client = await alone(error_handler())
+    async with client.post("/nowhere") as answer:
+        assert answer.status == 404
+        assert (await answer.json())["error"]["code"] == "NOT_FOUND"
+        assert "Allow" not in answer.headers
+
+
+@pytest.mark.parametrize("raised", [RuntimeError(SECRET), TimeoutError(SECRET), KeyError(SECRET)])
+async def test_what_nobody_foresaw_is_told_to_the_log_and_not_to_the_client(
+    alone: Alone, raised: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await alone(error_handler(), handler=raising(raised))
+    heard = await say(client)
+    assert heard.status == 500
+    assert json.loads(heard.body)["error"]["details"] == "Quote request id request-1 to support"
+    assert SECRET.encode() not in heard.head + heard.body
+    [record] = caplog.records
+    assert record.exc_info
+    assert record.exc_info[1] is raised
+    assert vars(record)["request_id"] == "request-1"
+
+
+async def test_an_error_that_was_foreseen_leaves_no_line_in_the_log(
+    alone: Alone, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    client = await alone(error_handler(), handler=raising(ApiError(ErrorCode.FORBIDDEN, "no")))
+    assert (await say(client)).status == 403
+    assert told(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ApiError(ErrorCode.FORBIDDEN, "no"), "FORBIDDEN"),
+        (web.HTTPNotFound(), "NOT_FOUND"),
+        (RuntimeError(), "INTERNAL_ERROR"),
+        (None, None),
+    ],
+)
+async def test_outer_links_are_told_the_code(
+    alone: Alone, raised: Exception | None, code: str | None
+) -> None:
+    codes: list[str | None] = []
+
+    @web.middleware
+    async def outer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        codes.append(request.get(ERROR_CODE))
+        return response
+
+    options = {"handler": raising(raised)} if raised else {}
+    await say(await alone(outer, error_handler(), **options))
+    assert codes == [code]
+
+
+async def test_a_cancellation_is_nobodys_error_and_passes(alone: Alone) -> None:
+    started, passed = asyncio.Event(), asyncio.Event()
+
+    @web.middleware
+    async def outer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            passed.set()
+            raise
+
+    async def forever(_: web.Request) -> NoReturn:
+        started.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    client = await alone(outer, error_handler(), handler=forever)
+    _, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: here\r\n\r\n")
+    await started.wait()
+    writer.close()
+    await passed.wait()

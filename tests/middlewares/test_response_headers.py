@@ -1,0 +1,95 @@
+"""How long a request took, and the headers that all answers carry."""
+
+import re
+from time import perf_counter
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from middlewares.request_context import ERROR_CODE, REQUEST_ID, STARTED_AT
+from middlewares.response_headers import remove_server_header, response_headers
+from tests.middlewares.support import Alone, application, say
+
+
+def unobserved(status: int, code: str | None, seconds: float) -> None:
+    """Stand for metrics that nobody reads."""
+
+
+async def test_every_answer_carries_the_standard_headers(alone: Alone) -> None:
+    client = await alone(response_headers(observe=unobserved), given={REQUEST_ID: "request-9"})
+    async with client.post("/") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["X-Request-ID"] == "request-9"
+        assert re.fullmatch(r"total;dur=\d+\.\d{3}", answer.headers["Server-Timing"])
+
+
+async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(headers={"Cache-Control": "max-age=60", "X-Request-ID": "other"})
+
+    client = await alone(response_headers(observe=unobserved), handler=handler)
+    async with client.post("/") as answer:
+        assert answer.headers.getall("Cache-Control") == ["max-age=60"]
+        assert answer.headers.getall("X-Request-ID") == ["request-1"]
+
+
+async def test_time_is_told_in_milliseconds_since_the_request_came(alone: Alone) -> None:
+    observed: list[float] = []
+
+    def observe(_: int, __: str | None, seconds: float) -> None:
+        observed.append(seconds)
+
+    client = await alone(
+        response_headers(observe=observe), given={STARTED_AT: perf_counter() - 1000}
+    )
+    async with client.post("/") as answer:
+        milliseconds = float(answer.headers["Server-Timing"].removeprefix("total;dur="))
+    assert observed[0] >= 1000
+    assert milliseconds == pytest.approx(observed[0] * 1000, abs=0.001)
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, None), (503, "VAPI_SESSION_FAILED")])
+async def test_the_observer_is_told_of_each_answer_once(
+    alone: Alone, status: int, code: str | None
+) -> None:
+    observed: list[tuple[int, str | None]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if code is not None:
+            request[ERROR_CODE] = code
+        return web.Response(status=status)
+
+    def observe(status: int, code: str | None, _: float) -> None:
+        observed.append((status, code))
+
+    await say(await alone(response_headers(observe=observe), handler=handler))
+    assert observed == [(status, code)]
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere"])
+async def test_no_answer_names_the_server(aiohttp_client: AiohttpClient, path: str) -> None:
+    app = application()
+    open_client = await aiohttp_client(app)
+    assert "Server" in (await open_client.get(path)).headers
+    quiet = application()
+    quiet.on_response_prepare.append(remove_server_header)
+    client = await aiohttp_client(quiet)
+    assert "Server" not in (await client.get(path)).headers
+
+
+async def test_a_host_that_hides_the_server_too_is_no_trouble(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    app = application()
+    app.on_response_prepare.extend([remove_server_header, remove_server_header])
+    async with (await aiohttp_client(app)).get("/") as answer:
+        assert answer.status == 200
+        assert "Server" not in answer.headers
+
+
+async def test_nobody_needs_to_observe(alone: Alone) -> None:
+    async with (await alone(response_headers())).post("/") as answer:
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-store"

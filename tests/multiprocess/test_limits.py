@@ -1,0 +1,63 @@
+"""Rate limits that several processes share through Redis, and what holds while it is gone."""
+
+import pytest
+
+from tests.multiprocess.conftest import Start
+from tests.multiprocess.support import ALONE, TWO_WORKERS, Running, ask, http, start_request
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+LIMITED = {"RATE_LIMIT": "6/hour", "REDIS_FAILURE": "serve", "METRICS_ENABLED": "true"}
+
+
+async def statuses(patient: str, *services: Running) -> list[int]:
+    """Ask each service once, in this order."""
+    return [(await ask(service.port, start_request(patient))).status for service in services]
+
+
+async def metric(service: Running, name: str) -> float:
+    """Look a metric up."""
+    text = (await ask(service.port, http("GET", "/metrics"))).body.decode()
+    (value,) = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name} "))
+    return float(value)
+
+
+async def test_two_processes_count_a_patients_requests_together(
+    start: Start, redis_server: RedisServer
+) -> None:
+    one = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
+    other = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
+    assert await statuses("pt_a", one, other, one, other, one, other) == [200] * 6
+    assert await statuses("pt_a", one, other) == [429, 429]
+    assert await statuses("pt_b", one, other) == [200, 200]
+
+
+async def test_gunicorns_workers_count_a_patients_requests_together(
+    start: Start, redis_server: RedisServer
+) -> None:
+    fleet = await start(TWO_WORKERS, REDIS_URL=redis_server.url, **LIMITED)
+    assert sorted(await statuses("pt_a", *[fleet] * 10)) == [200] * 6 + [429] * 4
+
+
+async def test_each_process_keeps_the_limit_by_itself_while_redis_is_gone(
+    start: Start, redis_server: RedisServer
+) -> None:
+    one = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
+    other = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
+    assert await statuses("pt_a", *[one] * 6, other) == [200] * 6 + [429]
+    assert await metric(one, "vapi_sessions_redis_up") == 1
+
+    await redis_server.stop()
+    assert await statuses("pt_a", *[one] * 7) == [200] * 6 + [429]
+    assert await statuses("pt_a", *[other] * 7) == [200] * 6 + [429]
+    for service in (one, other):
+        assert len(service.log.matching("Redis does not answer")) == 1
+        assert await metric(service, "vapi_sessions_limiter_failures_total") == 7
+        assert await metric(service, "vapi_sessions_redis_up") == 0
+
+    await redis_server.start()
+    for service in (one, other):
+        await service.log.find("Redis answers again")
+    assert await statuses("pt_a", *[one] * 6, other) == [200] * 6 + [429]
+    assert await metric(other, "vapi_sessions_limiter_failures_total") == 7

@@ -1,0 +1,43 @@
+"""The body's patient context against the token's patient; the rest is in the contract's tests."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from middlewares.api_errors import ApiError
+from server.api.start_session import check_patient_context
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"patientcontext": None},
+        {"patientContext": {"id": "pt_1"}},
+        {"patientContext": {"id": "pt_1", "name": None}, "more": []},
+    ],
+)
+def test_what_names_nobody_else_passes(body: dict[str, object]) -> None:
+    check_patient_context(body, "pt_1")
+
+
+@pytest.mark.parametrize("claimed", ["pt_2", "PT_1", "pt_10", "pt_", "pt_1.0"])
+def test_who_names_another_patient_is_refused(claimed: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        check_patient_context({"patientContext": {"id": claimed}}, "pt_1")
+    assert caught.value.code == "PATIENT_MISMATCH"
+    assert claimed not in caught.value.details
+
+
+@given(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(st.sampled_from(["id", "x"]), st.none() | st.text() | st.integers())
+)
+def test_no_context_but_the_patients_own_ever_passes(context: object) -> None:
+    with pytest.raises(ApiError) as caught:
+        check_patient_context({"patientContext": context}, "the patient of the token")
+    assert caught.value.code in {"INVALID_PATIENT_CONTEXT", "PATIENT_MISMATCH"}

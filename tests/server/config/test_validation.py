@@ -1,0 +1,142 @@
+"""What variables must hold together, and the fault that each breach is."""
+
+from pathlib import Path
+
+import pytest
+
+from server.config import load_settings
+from server.config.loader import SettingsError
+from tests import pems
+from tests.support import NO_FILE, PRIVATE_KEY, VARIABLES, make_settings
+from tests.table import NOWHERE
+
+PEM = pems.public(pems.RSA)
+JWKS = f"http://{NOWHERE}/jwks"
+
+
+def faults(**variables: str) -> dict[str, str]:
+    """Load with these changes; give each fault by the variable it names."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**VARIABLES, **variables}, NO_FILE)
+    return dict(fault.split(": ", 1) for fault in caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("variables", "algorithms"),
+    [
+        ({}, ("HS256",)),
+        ({"JWT_ALGORITHMS": "HS512, HS256"}, ("HS512", "HS256")),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM}, ("RS256", "ES256")),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}, ("RS256", "ES256")),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "PS512"},
+            ("PS512",),
+        ),
+    ],
+)
+def test_algorithms_follow_the_kind_of_key(
+    variables: dict[str, str], algorithms: tuple[str, ...]
+) -> None:
+    assert make_settings(**variables).jwt_algorithms == algorithms
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"VAPI_CREDENTIAL": "session_token", "VAPI_PUBLIC_API_KEY": ""},
+        {"VAPI_CREDENTIAL": "public_key", "VAPI_ORG_ID": ""},
+        {"SESSION_BUDGET_SECONDS": "0.2", "VAPI_TIMEOUT_SECONDS": "0.1"},
+        {"JWT_SECRET": "x" * 32},
+    ],
+)
+def test_what_holds_together_is_taken(variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        assert str(getattr(make_settings(**variables), name.lower())).strip("b'") == value
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({"JWT_SECRET": ""}, {"JWT_SECRET"}),
+        ({"JWT_PUBLIC_KEY": PEM}, {"JWT_PUBLIC_KEY"}),
+        ({"JWT_JWKS_URL": JWKS}, {"JWT_JWKS_URL", "JWT_ISSUER"}),
+        ({"JWT_PUBLIC_KEY_FILE": "/nonexistent"}, {"JWT_PUBLIC_KEY_FILE"}),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"},
+            {"JWT_JWKS_URL"},
+        ),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": JWKS}, {"JWT_ISSUER"}),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": "http://a.test"}, {"JWT_JWKS_URL", "JWT_ISSUER"}),
+        ({"JWT_SECRET": "x" * 31}, {"JWT_SECRET"}),
+        ({"JWT_SECRET": PEM}, {"JWT_SECRET"}),
+        ({"JWT_SECRET": f"ssh-rsa {'A' * 40}"}, {"JWT_SECRET"}),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": "x"}, {"JWT_PUBLIC_KEY"}),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": pems.private(pems.RSA)}, {"JWT_PUBLIC_KEY"}),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": pems.public(pems.WEAK)}, {"JWT_PUBLIC_KEY"}),
+        ({"JWT_ALGORITHMS": "RS256"}, {"JWT_ALGORITHMS"}),
+        ({"JWT_ALGORITHMS": "HS256,RS256"}, {"JWT_ALGORITHMS"}),
+        ({"JWT_ALGORITHMS": "none"}, {"JWT_ALGORITHMS"}),
+        ({"JWT_ALGORITHMS": "hs256"}, {"JWT_ALGORITHMS"}),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "HS256"},
+            {"JWT_ALGORITHMS"},
+        ),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "ES256"},
+            {"JWT_ALGORITHMS"},
+        ),
+        (
+            {
+                "JWT_SECRET": "",
+                "JWT_JWKS_URL": JWKS,
+                "JWT_ISSUER": "us",
+                "JWT_ALGORITHMS": "RS256,HS256",
+            },
+            {"JWT_ALGORITHMS"},
+        ),
+        ({"VAPI_PUBLIC_API_KEY": ""}, {"VAPI_PUBLIC_API_KEY"}),
+        ({"VAPI_CREDENTIAL": "session_token", "VAPI_ORG_ID": ""}, {"VAPI_ORG_ID"}),
+        ({"VAPI_PUBLIC_API_KEY": PRIVATE_KEY}, {"VAPI_PUBLIC_API_KEY"}),
+        ({"VAPI_ASSISTANT_ID": PRIVATE_KEY}, {"VAPI_ASSISTANT_ID"}),
+        ({"VAPI_ORG_ID": PRIVATE_KEY}, {"VAPI_ORG_ID"}),
+        ({"VAPI_TIMEOUT_SECONDS": "3"}, {"VAPI_TIMEOUT_SECONDS"}),
+        ({"SESSION_BUDGET_SECONDS": "1"}, {"VAPI_TIMEOUT_SECONDS"}),
+        ({"VAPI_API_KEY": f"ssh-rsa{'A' * 40}"}, {"VAPI_API_KEY"}),
+    ],
+)
+def test_what_does_not_hold_together_is_a_fault(variables: dict[str, str], names: set[str]) -> None:
+    assert set(faults(**variables)) == names
+
+
+def test_no_two_faults_speak_of_the_same_variable() -> None:
+    told = faults(JWT_SECRET="short", JWT_PUBLIC_KEY="x", JWT_ALGORITHMS="none", VAPI_API_KEY="")
+    assert told["VAPI_API_KEY"] == "is required"
+    assert told["JWT_SECRET"].startswith("must be at least 32 bytes")
+
+
+def test_a_source_at_fault_still_counts_as_given() -> None:
+    assert set(faults(JWT_SECRET="", JWT_JWKS_URL="nonsense", JWT_ISSUER="us")) == {"JWT_JWKS_URL"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"no PEM"])
+def test_a_key_file_that_holds_no_key_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "key.pem"
+    if content is not None:
+        file.write_bytes(content)
+    assert set(faults(JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(file))) == {"JWT_PUBLIC_KEY_FILE"}
+
+
+def test_a_key_file_of_a_weak_key_is_told_by_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(pems.public(pems.WEAK))
+    assert set(faults(JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(file))) == {"JWT_PUBLIC_KEY_FILE"}
+
+
+def test_a_key_file_is_read_into_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(PEM)
+    assert make_settings(JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(file)).jwt_public_key == PEM
+
+
+def test_a_secret_of_32_bytes_is_counted_in_bytes() -> None:
+    assert make_settings(JWT_SECRET="é" * 16).jwt_secret == ("é" * 16).encode()

@@ -1,0 +1,137 @@
+"""The rules for single values: what each takes, and that it repeats nothing of what it refuses."""
+
+import re
+
+import pytest
+from environs import ValidationError
+
+from server.config import validators as rules
+from server.config.validators import Rule
+
+GOOD: list[tuple[str, Rule, list[object]]] = [
+    ("visible", rules.visible, ["a", "!~", "a-b.c/d"]),
+    ("visible_items", rules.visible_items, [(), ("a", "b")]),
+    ("between", rules.between(1, 3), [1, 2.5, 3]),
+    ("one_of", rules.one_of("a", "b"), ["a", "b"]),
+    (
+        "secure_url",
+        rules.secure_url,
+        [
+            "https://api.vapi.ai",
+            "https://api.vapi.ai:8443/base/",
+            "HTTPS://api.vapi.ai",
+            "http://localhost",
+            "http://127.0.0.1:8080/x",
+            "http://127.1.2.3",
+            "http://[::1]:80",
+        ],
+    ),
+    (
+        "redis_url",
+        rules.redis_url,
+        ["redis://h", "rediss://:p@h:1/0", "unix:///tmp/r?db=1"],
+    ),
+    ("rate", rules.rate, ["off", "1/second", "30/minute", "999999999/hour", "1/day"]),
+    (
+        "origins",
+        rules.origins,
+        [
+            (),
+            ("https://a.test", "http://localhost:3000", "https://[::1]:1", "capacitor://localhost"),
+        ],
+    ),
+    ("text", rules.text, ["", "a b", "é日本"]),
+]
+BAD: list[tuple[str, Rule, list[object]]] = [
+    ("visible", rules.visible, ["a b", "a\n", "é", "\x7f", "a\x00", "\udcff", "a\t"]),
+    ("visible_items", rules.visible_items, [("a", "b c"), ("é",)]),
+    ("between", rules.between(1, 3), [0.999, 3.001, float("nan"), float("inf"), -1]),
+    ("one_of", rules.one_of("a", "b"), ["c", "A", "a ", "ab"]),
+    (
+        "secure_url",
+        rules.secure_url,
+        [
+            "api.vapi.ai",
+            "http://api.vapi.ai",
+            "ftp://localhost",
+            "https://",
+            "https:///x",
+            "http://127.0.0.1.evil.test",
+            "http://localhost.evil.test",
+            "http://evil.test/127.0.0.1",
+            "http://128.0.0.1",
+            "https://user@host",
+            "https://user:secret@host",
+            "https://host/?q=1",
+            "https://host/#f",
+            "https://ho st",
+            "https://host/é",
+            "https://host:0",
+            "https://host:99999",
+            "https://host:x",
+            "https://[::1",
+            "https://host\n",
+        ],
+    ),
+    (
+        "redis_url",
+        rules.redis_url,
+        ["http://h", "redis:/h", "h:6379", "redis://h h", "redis://h:port"],
+    ),
+    (
+        "rate",
+        rules.rate,
+        [
+            "0/minute",
+            "01/minute",
+            "-1/minute",
+            "1.5/minute",
+            "30/minutes",
+            "30",
+            "/minute",
+            "30 / minute",
+            "30/MINUTE",
+            "1/minute\n",
+            "1/minute;1/day",
+            "9999999999/day",
+        ],
+    ),
+    (
+        "origins",
+        rules.origins,
+        [
+            ("*",),
+            ("null",),
+            ("https://a.test/",),
+            ("https://A.test",),
+            ("a.test",),
+            ("https://a.test:123456",),
+            ("https://*.a.test",),
+            ("https://a.test\n",),
+            ("https://good.test", "bad"),
+        ],
+    ),
+    ("text", rules.text, ["a\nb", "\x00", "\x1b[0m", "\udcff", "a\x7f"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [pytest.param(rule, v, id=f"{name} {v!a}") for name, rule, values in GOOD for v in values],
+)
+def test_what_holds_passes(rule: Rule, value: object) -> None:
+    rule(value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [pytest.param(rule, v, id=f"{name} {v!a}") for name, rule, values in BAD for v in values],
+)
+def test_what_does_not_hold_is_told_without_repeating_it(rule: Rule, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        rule(value)
+    told = str(caught.value)
+    assert re.fullmatch(r"(must|is) [ -~]+", told.strip("[]'\"")), told
+    assert caught.value.__cause__ is None
+    for item in value if isinstance(value, tuple) else (value,):
+        assert len(str(item)) < 8 or str(item) not in told

@@ -1,0 +1,148 @@
+"""A process of the service: how it comes, and how it leaves."""
+
+import asyncio
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+
+from server.app import create_app
+from server.serving.process import EX_CONFIG, load_settings_or_exit, raise_open_file_limit, serve
+from server.serving.runner import Runner
+from tests.process import NAMES, serving
+from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
+from tests.table import NOWHERE
+from tests.wire import post
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_a_signal_tells_it_to_leave(number: signal.Signals) -> None:
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    runner = Runner(create_app(make_settings()), grace=0.1)
+    serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0, on_start=started.set_result))
+    url = f"http://127.0.0.1:{await started}"
+    async with ClientSession() as client, client.get(f"{url}/healthz") as answer:
+        assert answer.status == 200
+    os.kill(os.getpid(), number)
+    await serving_
+    assert not runner.sites
+
+
+async def test_nobody_needs_to_be_told_the_port(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    runner = Runner(create_app(make_settings()), grace=0.1)
+    serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0))
+    async with asyncio.timeout(10):
+        while "serving on 127.0.0.1 port" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
+            await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await serving_
+
+
+async def test_a_start_that_fails_leaves_nothing_behind() -> None:
+    def fail(_: int) -> None:
+        raise ZeroDivisionError
+
+    runner = Runner(create_app(make_settings()), grace=0.1)
+    with pytest.raises(ZeroDivisionError):
+        await serve(runner, "127.0.0.1", 0, on_start=fail)
+    assert not runner.sites
+
+
+async def test_an_application_that_cannot_start_leaves_nothing_behind() -> None:
+    async def fail(_: web.Application) -> None:
+        raise ZeroDivisionError
+
+    app = create_app(make_settings(VAPI_CHECK_SECONDS="30", VAPI_BASE_URL=f"http://{NOWHERE}"))
+    app.on_startup.append(fail)
+    before = asyncio.all_tasks()
+    with pytest.raises(ZeroDivisionError):
+        await serve(Runner(app, grace=0.1), "127.0.0.1", 0)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "becomes"),
+    [
+        (1024, 524288, [(65536, 524288)]),
+        (1024, resource.RLIM_INFINITY, [(65536, resource.RLIM_INFINITY)]),
+        (1024, 4096, [(4096, 4096)]),
+        (100_000, 524288, []),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, []),
+    ],
+)
+def test_it_takes_more_open_files_and_never_gives_any_back(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, becomes: list[tuple[int, int]]
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    raise_open_file_limit()
+    assert limits == becomes
+
+
+def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings_or_exit() == make_settings()
+    assert not NO_FILE.exists()
+
+
+def test_settings_that_do_not_hold_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit) as caught:
+        load_settings_or_exit()
+    assert caught.value.code == EX_CONFIG == 78
+    assert caught.value.__suppress_context__
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Invalid configuration:"
+    assert lines[1:-1] == sorted(lines[1:-1])
+    assert "config.example.env" in lines[-1]
+
+
+async def test_a_real_process_serves_and_leaves_without_losing_anybody(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("\n".join(f"{n}={v}" for n, v in VARIABLES.items()))
+    async with serving(tmp_path, {"RATE_LIMIT": "off", "LOG_LEVEL": "INFO"}) as served:
+        async with ClientSession() as client:
+            headers = {"Authorization": f"Bearer {sign()}"}
+            for _ in range(40):  # more than the limit that an unset RATE_LIMIT would be
+                async with client.post(served.url + PATH, headers=headers) as answer:
+                    assert answer.status == 200
+        port = int(served.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = post(b"{}", token=sign())
+        writer.write(sent[:-1])
+        await writer.drain()
+        async with ClientSession() as client, client.get(f"{served.url}/healthz") as answer:
+            assert answer.status == 200  # the half request before it was taken in as well
+        leaving = asyncio.create_task(served.leave())
+        await asyncio.sleep(0)
+        writer.write(sent[-1:])
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+        ended = await leaving
+    assert ended.status == 0
+    assert len(ended.out.splitlines()) == 41
+    assert "Traceback" not in ended.err
+
+
+async def test_a_real_process_takes_its_environment_before_its_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("JWT_SECRET=${JWT}'#\nMETRICS_ENABLED=true\n")
+    variables = {**VARIABLES, "METRICS_ENABLED": "", "JWT_SECRET": '${HOME} "#" ' + "x" * 40}
+    async with serving(tmp_path, variables) as served, ClientSession() as client:
+        token = sign(key=variables["JWT_SECRET"])
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client.post(served.url + PATH, headers=headers) as answer:
+            assert answer.status == 200
+        async with client.get(f"{served.url}/metrics") as answer:
+            assert answer.status == 200

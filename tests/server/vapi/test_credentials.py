@@ -1,0 +1,51 @@
+"""What an app is handed."""
+
+from typing import Any
+
+import jwt
+import pytest
+
+from server.config.settings import CredentialType
+from server.vapi.credentials import Credential, make_credential_issuer
+from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, make_settings
+
+NOW = 1_800_000_000.9
+
+
+def test_the_public_key_never_runs_out() -> None:
+    issue = make_credential_issuer(make_settings(), lambda: NOW)
+    assert issue() == issue() == Credential(PUBLIC_KEY, CredentialType.PUBLIC_KEY, None)
+
+
+@pytest.mark.parametrize("origins", [(), ("https://a.test", "https://b.test")])
+def test_a_session_token_says_this_and_nothing_else(origins: tuple[str, ...]) -> None:
+    settings = make_settings(
+        VAPI_CREDENTIAL="session_token",
+        VAPI_TOKEN_TTL_SECONDS="10",
+        VAPI_ALLOWED_ORIGINS=",".join(origins),
+    )
+    credential = make_credential_issuer(settings, lambda: NOW)()
+    assert credential.type == "session_token"
+    assert credential.expires_at == "2027-01-15T08:00:10.000Z"
+    options: Any = {"verify_exp": False, "verify_iat": False}
+    payload = jwt.decode(credential.api_key, PRIVATE_KEY, algorithms=["HS256"], options=options)
+    restrictions = {
+        "enabled": True,
+        "allowedAssistantIds": [ASSISTANT_ID],
+        "allowTransientAssistant": False,
+        **({"allowedOrigins": list(origins)} if origins else {}),
+    }
+    assert payload == {
+        "orgId": ORG_ID,
+        "token": {"tag": "public", "restrictions": restrictions},
+        "iat": 1_800_000_000,
+        "exp": 1_800_000_010,
+    }
+
+
+def test_each_session_token_is_made_for_its_own_moment() -> None:
+    moments = iter((NOW, NOW + 60))
+    issue = make_credential_issuer(
+        make_settings(VAPI_CREDENTIAL="session_token"), lambda: next(moments)
+    )
+    assert issue().expires_at != issue().expires_at

@@ -1,0 +1,185 @@
+"""Vapi's health: what one answer means, when it is asked again, and who waits for it."""
+
+import asyncio
+from time import monotonic
+
+import pytest
+from aiohttp import ClientSession
+
+from middlewares.api_errors import ApiError
+from sandbox.faults import Behaviour, Fault
+from sandbox.vapi import REQUESTS
+from server.vapi import health as vapi_module
+from server.vapi.health import VapiHealthMonitor, VapiState
+from tests.support import ASSISTANT_ID, PRIVATE_KEY
+from tests.table import NOWHERE
+from tests.wire import vapi
+
+REJECTED = (401, 403, 404)
+FAILED = (None, 500, 503, 429, 302, 201, 400)
+
+
+def monitor(
+    url: str = f"http://{NOWHERE}",
+    interval: float = 30,
+    timeout: float = 30,
+    assistant_id: str = "assistant",
+) -> VapiHealthMonitor:
+    """Make a monitor."""
+    return VapiHealthMonitor(
+        base_url=url,
+        api_key=PRIVATE_KEY,
+        assistant_id=assistant_id,
+        interval=interval,
+        timeout=timeout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ([], VapiState.UNKNOWN),
+        ([200], VapiState.UP),
+        *(([status], VapiState.MISCONFIGURED) for status in REJECTED),
+        *(([status], VapiState.DOWN) for status in FAILED),
+        *(([200, status], VapiState.UP) for status in FAILED),
+        *(([200, status, status], VapiState.DOWN) for status in FAILED),
+        *(([200, status], VapiState.MISCONFIGURED) for status in REJECTED),
+        ([200, 500, 200, 500], VapiState.UP),
+        ([200, 500, 429], VapiState.DOWN),
+        ([200, 500, 500, 200], VapiState.UP),
+        ([200, 500, 401, 200, 500], VapiState.UP),
+        ([404, 500], VapiState.DOWN),
+        ([404, 200], VapiState.UP),
+        ([500, 200, 500], VapiState.UP),
+    ],
+)
+def test_answers_make_a_state(answers: list[int | None], state: VapiState) -> None:
+    one = monitor()
+    for answer in answers:
+        one.record_status(answer)
+    assert one.state is state
+
+
+def test_a_failure_is_looked_into_within_a_second_and_then_ever_later() -> None:
+    one = monitor(interval=30)
+    assert one.record_status(200) == 30
+    delays = [one.record_status(500) for _ in range(40)]
+    assert delays[0] <= 1
+    assert delays == sorted(delays)
+    assert delays[1] < delays[2] < delays[3]
+    assert delays[-1] == 30
+    assert one.record_status(401) == 30
+    assert one.record_status(500) <= 1
+
+
+def test_it_is_never_asked_later_than_usual() -> None:
+    one = monitor(interval=0.1)
+    assert {one.record_status(status) for status in (500, 500, 500, 401, 200)} == {0.1}
+
+
+async def test_while_it_is_up_nobody_waits() -> None:
+    one = monitor()
+    one.record_status(200)
+    await one.ensure_available()
+
+
+async def test_while_it_is_down_it_is_told_when_to_try_again() -> None:
+    one = monitor()
+    one.record_status(None)
+    with pytest.raises(ApiError, match="temporarily unavailable") as caught:
+        await one.ensure_available()
+    assert caught.value.headers["Retry-After"] == "1"
+    one._next_check = monotonic() + 19.5
+    with pytest.raises(ApiError) as caught:
+        await one.ensure_available()
+    assert caught.value.headers["Retry-After"] == "20"
+
+
+async def test_a_rejection_does_not_pass_by_itself() -> None:
+    one = monitor()
+    one.record_status(403)
+    with pytest.raises(ApiError, match="Vapi configuration rejected") as caught:
+        await one.ensure_available()
+    assert caught.value.headers == {}
+
+
+async def test_before_the_first_answer_requests_wait_for_it() -> None:
+    one = monitor()
+    waiting = asyncio.create_task(one.ensure_available())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    one.record_status(200)
+    await waiting
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Behaviour(), 200),
+        (Behaviour(Fault.STATUS, status=503), 503),
+        (Behaviour(Fault.STATUS, status=302), 302),
+        (Behaviour(Fault.HUGE), 200),
+        (Behaviour(Fault.TRICKLE_BODY, pause=3600), 200),
+        (Behaviour(Fault.HANG), None),
+        (Behaviour(Fault.TRICKLE_HEADERS, pause=0.01), None),
+        (Behaviour(Fault.JUNK), None),
+        (Behaviour(Fault.RESET), None),
+    ],
+    ids=lambda value: str(value.fault) if isinstance(value, Behaviour) else str(value),
+)
+async def test_one_question_gives_one_status_or_none(fault: Behaviour, status: int | None) -> None:
+    async with vapi(fault) as stand_in, ClientSession() as session:
+        never_ends = fault.fault in {Fault.HANG, Fault.TRICKLE_HEADERS}
+        timeout = 0.1 if never_ends else 30
+        one = monitor(stand_in.url, timeout=timeout, assistant_id=ASSISTANT_ID)
+        assert await one.ask(session) == status
+        assert set(stand_in.requests) == {f"GET /assistant/{ASSISTANT_ID}"}
+
+
+async def test_nobody_there_is_no_answer() -> None:
+    async with ClientSession() as session:
+        assert await monitor().ask(session) is None
+
+
+async def test_the_assistants_id_stays_one_segment_of_the_path() -> None:
+    async with vapi() as stand_in, ClientSession() as session:
+        one = monitor(f"{stand_in.url}/base/", assistant_id="../call?x#y/z%2f")
+        await one.ask(session)
+        (asked,) = stand_in.app[REQUESTS]
+        assert asked == "GET /base/assistant/../call?x#y/z%2f"
+
+
+async def test_it_is_asked_again_and_again_until_told_to_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    async with vapi(Behaviour(Fault.STATUS, status=404)) as stand_in, ClientSession() as session:
+        one = monitor(stand_in.url, interval=0.001)
+        running = asyncio.create_task(one.run(session))
+        async with asyncio.timeout(10):
+            while len(stand_in.requests) < 5:  # noqa: ASYNC110  the stand-in announces nothing
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert running.cancelled()
+    told = [record for record in caplog.records if record.name == vapi_module.__name__]
+    assert [record.levelname for record in told] == ["ERROR"]
+
+
+async def test_when_turned_off_it_is_never_asked() -> None:
+    async with vapi() as stand_in, ClientSession() as session:
+        one = monitor(stand_in.url, interval=0)
+        assert one.state is VapiState.OFF
+        await one.run(session)
+        await one.ensure_available()
+        assert stand_in.requests == []
+
+
+def test_only_changes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    one = monitor()
+    for status in (200, 200, 500, 500, 500, 200, 401, 401):
+        one.record_status(status)
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["INFO", "ERROR", "INFO", "ERROR"]
