@@ -3,18 +3,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The interpreter for benchmarks, if it is not PYTHON: a profile-guided Python 3.13 or later.
+BENCH_PYTHON ?=
+BENCH_VENV := $(if $(BENCH_PYTHON),build/venv$(subst /,-,$(BENCH_PYTHON)),.venv)
+FASTIFY := benchmarks/peers/fastify
 # One stamp for each set of packages: a target installs what it needs when it is first used.
 SERVE := .venv/.serve
 TEST := .venv/.test
 LINT := .venv/.lint
 LOAD := .venv/.load
-BENCH := .venv/.bench
+BENCH := $(BENCH_VENV)/.bench
 # Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test e2e fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-door load soak alerts rehearse \
+	bench-tokens bench-workers bench-idle load soak alerts rehearse \
 	playground-sdk clean
 
 help: ## list the targets
@@ -27,7 +31,7 @@ $(SERVE): setup.py constraints.txt
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(TEST) $(LINT) $(LOAD) $(BENCH): .venv/.%: $(SERVE)
+$(TEST) $(LINT) $(LOAD) .venv/.bench: .venv/.%: $(SERVE)
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -59,28 +63,37 @@ format: $(LINT) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH) ## measure it against a bare handler and FastAPI (wrk, two cores)
-	$(BIN)/python -m benchmarks.bench
+build/venv%/.bench: setup.py constraints.txt
+	$(BENCH_PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
-bench-request: $(TEST) ## measure where the time of one request goes, link by link
-	$(BIN)/python -m benchmarks.request >/dev/null
+$(FASTIFY)/node_modules: $(FASTIFY)/package-lock.json
+	cd $(FASTIFY) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
-bench-tokens: $(TEST) ## measure what verifying a token costs, layer by layer
-	$(BIN)/python -m benchmarks.verification
+bench: $(BENCH) $(FASTIFY)/node_modules ## compare with aiohttp, Fastify, FastAPI (wrk, Node.js, two cores; BENCH_PYTHON)
+	$(BENCH_VENV)/bin/python -m benchmarks.bench
 
-bench-host: $(BENCH) ## measure what mounting costs the routes of a host application
-	$(BIN)/python -m benchmarks.host
+bench-request: $(BENCH) ## measure the cost of each middleware, without a network (BENCH_PYTHON)
+	$(BENCH_VENV)/bin/python -m benchmarks.request >/dev/null
 
-bench-workers: $(TEST) ## measure two workers against one (SECONDS; SHARE=0.3 as root)
+bench-tokens: $(BENCH) ## measure the cost of token verification, layer by layer (BENCH_PYTHON)
+	$(BENCH_VENV)/bin/python -m benchmarks.verification
+
+bench-host: $(BENCH) ## measure the cost of mounting for the routes of a host application
+	$(BENCH_VENV)/bin/python -m benchmarks.host
+
+bench-workers: $(TEST) ## compare two workers with one (SECONDS; SHARE=0.3 as root)
 	$(BIN)/python -m loadtests.workers
 
-bench-door: $(TEST) ## measure what slow and idle connections cost a good client
-	$(BIN)/python -m loadtests.door
+bench-idle: $(TEST) ## measure the latency beside slow and idle connections
+	$(BIN)/python -m loadtests.idle_connections
 
-load: $(LOAD) ## press it with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
+load: $(LOAD) ## run a load test with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
 	$(BIN)/python -m loadtests.load
 
-soak: $(TEST) ## press it for long, and see that memory does not grow (SECONDS)
+soak: $(TEST) ## run a long load test and check that memory stays bounded (SECONDS)
 	$(BIN)/python -m loadtests.soak
 
 alerts: ## check the alert rules (Debian: apt install prometheus)
@@ -95,4 +108,4 @@ playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)
 
 clean: ## remove all that was made here
 	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
-	rm -rf sandbox/static/vapi-sdk.js sandbox/sdk/node_modules
+	rm -rf sandbox/static/vapi-sdk.js sandbox/sdk/node_modules $(FASTIFY)/node_modules

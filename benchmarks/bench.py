@@ -1,171 +1,244 @@
-"""`make bench`: the whole service against a bare aiohttp handler and against FastAPI.
+"""`make bench`: the whole service beside a bare aiohttp handler, Fastify and FastAPI.
 
-Each case runs all its servers in turn, round after round, in one run, and tells medians and ratios:
-absolute figures are those of one machine on one day.
+In each round of a case, wrk loads one server after the other. Ratios are taken within a round, so
+that changes in the speed of the machine affect both sides. A command-line argument selects the
+cases whose names start with it, for example `HS256` or `"RS256 distinct"`.
 """
 
+import json
 import platform
 import re
+import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks import servers
-from benchmarks.keys import MATERIALS, write_tokens
+from benchmarks import servers, wrk
+from benchmarks.keys import MATERIALS, Material, make_token, write_tokens
 from benchmarks.plot import bars
 
-PATH = "/api/v1/sessions/vapi/start"
 OUT = Path("build/bench")
-LOAD_CORE = "1"
-CONNECTIONS = 32
 SECONDS = 2
 ROUNDS = 5
+CONNECTIONS = 32
+MANY_CONNECTIONS = 1000
+SESSION_TOKEN = {"VAPI_CREDENTIAL": "session_token"}
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What wrk saw of a server in one round, and what it cost: times are milliseconds."""
+class Case:
+    """One row of the table: the tokens that are sent, and the settings of the service."""
 
-    per_second: float
-    p99: float
-    cpu_microseconds: float
-    refused: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The medians of one case."""
-
-    case: str
-    bare: Run
-    service: Run
-    fastapi: Run | None
-    memory_mb: float
+    algorithm: str
+    tokens: str
+    connections: int = CONNECTIONS
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def ratio(self) -> float:
-        """The service's throughput, where the bare handler's is 1."""
-        return self.service.per_second / self.bare.per_second
+    def name(self) -> str:
+        """The name in the table."""
+        suffixes = [
+            ", session token" if self.variables else "",
+            f", {self.connections:,} connections" if self.connections != CONNECTIONS else "",
+        ]
+        return f"{self.algorithm} {self.tokens}{''.join(suffixes)}"
 
 
-def wrk(server: servers.Server, tokens: Path, seconds: int) -> Run:
-    """Load a server for some seconds."""
-    before = server.cpu_seconds
-    printed = subprocess.run(
-        ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
-         "-s", "benchmarks/requests.lua", f"http://127.0.0.1:{server.port}{PATH}", "--", tokens],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    found = re.search(r"RESULT (\S+) (\S+) (\S+) (\d+) (\d+)", printed)
-    if found is None:
-        raise SystemExit(f"wrk printed no result:\n{printed}")
-    per_second, _, p99, refused, failed = map(float, found.groups())
-    cpu = (server.cpu_seconds - before) / (per_second * seconds) * 1e6
-    return Run(per_second, p99, cpu, int(refused), int(failed))
+CASES = [
+    Case("HS256", "distinct"),
+    Case("HS256", "repeated"),
+    Case("HS256", "forged"),
+    Case("HS256", "distinct", MANY_CONNECTIONS),
+    Case("HS256", "repeated", MANY_CONNECTIONS),
+    Case("HS256", "distinct", variables=SESSION_TOKEN),
+    Case("HS256", "repeated", variables=SESSION_TOKEN),
+    Case("RS256", "distinct"),
+    Case("RS256", "repeated"),
+    Case("ES256", "distinct"),
+    Case("ES256", "repeated"),
+]
 
 
-def wrk_get(server: servers.Server, path: str, seconds: int) -> float:
-    """Load a server with plain GETs; give the requests that it answered in a second."""
-    url = f"http://127.0.0.1:{server.port}{path}"
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s+(\S+)", printed)
-    if found is None:
-        raise SystemExit(f"wrk printed no result:\n{printed}")
-    return float(found[1])
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All rounds of one case, by server, and the memory of the service after the last."""
+
+    case: Case
+    rounds: Mapping[str, list[wrk.Run]]
+    memory_mb: float
+
+    def ratio(self, peer: str) -> float | None:
+        """Return the median ratio of the service's throughput to a peer's, if the peer ran."""
+        if peer not in self.rounds:
+            return None
+        pairs = zip(self.rounds["service"], self.rounds[peer], strict=True)
+        return median(ours.per_second / theirs.per_second for ours, theirs in pairs)
+
+    def middle(self, server: str, figure: Callable[[wrk.Run], float]) -> float:
+        """Return the median of one figure of a server."""
+        return median(figure(run) for run in self.rounds[server])
 
 
-def middle(runs: list[Run]) -> Run:
-    """Give the median of each figure."""
-    return Run(
-        median(run.per_second for run in runs),
-        median(run.p99 for run in runs),
-        median(run.cpu_microseconds for run in runs),
-        sum(run.refused for run in runs),
-        sum(run.failed for run in runs),
-    )
+def run_rounds(contestants: Mapping[str, servers.Server], case: Case, tokens: Path) -> Result:
+    """Load each contestant once in every round."""
 
+    def load(server: servers.Server, seconds: int) -> wrk.Run:
+        return wrk.post(server, tokens, connections=case.connections, seconds=seconds)
 
-def rounds(contestants: Mapping[str, servers.Server], tokens: Path, count: int) -> dict[str, Run]:
-    """Let each contestant run in each round, and give the medians."""
-    runs: dict[str, list[Run]] = {name: [] for name in contestants}
     for server in contestants.values():
-        wrk(server, tokens, 1)  # caches fill, code warms up
-    for _ in range(count):
+        load(server, 1)  # warm-up
+    rounds: dict[str, list[wrk.Run]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
         for name, server in contestants.items():
-            runs[name].append(wrk(server, tokens, SECONDS))
-    return {name: middle(all_) for name, all_ in runs.items()}
+            run = load(server, SECONDS)
+            check_run(run, name, case)
+            rounds[name].append(run)
+    return Result(case, rounds, contestants["service"].memory_mb)
 
 
-def cases(algorithm: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name the kinds of tokens to measure for an algorithm, and the settings to do it with."""
-    yield "distinct", {}
-    yield "repeated", {}
-    if algorithm == "HS256":
-        yield "forged", {}
-        yield "distinct", {"VAPI_CREDENTIAL": "session_token"}
-        yield "repeated", {"VAPI_CREDENTIAL": "session_token"}
+def check_run(run: wrk.Run, name: str, case: Case) -> None:
+    """Stop the benchmark when a server failed, or accepted or refused what it should not have."""
+    refuses = case.tokens == "forged" and name != "bare"
+    if run.failed or bool(run.refused) != refuses:
+        raise SystemExit(f"{case.name}: unexpected responses of {name}: {run}")
 
 
-def measure(algorithm: str, folder: Path) -> Iterator[Row]:
-    """Measure every case of one algorithm."""
-    material = MATERIALS[algorithm]()
-    files = write_tokens(material, folder)
-    for kind, variables in cases(algorithm):
-        with ExitStack() as stack:
-            service = stack.enter_context(servers.service(material, **variables))
-            contestants = {"bare": stack.enter_context(servers.bare()), "service": service}
-            if not variables:
-                contestants["fastapi"] = stack.enter_context(servers.fastapi(material))
-            runs = rounds(contestants, files[kind], ROUNDS)
-            name = f"{algorithm} {kind}{', session token' if variables else ''}"
-            yield Row(name, runs["bare"], runs["service"], runs.get("fastapi"), service.memory_mb)
+def response_shape(server: servers.Server, token: str) -> tuple[int, object, set[str]]:
+    """Start a session. Return the status, the body without its values, and the header names."""
+    connection = HTTPConnection("127.0.0.1", server.port)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    connection.request("POST", wrk.PATH, "{}", headers)
+    response = connection.getresponse()
+    body = json.loads(response.read())
+    connection.close()
+    names = {name.lower() for name, _ in response.getheaders()}
+    return response.status, without_values(body), names - {"connection", "keep-alive", "server"}
 
 
-def table(rows: list[Row]) -> str:
-    """Write the rows as a Markdown table."""
-    lines = [
-        "| tokens | service | bare | ratio | times FastAPI | p99, times bare | CPU | memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in rows:
-        peer = row.service.per_second / row.fastapi.per_second if row.fastapi else None
-        lines.append(
-            f"| {row.case} | {row.service.per_second:,.0f}/s | {row.bare.per_second:,.0f}/s "
-            f"| {row.ratio:.2f} | {f'{peer:.1f}' if peer else ''} "
-            f"| {row.service.p99 / row.bare.p99:.1f} | {row.service.cpu_microseconds:.0f} µs "
-            f"| {row.memory_mb:.0f} MiB |"
-        )
+def without_values(value: object) -> object:
+    """Replace the values of a JSON document by the names of their types."""
+    if isinstance(value, dict):
+        return {name: without_values(item) for name, item in value.items()}
+    return type(value).__name__
+
+
+def check_same_work(contestants: Mapping[str, servers.Server], token: str) -> None:
+    """Stop the benchmark when a peer answers with another body or other headers."""
+    expected = response_shape(contestants["service"], token)
+    for name in contestants.keys() & {"fastapi", "fastify"}:
+        found = response_shape(contestants[name], token)
+        if found != expected:
+            raise SystemExit(f"{name} answers {found}, the service {expected}")
+
+
+@cache
+def material_of(algorithm: str) -> Material:
+    """Make the keys of an algorithm once."""
+    return MATERIALS[algorithm]()
+
+
+def measure(case: Case, folder: Path) -> Result:
+    """Start the contestants of a case, and run all rounds."""
+    material = material_of(case.algorithm)
+    tokens = write_tokens(material, folder)[case.tokens]
+    with ExitStack() as stack:
+        contestants = {
+            "bare": stack.enter_context(servers.bare()),
+            "service": stack.enter_context(servers.service(material, **case.variables)),
+        }
+        if not case.variables:
+            contestants["fastify"] = stack.enter_context(servers.fastify(material))
+            contestants["fastapi"] = stack.enter_context(servers.fastapi(material))
+            check_same_work(contestants, make_token(material, 0))
+        return run_rounds(contestants, case, tokens)
+
+
+def columns(result: Result) -> Iterator[str]:
+    """Write the cells of one row."""
+
+    def ratio(peer: str) -> str:
+        value = result.ratio(peer)
+        return "" if value is None else f"{value:.2f}"
+
+    def p99(server: str) -> str:
+        ran = server in result.rounds
+        return f"{result.middle(server, lambda run: run.p99):.1f}" if ran else ""
+
+    yield result.case.name
+    yield f"{result.middle('service', lambda run: run.per_second):,.0f}/s"
+    yield from map(ratio, ("bare", "fastify", "fastapi"))
+    yield from map(p99, ("service", "bare", "fastify"))
+    yield f"{result.middle('service', lambda run: run.cpu):.0f} µs"
+    yield f"{result.memory_mb:.0f} MiB"
+
+
+def table(results: list[Result]) -> str:
+    """Write a Markdown table."""
+    heads = [
+        "tokens", "service", "/ bare", "/ Fastify", "/ FastAPI",
+        "p99, ms", "bare p99", "Fastify p99", "CPU", "memory",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    lines += [f"| {' | '.join(columns(result))} |" for result in results]
     return "\n".join(lines)
 
 
+def interpreter() -> str:
+    """Name the Python that runs the servers, and how it was built."""
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    optimized = "profile-guided" if "--enable-optimizations" in options else "not profile-guided"
+    return f"Python {platform.python_version()} ({optimized})"
+
+
 def machine() -> str:
-    """Name what it was measured on."""
+    """Name the machine and the interpreters."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     cpu = model[1] if model else platform.processor()
-    return f"{cpu}, one core each for server and load, Python {platform.python_version()}"
+    node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout
+    cores = "one core each for server and load"
+    return f"{cpu}, {cores}, {interpreter()}, Node.js {node.strip()}"
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files, for wrk and for the servers, which inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main() -> None:
-    """Measure the algorithms named on the command line, or all; leave a table and a plot."""
+    """Measure the selected cases. Write a table and a plot."""
     OUT.mkdir(parents=True, exist_ok=True)
-    rows = []
+    allow_many_connections()
+    prefixes = tuple(sys.argv[1:]) or ("",)
+    results = []
     with TemporaryDirectory() as folder:
-        for algorithm in sys.argv[1:] or MATERIALS:
-            for row in measure(algorithm, Path(folder)):
-                print(f"{row.case}: {row.ratio:.2f} of the bare handler", file=sys.stderr)
-                rows.append(row)
-    text = f"{table(rows)}\n\nMedians of {ROUNDS} alternating rounds of {SECONDS} seconds, "
-    text += f"{CONNECTIONS} connections; {machine()}.\n"
+        for case in CASES:
+            if case.name.startswith(prefixes):
+                results.append(measure(case, Path(folder)))
+                print(" | ".join(columns(results[-1])), file=sys.stderr)
+    text = f"{table(results)}\n\nMedians of {ROUNDS} alternating rounds of {SECONDS} seconds, "
+    text += f"{CONNECTIONS} connections unless stated otherwise; {machine()}.\n"
     (OUT / "bench.md").write_text(text)
-    (OUT / "bench.svg").write_text(bars({row.case: row.ratio for row in rows}))
+    (OUT / "bench.svg").write_text(bars(results_by_name(results)))
     print(text)
+
+
+def results_by_name(results: list[Result]) -> dict[str, tuple[float, float | None]]:
+    """Return for each case the throughput of the service and of Fastify, relative to bare."""
+    ratios = {}
+    for result in results:
+        ours, fastify = result.ratio("bare"), result.ratio("fastify")
+        assert ours is not None
+        ratios[result.case.name] = ours, ours / fastify if fastify else None
+    return ratios
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keys and tokens for the benchmarks: of each algorithm, distinct, repeated and forged."""
+"""Keys of each algorithm, and tokens: distinct, repeated and forged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REPEATED = 200
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The keys of one algorithm, and how the service is told of them."""
+    """The keys of one algorithm, and the settings of the service for them."""
 
     algorithm: str
     signing_key: Any
@@ -45,7 +45,7 @@ MATERIALS: dict[str, Callable[[], Material]] = {
 
 
 def make_token(material: Material, patient: int) -> str:
-    """Sign a token for a patient of this number."""
+    """Sign a token for the patient with this number."""
     now = int(time())
     claims = {
         "iss": "https://identity.example/",
@@ -58,19 +58,19 @@ def make_token(material: Material, patient: int) -> str:
     return jwt.encode(claims, material.signing_key, algorithm=material.algorithm)
 
 
-def forged(token: str) -> str:
-    """Give the token a signature that does not hold."""
+def forge(token: str) -> str:
+    """Replace the signature of a token by an invalid one."""
     content, _, signature = token.rpartition(".")
     return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
 def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
-    """Write files of tokens, one a line: 20,000 distinct ones, 200 to repeat, 20,000 forged."""
+    """Write files of tokens, one a line: 20,000 distinct, 200 repeated and 20,000 forged ones."""
     distinct = [make_token(material, patient) for patient in range(DISTINCT)]
     lists = {
         "distinct": distinct,
         "repeated": distinct[:REPEATED],
-        "forged": [forged(token) for token in distinct],
+        "forged": [forge(token) for token in distinct],
     }
     files = {}
     for name, tokens in lists.items():

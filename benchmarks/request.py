@@ -1,9 +1,9 @@
-"""`make bench-request`: where the microseconds of one request go, without a network.
+"""`make bench-request`: the processor time of one request, without a network.
 
-The server's own connections are fed requests from memory and answer into nothing, so that neither
-the kernel nor a client has a part in it. A link of the chain costs what is saved by leaving it out:
-in its place stands one that does no more than what the rest cannot do without. The table goes to
-standard error: standard output has the audit lines.
+Requests are fed from memory into the server's own connections, and responses are discarded, so the
+figures contain no time of the kernel or of a client. The cost of a middleware is the time saved by
+replacing it with one that only sets what the other middlewares need. The table goes to standard
+error, because audit lines go to standard output.
 """
 
 import asyncio
@@ -20,11 +20,12 @@ import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from benchmarks.bench import CONNECTIONS, PATH
-from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forged, make_token
+from benchmarks.bench import CONNECTIONS
+from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forge, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
-from middlewares.request_context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED_AT
+from benchmarks.wrk import PATH
+from middlewares.request_context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED_AT, Principal
 from server import app as service
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
@@ -32,17 +33,26 @@ from server.auth.jwt_decode import Decode
 from server.auth.keys import factory
 from server.config import load_settings
 from server.serving.runner import Runner
-from tests.middlewares.support import PATIENT
 
 ROUNDS = 9
+BODY = "{}"
+"""The body that clients send."""
 
-NEEDED: dict[str, dict[web.RequestKey[Any], Any]] = {
+_PRINCIPAL = Principal(
+    patient_id="pt_1",
+    roles=frozenset({"patient"}),
+    scopes=frozenset(),
+    token_id=None,
+    valid_from=0,
+    expires_at=2**40,
+)
+REQUEST_KEYS: dict[str, dict[web.RequestKey[Any], Any]] = {
     "audit": {STARTED_AT: 0.0, REQUEST_ID: "0" * 32},
-    "authentication": {PRINCIPAL: PATIENT},
-    "authorization": {PATIENT_ID: PATIENT.patient_id},
+    "authentication": {PRINCIPAL: _PRINCIPAL},
+    "authorization": {PATIENT_ID: _PRINCIPAL.patient_id},
 }
-"""What inner links read of what each of these sets."""
-LINKS = [
+"""The request keys that each of these middlewares sets for the others."""
+MIDDLEWARES = [
     "audit",
     "response_headers",
     "timeout",
@@ -50,84 +60,86 @@ LINKS = [
     "authorization",
     "rate_limit",
 ]
-"""Those that a granted request has something to do with, by the names that `server.app` knows."""
+"""The middlewares that a granted request passes, by their names in `server.app`."""
+
+BARE, KNOWN = "bare handler", "known token"
 
 Measure = Callable[[], Awaitable[float]]
 
 
-class Nowhere(asyncio.Transport):
-    """A client who takes every answer, and tells when it came."""
+class DiscardingTransport(asyncio.Transport):
+    """Discards what is written to it, and calls `on_response` for every response."""
 
-    def __init__(self, answered: Callable[[], None]) -> None:
+    def __init__(self, on_response: Callable[[], None]) -> None:
         super().__init__()
-        self.answered = answered
+        self._on_response = on_response
 
     def write(self, _: object) -> None:
-        """Take an answer: aiohttp writes each in one piece."""
-        self.answered()
+        """Discard a response: aiohttp writes each in one piece."""
+        self._on_response()
 
     def is_closing(self) -> bool:
-        """Stay."""
+        """Stay open."""
         return False
 
     def close(self) -> None:
-        """Leave: there is nothing to close."""
+        """Do nothing: there is no socket."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Come from loopback."""
+        """Return a loopback address as the peer name."""
         return ("127.0.0.1", 1) if name == "peername" else default
 
 
 class Clients:
-    """So many clients of a server, each of whom asks again once all have been answered."""
+    """CONNECTIONS clients of one server, which send their next requests at the same time."""
 
     def __init__(self, server: Callable[[], Any]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting = 0
+        self._pending = 0
         self._connections = [server() for _ in range(CONNECTIONS)]
         for connection in self._connections:
-            connection.connection_made(Nowhere(self._answered))
+            connection.connection_made(DiscardingTransport(self._on_response))
 
-    def _answered(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
-            self._all_answered.set_result(None)
+    def _on_response(self) -> None:
+        self._pending -= 1
+        if not self._pending:
+            self._done.set_result(None)
 
-    async def ask(self, requests: Sequence[bytes]) -> float:
-        """Send all requests; give the microseconds that one took."""
+    async def send(self, requests: Sequence[bytes]) -> float:
+        """Send all requests. Return the microseconds for each."""
         began = perf_counter()
         for start in range(0, len(requests), CONNECTIONS):
-            turn = requests[start : start + CONNECTIONS]
-            self._waiting = len(turn)
-            self._all_answered = self._loop.create_future()
-            for connection, request in zip(self._connections, turn, strict=False):
+            batch = requests[start : start + CONNECTIONS]
+            self._pending = len(batch)
+            self._done = self._loop.create_future()
+            for connection, request in zip(self._connections, batch, strict=False):
                 connection.data_received(request)
-            await self._all_answered
+            await self._done
         return (perf_counter() - began) / len(requests) * 1e6
 
 
-def idle(name: str) -> Callable[..., Middleware]:
-    """Make the factory of a link that stands in the place of another."""
-    needed = NEEDED.get(name, {})
+def replacement(name: str) -> Callable[..., Middleware]:
+    """Return a factory for the middleware that replaces another."""
+    values = REQUEST_KEYS.get(name, {})
 
     @web.middleware
-    async def link(request: web.Request, handler: Handler) -> web.StreamResponse:
-        for key, value in needed.items():
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        for key, value in values.items():
             request[key] = value
         return await handler(request)
 
-    return lambda **_: link
+    return lambda **_: middleware
 
 
 def constant_handler(**_: object) -> Handler:
-    """Stand in the place of `make_start_handler`."""
+    """Replace `make_start_handler`."""
     return bare.start
 
 
 def variants() -> Iterator[tuple[str, Any]]:
-    """Name what may stand in the place of a piece of `server.app`."""
-    for name in LINKS:
-        yield name, patch.object(service, name, idle(name))
+    """Yield the name of each replaceable component of `server.app`, and the patch for it."""
+    for name in MIDDLEWARES:
+        yield name, patch.object(service, name, replacement(name))
     yield "handler", patch.object(service, "make_start_handler", constant_handler)
 
 
@@ -149,64 +161,66 @@ def decode_with_pyjwt(material: Material) -> Callable[..., Decode]:
     return lambda *_args, **_options: decode
 
 
-async def clients_of(runner: web.AppRunner, stack: AsyncExitStack) -> Clients:
-    """Make a server ready, and clients for it."""
+async def start_clients(runner: web.AppRunner, stack: AsyncExitStack) -> Clients:
+    """Set a server up, and create clients for it."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
     return Clients(runner.server)
 
 
-def the_service(material: Material, **variables: str) -> web.AppRunner:
-    """Make the service, with everything of it switched on."""
+def service_runner(material: Material, **variables: str) -> web.AppRunner:
+    """Create the service with its default settings, apart from SERVICE and `variables`."""
     settings = load_settings({**SERVICE, **material.variables, **variables})
     return Runner(service.create_app(settings), grace=0)
 
 
-def the_bare_handler() -> web.AppRunner:
-    """Make a server of a handler that returns a constant."""
+def bare_runner() -> web.AppRunner:
+    """Create a server whose handler returns a constant."""
     app = web.Application()
     app.router.add_post(PATH, bare.start)
     return web.AppRunner(app, access_log=None, shutdown_timeout=0)
 
 
-def written(tokens: Sequence[str]) -> list[bytes]:
+def requests_with(tokens: Sequence[str]) -> list[bytes]:
     """Write a request for each token, as wrk does."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAuthorization: Bearer "
-    return [f"{head}{token}\r\n\r\n".encode() for token in tokens]
+    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Length: {len(BODY)}\r\n"
+    head += "Content-Type: application/json\r\nAuthorization: Bearer "
+    return [f"{head}{token}\r\n\r\n{BODY}".encode() for token in tokens]
 
 
 async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Measure]:
-    """Name everything that is measured."""
+    """Return everything that is measured, by name."""
     tokens = [make_token(material, patient) for patient in range(DISTINCT)]
-    distinct, false = written(tokens), written([forged(token) for token in tokens])
-    known = written(tokens[:REPEATED]) * (DISTINCT // REPEATED)
-    whole = await clients_of(the_service(material), stack)
-    signing = await clients_of(the_service(material, VAPI_CREDENTIAL="session_token"), stack)
-    alone = await clients_of(the_bare_handler(), stack)
+    new, forged = requests_with(tokens), requests_with([forge(token) for token in tokens])
+    known = requests_with(tokens[:REPEATED]) * (DISTINCT // REPEATED)
+    whole = await start_clients(service_runner(material), stack)
+    session_token = service_runner(material, VAPI_CREDENTIAL="session_token")
+    signing = await start_clients(session_token, stack)
+    alone = await start_clients(bare_runner(), stack)
     measured: dict[str, Measure] = {
-        "a bare handler": partial(alone.ask, known),
-        "a known token": partial(whole.ask, known),
-        "a known token, session token": partial(signing.ask, known),
-        "a token never seen": partial(whole.ask, distinct),
-        "a forged token": partial(whole.ask, false),
+        BARE: partial(alone.send, known),
+        KNOWN: partial(whole.send, known),
+        "known token, session token": partial(signing.send, known),
+        "new token": partial(whole.send, new),
+        "forged token": partial(whole.send, forged),
     }
 
     with patch.object(factory, "make_decode", decode_with_pyjwt(material)):
-        with_pyjwt = await clients_of(the_service(material), stack)
-    measured["a token never seen, decoded by PyJWT"] = partial(with_pyjwt.ask, distinct)
+        with_pyjwt = await start_clients(service_runner(material), stack)
+    measured["new token, decoded by PyJWT"] = partial(with_pyjwt.send, new)
     with patch.object(factory, "make_decoder", without_aiohttp_jwt):
-        direct = await clients_of(the_service(material), stack)
-    measured["a token never seen, without aiohttp-jwt"] = partial(direct.ask, distinct)
-    for name, without in variants():
-        with without:
-            rest = await clients_of(the_service(material), stack)
-        measured[f"without {name}"] = partial(rest.ask, known)
+        direct = await start_clients(service_runner(material), stack)
+    measured["new token, without aiohttp-jwt"] = partial(direct.send, new)
+    for name, variant in variants():
+        with variant:
+            rest = await start_clients(service_runner(material), stack)
+        measured[f"without {name}"] = partial(rest.send, known)
     return measured
 
 
 async def main() -> None:
-    """Measure in alternating rounds; print a table of the quietest of each."""
+    """Measure in alternating rounds. Print a table of the fastest round of each."""
     material = MATERIALS[sys.argv[1] if len(sys.argv) > 1 else "HS256"]()
     async with AsyncExitStack() as stack:
         measured = await contestants(material, stack)
@@ -214,15 +228,15 @@ async def main() -> None:
         for _ in range(ROUNDS):
             for name, measure in measured.items():
                 rounds[name].append(await measure())
-    # The first round fills the memory that all later ones have to do with.
+    # The first round fills the caches.
     costs = {name: min(each[1:]) for name, each in rounds.items()}
     print(table(costs), file=sys.stderr)
 
 
 def table(costs: dict[str, float]) -> str:
     """Write the costs as a Markdown table."""
-    bare_cost, whole_cost = costs["a bare handler"], costs["a known token"]
-    lines = ["| one request | | times bare | saved |", "| --- | ---: | ---: | ---: |"]
+    bare_cost, whole_cost = costs[BARE], costs[KNOWN]
+    lines = ["| one request | | / bare | saved |", "| --- | ---: | ---: | ---: |"]
     for name, cost in costs.items():
         saved = f"{whole_cost - cost:.1f} µs" if name.startswith("without") else ""
         lines.append(f"| {name} | {cost:.1f} µs | {cost / bare_cost:.2f} | {saved} |")

@@ -1,4 +1,4 @@
-"""Starts what is measured: each server a process of its own, on one core, on loopback."""
+"""The servers under measurement: each in a process of its own, on one core, on loopback."""
 
 import os
 import socket
@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, sleep
 
 from benchmarks.keys import Material
 
 START_SECONDS = 20.0
 SERVER_CORE = "0"
+FASTIFY = Path(__file__).parent / "peers" / "fastify" / "server.mjs"
 
 SERVICE = {
     "VAPI_API_KEY": "00000000-bench-4000-8000-000000000000",
@@ -28,23 +30,22 @@ SERVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: where it answers, and which process it is."""
+    """A running server: its port and its process."""
 
     port: int
     pid: int
 
     @property
     def cpu_seconds(self) -> float:
-        """How much processor time it has used so far."""
-        with open(f"/proc/{self.pid}/stat") as stat:  # noqa: PTH123  not a file to find a path of
-            fields = stat.read().rpartition(")")[2].split()
+        """The processor time used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def memory_mb(self) -> float:
-        """How much memory it holds, in MiB."""
-        with open(f"/proc/{self.pid}/statm") as statm:  # noqa: PTH123  nor this
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        """The resident memory, in MiB."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _free_port() -> int:
@@ -54,25 +55,25 @@ def _free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
+def _accepts(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Run a command until it is no longer needed; give it once it listens."""
+def _running(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Run a server on one core for the duration of the context, which starts once it accepts."""
     process = subprocess.Popen(
-        ["taskset", "-c", SERVER_CORE, sys.executable, *command],
+        ["taskset", "-c", SERVER_CORE, *command],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
     )
     try:
-        give_up = monotonic() + START_SECONDS
-        while not _answers(port):
-            if process.poll() is not None or monotonic() > give_up:
-                raise SystemExit(f"it does not start: {' '.join(command)}")
+        deadline = monotonic() + START_SECONDS
+        while not _accepts(port):
+            if process.poll() is not None or monotonic() > deadline:
+                raise SystemExit(f"the server does not start: {' '.join(command)}")
             sleep(0.05)
         yield Server(port, process.pid)
     finally:
@@ -80,38 +81,51 @@ def running(command: Sequence[str], port: int, environment: Mapping[str, str]) -
         process.wait()
 
 
+def _peer_environment(material: Material) -> dict[str, str]:
+    return {"PEER_KEY": material.verification_key, "PEER_ALGORITHM": material.algorithm}
+
+
 @contextmanager
 def bare() -> Iterator[Server]:
     """Run a bare aiohttp handler."""
     port = _free_port()
-    with running(["-m", "benchmarks.peers.bare", str(port)], port, {}) as server:
+    command = [sys.executable, "-m", "benchmarks.peers.bare", str(port)]
+    with _running(command, port, {}) as server:
         yield server
 
 
 @contextmanager
 def fastapi(material: Material) -> Iterator[Server]:
-    """Run FastAPI with PyJWT."""
+    """Run the FastAPI peer."""
     port = _free_port()
-    environment = {"PEER_KEY": material.verification_key, "PEER_ALGORITHM": material.algorithm}
-    command = ["-m", "benchmarks.peers.fastapi_peer", str(port)]
-    with running(command, port, environment) as server:
+    command = [sys.executable, "-m", "benchmarks.peers.fastapi_peer", str(port)]
+    with _running(command, port, _peer_environment(material)) as server:
+        yield server
+
+
+@contextmanager
+def fastify(material: Material) -> Iterator[Server]:
+    """Run the Fastify peer."""
+    port = _free_port()
+    with _running(["node", str(FASTIFY), str(port)], port, _peer_environment(material)) as server:
         yield server
 
 
 @contextmanager
 def service(material: Material, **variables: str) -> Iterator[Server]:
-    """Run the service, with everything of it switched on."""
+    """Run the service with its default settings, apart from SERVICE and `variables`."""
     port = _free_port()
     environment = {**SERVICE, **material.variables, **variables, "PORT": str(port)}
-    with running(["-m", "server"], port, environment) as server:
+    with _running([sys.executable, "-m", "server"], port, environment) as server:
         yield server
 
 
 @contextmanager
 def host(*, with_endpoint: bool) -> Iterator[Server]:
-    """Run a host application, with the endpoint mounted in it or without."""
+    """Run a host application, with or without the endpoint mounted."""
     port = _free_port()
-    command = ["-m", "benchmarks.host", str(port), "mounted" if with_endpoint else "alone"]
+    variant = "mounted" if with_endpoint else "alone"
+    command = [sys.executable, "-m", "benchmarks.host", str(port), variant]
     secret = {"JWT_SECRET": "a-secret-for-benchmarks-of-32-bytes-or-more"}
-    with running(command, port, {**SERVICE, **secret}) as server:
+    with _running(command, port, {**SERVICE, **secret}) as server:
         yield server

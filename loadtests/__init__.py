@@ -1,1 +1,1 @@
-"""Load, soak and abuse: the real service in processes of its own, and clients that press it."""
+"""Load tests: the real service in processes of its own, and clients that load it."""

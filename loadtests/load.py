@@ -1,8 +1,8 @@
 """`make load`: locust against the service and the stand-in for Vapi, each a process of its own.
 
-USERS (50), SECONDS (30) and WORKERS (0: one process, without gunicorn) say how much; HOST, with the
-JWT_SECRET that tokens are to be signed with, presses a service that runs already. The report is
-left in build/load/report.html. Exit status 1: an unexpected answer, or p99 past the budget.
+Environment variables: USERS (50), SECONDS (30) and WORKERS (0: one process, without gunicorn) set
+the load. HOST selects a service that is already running, with JWT_SECRET to sign tokens. The report
+is written to build/load/report.html. Exit status 1: unexpected responses, or p99 above the budget.
 """
 
 import os
@@ -15,7 +15,7 @@ REPORT = ROOT / "build" / "load"
 
 
 def run(url: str, secret: str) -> int:
-    """Press the service at an address; give locust's exit status."""
+    """Load the service at an address. Return locust's exit status."""
     users, seconds = os.environ.get("USERS") or "50", os.environ.get("SECONDS") or "30"
     REPORT.mkdir(parents=True, exist_ok=True)
     command = [
@@ -31,7 +31,7 @@ def run(url: str, secret: str) -> int:
 
 
 def main() -> int:
-    """Press the service at HOST, or one that is started for the purpose."""
+    """Load the service at HOST, or one that is started for the test."""
     if host := os.environ.get("HOST"):
         secret = os.environ.get("JWT_SECRET")
         if not secret:

@@ -1,4 +1,4 @@
-"""A line over time, as an SVG by hand: nothing to install, and it looks right in any browser."""
+"""A line chart over time, as an SVG without dependencies."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 
 def plot(points: Sequence[Point], *, title: str, marks: Sequence[tuple[float, str]]) -> str:
-    """Draw megabytes over seconds; each mark is a second, and what happened then."""
+    """Draw megabytes over seconds. Each mark is a second and its label."""
     last, top = points[-1][0], max(y for _, y in points) * 1.25
 
     def at(x: float, y: float) -> str:

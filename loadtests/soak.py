@@ -1,10 +1,10 @@
-"""`make soak`: no memory is kept of patients and tokens that came by, however many there are.
+"""`make soak`: memory stays bounded, however many patients and tokens the service has seen.
 
-For SECONDS (600; 60 is the short form) no two requests carry the same token or patient: good
-tokens, bad ones of every kind, and connections that come and go. The memory of the serving process
-is sampled, and may grow by 20 MB after the first half: by then the store of rate limits, which is
-bounded, has taken what it takes. SVG (build/soak.svg) says where the plot goes. Exit status 1: it
-grew by more, or an answer was not the one expected.
+For SECONDS (600; 60 in continuous integration) every request has a new token and a new patient:
+valid tokens and every kind of invalid ones, over connections that open and close. The memory of the
+process is sampled. It may grow by 20 MB after the first half, when the bounded store of rate limits
+has reached its size. SVG (build/soak.svg) names the file of the plot. Exit status 1: memory grew by
+more, or a response was unexpected.
 """
 
 import asyncio
@@ -29,68 +29,68 @@ EXPECTED: Mapping[tokens.Make, int] = {
     tokens.with_key_id: 200,
     tokens.expired: 401,
     tokens.forged: 401,
-    tokens.of_a_nurse: 403,
-    tokens.junk: 401,
+    tokens.other_role: 403,
+    tokens.malformed: 401,
 }
 
 
 @dataclass
 class Soak:
-    """A run: what came back, and what the service held, in megabytes, at which second."""
+    """A run: the count of each response, and the memory in megabytes over seconds."""
 
     target: Target
     seconds: float
-    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     samples: list[tuple[float, float]] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Press and sample until time is up."""
+        """Load and sample until the time is over."""
         began = monotonic()
         async with asyncio.TaskGroup() as group:
             for _ in range(CLIENTS):
-                group.create_task(self._press(began + self.seconds))
+                group.create_task(self._load(began + self.seconds))
             while (passed := monotonic() - began) < self.seconds:
                 self.samples.append((passed, self.target.rss_megabytes()))
                 await asyncio.sleep(self.seconds / 240)
         self.samples.append((monotonic() - began, self.target.rss_megabytes()))
 
-    async def _press(self, until: float) -> None:
+    async def _load(self, until: float) -> None:
         makes = cycle([tokens.good, *EXPECTED])
         while monotonic() < until:
             client = await Client.connect(self.target.port)
             for _, make in zip(range(REQUESTS_A_CONNECTION), makes, strict=False):
                 _, token = make(self.target.secret)
-                status = await client.ask(start_request(token))
-                self.answers[make.__name__, status] += 1
+                status = await client.send(start_request(token))
+                self.responses[make.__name__, status] += 1
                 if monotonic() > until:
                     break
             client.close()
 
     def growth(self) -> float:
-        """Give the megabytes that came on top of the most that the first half held."""
+        """Return the growth over the maximum of the first half, in megabytes."""
         half = self.samples[-1][0] / 2
-        before = max(held for second, held in self.samples if second <= half)
-        return max(held for second, held in self.samples if second > half) - before
+        before = max(memory for second, memory in self.samples if second <= half)
+        return max(memory for second, memory in self.samples if second > half) - before
 
     def unexpected(self) -> dict[tuple[str, int], int]:
-        """Give the answers that nobody should have got."""
-        good = {(make.__name__, status) for make, status in EXPECTED.items()}
-        return {answer: count for answer, count in self.answers.items() if answer not in good}
+        """Return the counts of responses that no request should get."""
+        expected = {(make.__name__, status) for make, status in EXPECTED.items()}
+        return {key: count for key, count in self.responses.items() if key not in expected}
 
 
 def main() -> int:
-    """Soak; print what came of it; draw it; give the exit status."""
+    """Run the test. Print and plot the results. Return the exit status."""
     seconds = float(os.environ.get("SECONDS") or "600")
     svg = Path(os.environ.get("SVG") or ROOT / "build" / "soak.svg")
     with serving(METRICS_ENABLED="true") as target:
         soak = Soak(target, seconds)
         asyncio.run(soak.run())
-    growth, count = soak.growth(), soak.answers.total()
-    for (name, status), number in sorted(soak.answers.items()):
+    growth, count = soak.growth(), soak.responses.total()
+    for (name, status), number in sorted(soak.responses.items()):
         print(f"{number:>9,}  {name:<12} {status}")
     good = growth <= ALLOWED_MEGABYTES and not soak.unexpected()
-    title = f"{count:,} requests, no two tokens or patients alike"
-    marks = [(seconds / 2, f"from here on: {growth:+.1f} MB")]
+    title = f"{count:,} requests, each with a new token and patient"
+    marks = [(seconds / 2, f"growth from here: {growth:+.1f} MB")]
     svg.parent.mkdir(parents=True, exist_ok=True)
     svg.write_text(plot(soak.samples, title=title, marks=marks), "utf-8")
     print(

@@ -1,4 +1,4 @@
-"""What is put under load: the service as an operator runs it, and a stand-in for Vapi beside it."""
+"""The service under load, as an operator runs it, and a stand-in for Vapi."""
 
 import os
 import re
@@ -14,13 +14,13 @@ from uuid import uuid4
 
 ROOT = Path(__file__).parents[1]
 PATH = "/api/v1/sessions/vapi/start"
-_ADDRESS = re.compile(r"(?:serving on \S+ port |[Ll]istening at: http://127\.0\.0\.1:)(\d+)")
+_PORT = re.compile(r"(?:serving on \S+ port |[Ll]istening at: http://127\.0\.0\.1:)(\d+)")
 _HERTZ = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running service: its address, the secret its tokens are signed with, its processes."""
+    """A running service: its address, the secret of its tokens, its process."""
 
     url: str
     secret: str
@@ -32,20 +32,20 @@ class Target:
         return int(self.url.rpartition(":")[2])
 
     def children(self) -> list[int]:
-        """List the processes that it started: gunicorn's workers."""
+        """Return the ids of its child processes: the workers of gunicorn."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
         return [int(pid) for pid in children.split()]
 
     def pids(self) -> list[int]:
-        """List the processes that serve: the workers, or the one there is."""
+        """Return the ids of the serving processes: the workers, or the only process."""
         return self.children() or [self.pid]
 
     def rss_megabytes(self) -> float:
-        """Add up what the serving processes hold in memory."""
+        """Return the resident memory of all serving processes."""
         return sum(_rss_kilobytes(pid) for pid in self.pids()) / 1024
 
     def cpu_seconds(self) -> list[float]:
-        """Give the processor time that each serving process has used so far."""
+        """Return the processor time used by each serving process so far."""
         return [_cpu_seconds(pid) for pid in self.pids()]
 
 
@@ -62,7 +62,7 @@ def _cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def serving(*, workers: int = 0, **variables: str) -> Iterator[Target]:
-    """Run the service: by itself, or with so many workers under gunicorn; and what it needs."""
+    """Run the service and a stand-in for Vapi: one process, or `workers` under gunicorn."""
     secret = token_hex(32)
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ = {
@@ -77,7 +77,7 @@ def serving(*, workers: int = 0, **variables: str) -> Iterator[Target]:
         "PORT": "0",
         **variables,
     }
-    with _process(["loadtests.standin"], environ) as (_, vapi_port):
+    with _process(["loadtests.fake_vapi"], environ) as (_, vapi_port):
         environ["VAPI_BASE_URL"] = f"http://127.0.0.1:{vapi_port}"
         with _process(_command(workers), environ) as (pid, port):
             target = Target(f"http://127.0.0.1:{port}", secret, pid)
@@ -95,27 +95,27 @@ def _command(workers: int) -> list[str]:
 
 @contextmanager
 def _process(module: list[str], environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """Run a module as a process; give its id, and the address or port that it names.
+    """Run a module as a process. Yield its id, and the port that it logs.
 
-    What it writes goes to files, so that it never waits for anybody to read.
+    Its output goes to files, so that it never waits for a reader.
     """
     folder = ROOT / "build" / "loadtests"
     folder.mkdir(parents=True, exist_ok=True)
-    told = folder / f"{module[0]}.log"
-    with told.open("wb") as err, (folder / f"{module[0]}.out").open("wb") as out:
+    log = folder / f"{module[0]}.log"
+    with log.open("wb") as err, (folder / f"{module[0]}.out").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", *module], cwd=ROOT, env=environ, stdout=out, stderr=err
         )
         try:
-            yield process.pid, _address(process, told)
+            yield process.pid, _port(process, log)
         finally:
             process.terminate()
             process.wait()
 
 
-def _address(process: "subprocess.Popen[bytes]", told: Path) -> str:
+def _port(process: "subprocess.Popen[bytes]", log: Path) -> str:
     while process.poll() is None:
-        if found := _ADDRESS.search(told.read_text("utf-8")):
+        if found := _PORT.search(log.read_text("utf-8")):
             return found[1]
         sleep(0.05)
-    raise SystemExit(f"the service did not start:\n{told.read_text('utf-8')}")
+    raise SystemExit(f"the service did not start:\n{log.read_text('utf-8')}")

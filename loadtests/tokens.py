@@ -1,4 +1,4 @@
-"""Tokens by the hundred thousand: no two alike, good ones and every kind of bad."""
+"""Distinct tokens: valid ones and every kind of invalid ones."""
 
 import secrets
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 
 Make = Callable[[str], tuple[str, str]]
-"""Makes for a secret a patient's id and a token."""
+"""Takes a secret. Returns a patient id and a token."""
 
 
 def _claims(**more: Any) -> dict[str, Any]:
@@ -29,30 +29,30 @@ def _sign(claims: dict[str, Any], secret: str, **header: str) -> tuple[str, str]
 
 
 def good(secret: str) -> tuple[str, str]:
-    """One that is granted."""
+    """Return a valid token."""
     return _sign(_claims(), secret)
 
 
 def with_key_id(secret: str) -> tuple[str, str]:
-    """One that is granted, whose header no other token has."""
+    """Return a valid token with a header that no other token has."""
     return _sign(_claims(), secret, kid=secrets.token_hex(8))
 
 
 def expired(secret: str) -> tuple[str, str]:
-    """One that ran out."""
+    """Return an expired token."""
     return _sign(_claims(exp=int(time()) - 60), secret)
 
 
 def forged(_: str) -> tuple[str, str]:
-    """One that somebody else signed."""
-    return _sign(_claims(), "somebody else's secret, of some length")
+    """Return a token signed with another secret."""
+    return _sign(_claims(), "another secret of sufficient length")
 
 
-def of_a_nurse(secret: str) -> tuple[str, str]:
-    """One of somebody who is no patient."""
+def other_role(secret: str) -> tuple[str, str]:
+    """Return a token of another role."""
     return _sign(_claims(type="nurse"), secret)
 
 
-def junk(_: str) -> tuple[str, str]:
-    """One that is no token at all."""
-    return "pt_junk", secrets.token_urlsafe(300)
+def malformed(_: str) -> tuple[str, str]:
+    """Return a value that is not a token."""
+    return "pt_malformed", secrets.token_urlsafe(300)

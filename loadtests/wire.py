@@ -1,4 +1,4 @@
-"""The least of an HTTP client: connections that stay, requests as bytes, statuses back."""
+"""A minimal HTTP client with persistent connections."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -7,13 +7,13 @@ from loadtests.target import PATH
 
 
 def start_request(token: str) -> bytes:
-    """Write out a request for a session."""
+    """Write a request that starts a session."""
     head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     return f"{head}Content-Length: 0\r\n\r\n".encode()
 
 
 class Client:
-    """One connection."""
+    """One connection to the service on loopback."""
 
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader = reader
@@ -21,11 +21,11 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int) -> "Client":
-        """Connect on loopback."""
+        """Open a connection."""
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def ask(self, request: bytes) -> int:
-        """Send a request; read its answer to the end; give its status."""
+    async def send(self, request: bytes) -> int:
+        """Send a request, and read the whole response. Return its status."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]

@@ -1,11 +1,11 @@
-"""`make bench-workers`: what two of gunicorn's workers serve, beside what one does.
+"""`make bench-workers`: the throughput of two gunicorn workers, compared with one.
 
-wrk (Debian: apt install wrk) presses each for SECONDS (10) with 1,000 patients' tokens. On two
-cores that says little, since wrk takes one of them. So SHARE=0.3 gives each worker 30 % of a core
-at most, which leaves wrk more than it needs: two workers then have what two have on a machine with
-cores to spare, at a smaller scale. Requests for each second of processor time are printed as well:
-while these stay what they are with one worker, another worker with a core of its own adds as much.
-No test asserts any of this: figures are for people.
+wrk (Debian: apt install wrk) loads each for SECONDS (10) with the tokens of 1,000 patients. On two
+cores that comparison is limited by wrk, which needs one of them. With SHARE=0.3 each worker gets at
+most 30 % of a core, which leaves enough for wrk: the two workers then scale as they would with a
+core each. Requests for each second of processor time are printed as well: while that figure is the
+same for one worker and for two, a further worker on a core of its own adds its full throughput. The
+figures are printed and not asserted.
 """
 
 import os
@@ -23,18 +23,18 @@ from loadtests.target import PATH, Target, serving
 CONNECTIONS = 64
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
 SCRIPT = """
-local tokens, place = {}, 0
+local tokens, index = {}, 0
 for line in io.lines("%s") do tokens[#tokens + 1] = line end
 request = function()
-  place = place %% #tokens + 1
-  return wrk.format("POST", "%s", {["Authorization"] = "Bearer " .. tokens[place]})
+  index = index %% #tokens + 1
+  return wrk.format("POST", "%s", {["Authorization"] = "Bearer " .. tokens[index]})
 end
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of a run: answers, seconds, and the processor time of each worker."""
+    """One run: its responses, its seconds, and the processor time of each worker."""
 
     requests: int
     seconds: float
@@ -42,17 +42,17 @@ class Figures:
 
     @property
     def rate(self) -> float:
-        """Give the requests a second."""
+        """The requests in a second."""
         return self.requests / self.seconds
 
     @property
     def efficiency(self) -> float:
-        """Give the requests for each second of processor time."""
+        """The requests for each second of processor time."""
         return self.requests / sum(self.cpu)
 
 
-def press(target: Target, seconds: int) -> Figures:
-    """Run wrk. Raises RuntimeError when an answer was not 200."""
+def load(target: Target, seconds: int) -> Figures:
+    """Run wrk. Raises RuntimeError for a response other than 200."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         lines = "\n".join(tokens.good(target.secret)[1] for _ in range(1000))
@@ -71,8 +71,8 @@ def press(target: Target, seconds: int) -> Figures:
 
 
 @contextmanager
-def rationed(pids: list[int], share: float) -> Iterator[None]:
-    """Give each process at most this share of a core, by control groups (version 1, as root)."""
+def cpu_limit(pids: list[int], share: float) -> Iterator[None]:
+    """Limit each process to a share of a core, with control groups (version 1, as root)."""
     groups = [CPU_GROUPS / f"vapi-sessions-bench-{pid}" for pid in pids]
     for group, pid in zip(groups, pids, strict=True):
         group.mkdir()
@@ -88,19 +88,21 @@ def rationed(pids: list[int], share: float) -> Iterator[None]:
 
 
 def measure(workers: int, seconds: int, share: float) -> Figures:
-    """Press so many workers."""
+    """Measure a number of workers."""
     with serving(workers=workers, RATE_LIMIT="off") as target:
-        press(target, 2)  # warm
-        with rationed(target.pids(), share) if share else nullcontext():
-            return press(target, seconds)
+        load(target, 2)  # warm-up
+        with cpu_limit(target.pids(), share) if share else nullcontext():
+            return load(target, seconds)
 
 
 def main() -> int:
-    """Press one worker and two, and print what each gave."""
+    """Measure one worker and two. Print the figures of both."""
     seconds = int(os.environ.get("SECONDS") or "10")
     share = float(os.environ.get("SHARE") or "0")
     cores = (
-        f"{share:g} of a core for each" if share else f"{os.cpu_count()} cores, wrk's among them"
+        f"{share:g} of a core for each"
+        if share
+        else f"{os.cpu_count()} cores, including the one of wrk"
     )
     one, two = (measure(workers, seconds, share) for workers in (1, 2))
     for name, figures in (("one worker", one), ("two workers", two)):

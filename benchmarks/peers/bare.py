@@ -1,4 +1,4 @@
-"""The most that aiohttp can give: one handler, a constant answer, nothing else."""
+"""The upper limit of aiohttp: one handler that returns a constant."""
 
 import sys
 
@@ -9,7 +9,7 @@ BODY = b'{"success":true,"data":{"apiKey":"' + b"x" * 36 + b'"},"message":"const
 
 
 async def start(_: web.Request) -> web.Response:
-    """Answer the same to everybody."""
+    """Return the constant."""
     return web.Response(body=BODY, headers={"Content-Type": "application/json; charset=utf-8"})
 
 
@@ -18,7 +18,8 @@ def main() -> None:
     uvloop.install()
     app = web.Application()
     app.router.add_post("/api/v1/sessions/vapi/start", start)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+    port = int(sys.argv[1])
+    web.run_app(app, host="127.0.0.1", port=port, backlog=1024, access_log=None, print=None)
 
 
 if __name__ == "__main__":

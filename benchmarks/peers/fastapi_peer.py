@@ -1,4 +1,6 @@
-"""The same work as FastAPI and PyJWT do it: token, role, limit, request id, audit line."""
+"""The same work as the service, done by FastAPI and PyJWT: token, role, rate limit, request id,
+Server-Timing, standard headers and one JSON audit line for each request.
+"""
 
 import json
 import os
@@ -29,27 +31,27 @@ limiter = FixedWindowRateLimiter(MemoryStorage())
 
 
 class PatientContext(BaseModel):
-    """The patient, as the app sees them."""
+    """The patient that the app names."""
 
     id: str
 
 
 class StartRequest(BaseModel):
-    """What an app may send."""
+    """The optional body of a request."""
 
     patientContext: PatientContext | None = None  # noqa: N815  the API's own name
 
 
 @app.exception_handler(HTTPException)
 async def envelope(_: Request, error: HTTPException) -> JSONResponse:
-    """Answer errors with the envelope."""
+    """Write the error envelope."""
     content = {"success": False, "error": {"code": error.detail, "message": "", "details": ""}}
     return JSONResponse(content, status_code=error.status_code)
 
 
 @app.middleware("http")
 async def audit(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Name the request, time it, write a line about it."""
+    """Set the request id and the standard headers. Write the audit line."""
     started = perf_counter()
     request.state.patient = None
     request_id = request.headers.get("x-request-id") or uuid4().hex
@@ -76,7 +78,7 @@ async def patient(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
 ) -> str:
-    """Verify the token; hold the patient to the limit."""
+    """Verify the token, the role and the rate limit. Return the patient id."""
     try:
         claims = jwt.decode(credentials.credentials, KEY, algorithms=[ALGORITHM])
     except jwt.InvalidTokenError:
@@ -93,7 +95,7 @@ async def patient(
 async def start(
     patient_id: Annotated[str, Depends(patient)], body: StartRequest | None = None
 ) -> dict[str, object]:
-    """Give the session's configuration."""
+    """Return the configuration of a session."""
     if body and body.patientContext and body.patientContext.id != patient_id:
         raise HTTPException(403, "PATIENT_MISMATCH")
     return {

@@ -1,6 +1,6 @@
 """Abuse at the door: clients that take places and time, and a good one who is served all the same.
 
-How much longer the good one waits is measured by a benchmark, `loadtests/door.py`.
+`loadtests/idle_connections.py` measures the latency of the valid client.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`python -m loadtests.standin`: the stand-in for Vapi, as a process of its own."""
+"""`python -m loadtests.fake_vapi`: the stand-in for Vapi, as a process of its own."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from sandbox.vapi import create_vapi
 
 
 async def main() -> None:
-    """Serve until killed; tell the address first."""
+    """Print the address, and serve until terminated."""
     app = create_vapi(
         private_key=os.environ["VAPI_API_KEY"],
         public_key=os.environ["VAPI_PUBLIC_API_KEY"],
