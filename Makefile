@@ -72,7 +72,7 @@ $(FASTIFY)/node_modules: $(FASTIFY)/package-lock.json
 	cd $(FASTIFY) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-bench: $(BENCH) $(FASTIFY)/node_modules ## compare with aiohttp, Fastify, FastAPI (wrk, Node.js, two cores; BENCH_PYTHON)
+bench: $(BENCH) $(FASTIFY)/node_modules ## compare with aiohttp, Fastify, FastAPI (wrk, Node.js; BENCH_PYTHON)
 	$(BENCH_VENV)/bin/python -m benchmarks.bench
 
 bench-request: $(BENCH) ## measure the cost of each middleware, without a network (BENCH_PYTHON)
