@@ -5,7 +5,7 @@ import os
 import sys
 
 from sandbox.serving import bind, origin, serving
-from sandbox.vapi import create_vapi
+from sandbox.vapi.app import create_vapi
 
 
 async def main() -> None:

@@ -15,7 +15,7 @@ from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import HOST, bind, origin, serving
-from sandbox.vapi import create_vapi
+from sandbox.vapi.app import create_vapi
 from server import app as service
 from server.config import Settings, load_settings
 from server.config.settings import CredentialType

@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import ClientSession, web
 
 from middlewares.cors import cors
-from sandbox.faults import SWITCH, UP, Behaviour, Fault
 from sandbox.sabotage import Saboteur
 from sandbox.serving import answer
 from sandbox.tokens import Kind, expired_credential, patient_token

@@ -19,7 +19,7 @@ from server.serving.runner import Runner
 SECRET = "a-secret-of-the-tests-that-is-64-bytes-long-enough-for-HS512-too"
 PRIVATE_KEY = "11111111-private-4111-8111-111111111111"
 PUBLIC_KEY = "22222222-public-4222-8222-222222222222"
-ASSISTANT_ID = "33333333-assistant-4333-8333-333333333333"
+ASSISTANT_ID = "33333333-3333-4333-8333-333333333333"
 ORG_ID = "44444444-org-4444-8444-444444444444"
 PATH = "/api/v1/sessions/vapi/start"
 NO_FILE = Path("/nonexistent/.env")

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sandbox.faults import UP, Behaviour, Fault
-from sandbox.vapi import PROMPT
+from sandbox.vapi.app import PROMPT
+from sandbox.vapi.faults import UP, Behaviour, Fault
 from tests.conftest import AuditLines, Serve
 from tests.support import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, Answer, Service, claims, sign
 from tests.table import INVALID_TOKEN, NOWHERE, REALM

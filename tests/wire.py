@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sandbox.faults import SWITCH, Behaviour
-from sandbox.vapi import REQUESTS, create_vapi
+from sandbox.vapi.app import REQUESTS, create_vapi
+from sandbox.vapi.faults import SWITCH, Behaviour
 from tests.support import ASSISTANT_ID, ORG_ID, PATH, PRIVATE_KEY, PUBLIC_KEY, Service
 
 JSON_TYPE = "application/json; charset=utf-8"

@@ -20,7 +20,8 @@ from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import bind, origin, serving
-from sandbox.vapi import CALLS, WebCall, create_vapi
+from sandbox.vapi.app import CALLS, create_vapi
+from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT
 from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, VARIABLES, make_settings
@@ -36,7 +37,7 @@ class Clinic:
     service: str
 
     @property
-    def calls(self) -> list[WebCall]:
+    def calls(self) -> CallStore:
         """The web calls that the stand-in accepted."""
         return self.vapi[CALLS]
 

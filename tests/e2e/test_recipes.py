@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from middlewares.api_errors import ErrorCode
-from sandbox.faults import SWITCH, Behaviour, Fault
 from sandbox.serving import bind, origin, serving
-from sandbox.vapi import CALLS, create_vapi
+from sandbox.vapi.app import CALLS, create_vapi
+from sandbox.vapi.faults import SWITCH, Behaviour, Fault
 from tests.e2e.browser import ROOT, SDK
 from tests.support import (
     ASSISTANT_ID,
@@ -213,7 +213,7 @@ async def test_the_web_recipe_starts_a_call(tmp_path: Path) -> None:
     async with kitchen(tmp_path, "web", VAPI_CREDENTIAL="session_token") as recipes:
         await recipes.run("web.mjs", sign(), patientId="pt_1")
     (call,) = recipes.vapi[CALLS]
-    assert (call.credential_type, call.assistant_id) == ("session_token", ASSISTANT_ID)
+    assert (call.credential_type, call.call.assistant_id) == ("session_token", ASSISTANT_ID)
 
 
 async def test_the_web_recipe_says_what_a_patient_understands(tmp_path: Path) -> None:
@@ -237,4 +237,4 @@ async def test_the_native_recipe_says_what_a_patient_understands(tmp_path: Path)
     async with kitchen(tmp_path, "react-native") as recipes:
         report = await recipes.run("native.mjs", "no token")
     assert report["states"][-1] == ["idle", SIGNED_OUT]
-    assert recipes.vapi[CALLS] == []
+    assert len(recipes.vapi[CALLS]) == 0

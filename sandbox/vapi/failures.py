@@ -5,27 +5,20 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
 
-from sandbox.behaviour import Behaviour, Fault
-from sandbox.serving import answer
+from sandbox.vapi.behaviour import Behaviour, Fault
+from sandbox.vapi.errors import error_response
 
 HUGE_BYTES = 50 * 1024 * 1024
 _CHUNK = bytes(1024 * 1024)
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Filler: "
 
 
-def envelope(status: int, message: str) -> web.Response:
-    """Answer in the shape of Vapi's errors."""
-    error = HTTPStatus(status).phrase
-    return answer({"message": message, "error": error, "statusCode": status}, status)
-
-
 async def _status(_: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    response = envelope(behaviour.status, HTTPStatus(behaviour.status).phrase)
+    response = error_response(behaviour.status)
     # Means something with a redirect only, and does no harm beside it.
     response.headers["Location"] = "/moved"
     return response

@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from sandbox.behaviour import UP, Behaviour, Fault
-from sandbox.failures import FAILURES
+from sandbox.vapi.behaviour import UP, Behaviour, Fault
+from sandbox.vapi.failures import FAILURES
 
 __all__ = ["SWITCH", "UP", "Behaviour", "Fault", "Switch", "misbehave", "release_stuck"]
 
@@ -31,7 +31,8 @@ def misbehave() -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         switch = request.app[SWITCH]
-        if switch.behaviour.fault is Fault.NONE:
+        # A preflight is the browser's: when it fails, no page sees Vapi's answer.
+        if switch.behaviour.fault is Fault.NONE or request.method == hdrs.METH_OPTIONS:
             return await handler(request)
         return await _fail(request, switch)
 

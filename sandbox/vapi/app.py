@@ -1,0 +1,151 @@
+"""The stand-in's routes: `GET /assistant/{id}` and `POST /call/web`."""
+
+from collections import deque
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from yarl import URL
+
+from sandbox.serving import answer
+from sandbox.vapi.account import Account
+from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
+from sandbox.vapi.calls import Call, CallStore, Monitor, Transport, WebCall
+from sandbox.vapi.errors import UNKNOWN_BEHAVIOUR, Refusal, error_response
+from sandbox.vapi.faults import SWITCH, Switch, misbehave, release_stuck
+
+PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
+
+ACCOUNT = web.AppKey("account", Account)
+CALLS = web.AppKey("calls", CallStore)
+# Method and path of the latest requests, for tests of what was asked for and how often.
+REQUESTS = web.AppKey("requests", deque[str])
+
+
+def create_vapi(
+    *,
+    private_key: str,
+    public_key: str,
+    org_id: str,
+    assistant_id: str,
+    calls: CallStore | None = None,
+) -> web.Application:
+    """Build the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` keeps its calls."""
+    app = web.Application(middlewares=[_record, misbehave(), _refusals])
+    app[ACCOUNT] = Account(
+        private_key=private_key, public_key=public_key, org_id=org_id, assistant_id=assistant_id
+    )
+    app[SWITCH] = Switch()
+    app[CALLS] = CallStore() if calls is None else calls
+    app[REQUESTS] = deque(maxlen=10_000)
+    app.router.add_get("/assistant/{id}", _assistant)
+    app.router.add_post("/call/web", _call_web)
+    app.router.add_options("/call/web", _preflight)
+    app.on_response_prepare.append(_open_to_every_origin)
+    app.on_shutdown.append(release_stuck)
+    return app
+
+
+@web.middleware
+async def _record(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request.app[REQUESTS].append(f"{request.method} {request.path}")
+    return await handler(request)
+
+
+@web.middleware
+async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return error_response(refusal.status, refusal.message)
+    except web.HTTPNotFound:
+        return error_response(404, f"Cannot {request.method} {request.path}")
+
+
+async def _preflight(_: web.Request) -> web.Response:
+    allowed = {
+        "Access-Control-Allow-Headers": "authorization, content-type",
+        "Access-Control-Allow-Methods": "GET, POST",
+    }
+    return web.Response(status=204, headers=allowed)
+
+
+async def _open_to_every_origin(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+async def _assistant(request: web.Request) -> web.Response:
+    account, named = request.app[ACCOUNT], request.match_info["id"]
+    account.require_private(_bearer(request))
+    if not is_uuid(named):
+        raise Refusal(400, ["id must be a UUID"])
+    if named != account.assistant_id:
+        raise Refusal(404, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
+    now = _now()
+    model = {
+        "provider": "openai",
+        "model": "gpt-4o",
+        "messages": [{"role": "system", "content": PROMPT}],
+    }
+    return answer(
+        {
+            "id": named,
+            "orgId": account.org_id,
+            "name": "Nurse",
+            "createdAt": now,
+            "updatedAt": now,
+            "model": model,
+        }
+    )
+
+
+async def _call_web(request: web.Request) -> web.Response:
+    account, origin = request.app[ACCOUNT], request.headers.get("Origin", "")
+    asked = parse_call_request(await request.read())
+    grant = account.grant(_bearer(request))
+    grant.restrictions.check(asked, origin)
+    asked.validate()
+    _require_known(account, asked)
+    call = _call(account, asked, request.url.origin())
+    request.app[CALLS].add(WebCall(call, grant.credential_type, origin))
+    return answer(call, 201)
+
+
+def _require_known(account: Account, asked: CallRequest) -> None:
+    if asked.beyond_assistant is not None:
+        raise Refusal(403, UNKNOWN_BEHAVIOUR.format(asked.beyond_assistant))
+    named = asked.assistant_id
+    if named is not None and named != account.assistant_id:
+        raise Refusal(400, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
+
+
+def _call(account: Account, asked: CallRequest, origin: URL) -> Call:
+    call_id, now = str(uuid4()), _now()
+    # A room of the stand-in's own: a caller that follows it stays on this machine.
+    room = str(origin.with_path(f"/room/{call_id}"))
+    keep_room = asked.body.get("roomDeleteOnUserLeaveEnabled") is False
+    return Call(
+        id=call_id,
+        org_id=account.org_id,
+        created_at=now,
+        updated_at=now,
+        assistant_id=asked.assistant_id or msgspec.UNSET,
+        assistant=asked.assistant if asked.assistant is not None else msgspec.UNSET,
+        assistant_overrides=asked.overrides,
+        monitor=Monitor(
+            listen_url=str(origin.with_scheme("ws").with_path(f"/{call_id}/listen")),
+            control_url=str(origin.with_path(f"/{call_id}/control")),
+        ),
+        transport=Transport(call_url=room, room_delete_on_user_leave_enabled=not keep_room),
+        web_call_url=room,
+    )
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

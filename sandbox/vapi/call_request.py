@@ -1,0 +1,88 @@
+"""The body of `POST /call/web`: Vapi's fields, and its texts for what is wrong with them."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from sandbox.vapi.errors import NOTHING_NAMED, Refusal
+from sandbox.vapi.fields import ASSISTANT_OVERRIDES, BEYOND_ASSISTANT, CREATE_WEB_CALL
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """The body as a JSON object; `assistantId` and `assistant` are None when absent."""
+
+    body: dict[str, Any]
+
+    @property
+    def assistant_id(self) -> str | None:
+        """The assistant that is named, a UUID or not."""
+        named = self.body.get("assistantId")
+        return None if named is None else str(named)
+
+    @property
+    def assistant(self) -> dict[str, Any] | None:
+        """The transient assistant."""
+        return self.body.get("assistant")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The assistant's overrides, `variableValues` among them; empty when absent."""
+        return self.body.get("assistantOverrides") or {}
+
+    @property
+    def beyond_assistant(self) -> str | None:
+        """The first property that names or changes a squad or a workflow, or None."""
+        return next((name for name in BEYOND_ASSISTANT if self.body.get(name) is not None), None)
+
+    def validate(self) -> None:
+        """Raise Refusal 400: with a list of what is wrong with fields, else for naming nothing."""
+        if faults := [*self._unknown(), *self._mistyped()]:
+            raise Refusal(400, faults)
+        if self.assistant_id is None and self.assistant is None and self.beyond_assistant is None:
+            raise Refusal(400, NOTHING_NAMED)
+
+    def _unknown(self) -> list[str]:
+        overrides = self.body.get("assistantOverrides")
+        named = overrides if isinstance(overrides, dict) else {}
+        return [
+            *_should_not_exist("", self.body, CREATE_WEB_CALL),
+            *_should_not_exist("assistantOverrides.", named, ASSISTANT_OVERRIDES),
+        ]
+
+    def _mistyped(self) -> list[str]:
+        faults = [
+            f"nested property {name} must be either object or array"
+            for name in ("assistant", "assistantOverrides")
+            if not isinstance(self.body.get(name), dict | None)
+        ]
+        if self.assistant_id is not None and not is_uuid(self.body["assistantId"]):
+            faults.append("assistantId must be a UUID")
+        if not faults and not isinstance(self.overrides.get("variableValues"), dict | None):
+            faults.append("assistantOverrides.variableValues must be an object")
+        return faults
+
+
+def parse_call_request(body: bytes) -> CallRequest:
+    """Read the body; an empty one is `{}`. Raises Refusal for what is not a JSON object."""
+    try:
+        return CallRequest(msgspec.json.decode(body or b"{}", type=dict[str, Any]))
+    except msgspec.DecodeError as error:
+        raise Refusal(400, str(error)) from error
+
+
+def is_uuid(value: object) -> bool:
+    """Tell whether this is a UUID in its usual form, with hyphens."""
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
+def _should_not_exist(
+    path: str, properties: Iterable[str], known: Collection[str]
+) -> Iterator[str]:
+    return (f"{path}property {name} should not exist" for name in properties if name not in known)

@@ -1,0 +1,108 @@
+"""The calls that the stand-in accepted, by id, and how many of them are active."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, Refusal
+
+CONCURRENCY_LIMIT = 10
+# No one speaks in a call of the stand-in, so it ends by itself.
+CALL_SECONDS = 10.0
+
+
+class Monitor(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where a call can be listened to and controlled."""
+
+    listen_url: str
+    control_url: str
+
+
+class Transport(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How the audio travels: a room of Daily's."""
+
+    call_url: str
+    room_delete_on_user_leave_enabled: bool = True
+    provider: str = "daily"
+    conversation_type: str = "voice"
+    video_recording_enabled: bool = False
+    assistant_video_enabled: bool = False
+
+
+class ArtifactPlan(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is recorded."""
+
+    video_recording_enabled: bool = False
+
+
+class Call(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Vapi's `Call`: the answer to `POST /call/web`, and `message.call` of every webhook.
+
+    `msgspec.to_builtins(call)` gives it in Vapi's names.
+    """
+
+    id: str
+    org_id: str
+    created_at: str
+    updated_at: str
+    assistant_id: str | UnsetType = UNSET
+    assistant: dict[str, Any] | UnsetType = UNSET
+    assistant_overrides: dict[str, Any]
+    monitor: Monitor
+    transport: Transport
+    web_call_url: str
+    type: str = "webCall"
+    status: str = "queued"
+    cost: int = 0
+    artifact_plan: ArtifactPlan = ArtifactPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class WebCall:
+    """A call, and who started it: the type of the credential and the `Origin` header."""
+
+    call: Call
+    credential_type: str
+    origin: str
+
+
+class CallStore:
+    """Keeps the calls in the order in which they began.
+
+    `limit` is the number of calls that may be active at once; a call is active for `seconds`.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int = CONCURRENCY_LIMIT,
+        seconds: float = CALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._clock = clock
+        self._calls: dict[str, WebCall] = {}
+        self._ends: list[float] = []
+
+    def add(self, call: WebCall) -> None:
+        """Keep a call. Raises Refusal when as many as allowed are active."""
+        now = self._clock()
+        self._ends = [end for end in self._ends if end > now]
+        if len(self._ends) >= self._limit:
+            raise Refusal(400, OVER_CONCURRENCY_LIMIT)
+        self._ends.append(now + self._seconds)
+        self._calls[call.call.id] = call
+
+    def get(self, call_id: str) -> WebCall | None:
+        """Give the call with this id, active or ended."""
+        return self._calls.get(call_id)
+
+    def __iter__(self) -> Iterator[WebCall]:
+        return iter(self._calls.values())
+
+    def __len__(self) -> int:
+        return len(self._calls)
