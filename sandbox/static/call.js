@@ -4,29 +4,32 @@ import { read, hasExpired } from "./jwt.js";
 
 export const loadSdk = async () => (await import("./vapi-sdk.js")).default;
 
-/** What Vapi refused, for a person; Vapi's own words stand below it. */
+// What Vapi's texts mean for an app's developer: a part of the text, what happened, what to do.
+const MEANINGS = [
+  ["Key doesn't allow assistantId", "This credential does not allow that assistant.", "It starts the assistant it was made for, and no other."],
+  ["Key doesn't allow transient", "This credential does not allow a prompt of your own.", "It starts the assistant it was made for, as it is."],
+  ["Key doesn't allow origin", "This credential does not allow this web site.", "VAPI_ALLOWED_ORIGINS lists the sites it is made for."],
+  ["must be a UUID", "The assistant id is not a UUID.", "Pass on assistantId of the service’s answer; check VAPI_ASSISTANT_ID."],
+  ["Couldn't Get Assistant", "Vapi does not know that assistant.", "Check VAPI_ASSISTANT_ID."],
+  ["should not exist", "The call has a field that Vapi does not know.", "Check the names in assistantOverrides."],
+  ["Over Concurrency Limit", "Too many calls are active.", "Wait until one ends, or raise the organization’s limit at Vapi."],
+  ["Rate limit exceeded", "Too many requests.", "Try again in a moment."],
+  ["Stand-in:", "The stand-in does not allow squads and workflows.", "What Vapi does with them here is unknown: see docs/vapi.md."],
+  ["Invalid Key", "Vapi does not accept this credential.", "Ask the service for a new session."],
+];
+const UNKNOWN = ["Vapi could not start the call.", "Try again in a moment."];
+
+/** Vapi's text; for invalid fields it is a list. */
+const text = (error) => [error?.message ?? error].flat().join("; ");
+
+/** What Vapi refused, for a person; Vapi's own text stands below it. */
 function explain(error, credential) {
   const token = read(credential);
   if (token && hasExpired(token)) {
-    return ["The session token has run out.", "Ask the service for a new session, then start the call again."];
+    return ["The session token has expired.", "Ask the service for a new session, then start the call again."];
   }
-  const message = error?.message ?? "";
-  if (message.includes("assistantId")) {
-    return ["This credential is not good for that assistant.", "It starts the assistant it was made for, and no other."];
-  }
-  if (message.includes("transient")) {
-    return ["This credential does not allow a prompt of your own.", "It starts the assistant it was made for, as it is."];
-  }
-  if (message.includes("origin")) {
-    return ["This credential is not good for this web site.", "VAPI_ALLOWED_ORIGINS lists the sites it is made for."];
-  }
-  if (message.includes("Couldn't Get Assistant")) {
-    return ["Vapi does not know that assistant.", "Check VAPI_ASSISTANT_ID."];
-  }
-  if (error?.statusCode === 401) {
-    return ["Vapi does not accept this credential.", "Ask the service for a new session."];
-  }
-  return ["Vapi could not start the call.", "Try again in a moment."];
+  const [, ...meaning] = MEANINGS.find(([part]) => text(error).includes(part)) ?? [null, ...UNKNOWN];
+  return meaning;
 }
 
 function step(started, text) {
@@ -35,7 +38,7 @@ function step(started, text) {
 }
 
 /** Start a call; resolves to `{ accepted, error }` as soon as Vapi's answer is known. */
-function start(Sdk, vapiUrl, credential, assistant) {
+function start(Sdk, vapiUrl, credential, options) {
   const vapi = new Sdk(credential, vapiUrl);
   const started = performance.now();
   return new Promise((resolve) => {
@@ -47,20 +50,20 @@ function start(Sdk, vapiUrl, credential, assistant) {
     });
     // Without a listener the SDK's emitter throws; a refusal by Vapi comes as `error.error`.
     vapi.on("error", ({ error }) => resolve({ error: error?.error ?? error }));
-    vapi.start(assistant).catch((error) => resolve({ error }));
+    vapi.start(...options).catch((error) => resolve({ error }));
   });
 }
 
-/** Start a call and show how it goes. */
-export async function call(Sdk, vapiUrl, credential, assistant) {
+/** Start a call and show how it goes; `options` are the SDK's: assistant, overrides and so on. */
+export async function call(Sdk, vapiUrl, credential, ...options) {
   fill(find("steps"));
   badge(find("call-badge"), "calling…");
-  const { accepted, error } = await start(Sdk, vapiUrl, credential, assistant);
+  const { accepted, error } = await start(Sdk, vapiUrl, credential, options);
   const [head, todo] = accepted
     ? ["The call was accepted.", "With the real Vapi, the conversation would begin now. The stand-in carries no voice."]
     : explain(error, credential);
   badge(find("call-badge"), accepted ? "201 accepted" : `${error?.statusCode ?? "no"} refused`, accepted ? "good" : "bad");
-  const words = accepted ? `Call ${accepted}` : `Vapi said: ${error?.message ?? error}`;
+  const words = accepted ? `Call ${accepted}` : `Vapi: ${text(error)}`;
   fill(find("call-verdict"), el("p", { class: "head" }, head), el("p", { class: "todo" }, todo), el("p", {}, el("code", {}, words)));
   return accepted ? { accepted } : { refused: head };
 }

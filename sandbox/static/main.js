@@ -99,14 +99,14 @@ function build() {
 const CALLS = {
   "Start the call": async () => [session.apiKey, session.assistantId],
   "With an expired session token": async () => [await lab.expiredCredential(), session.assistantId],
-  "With another assistant": async () => [session.apiKey, "another-assistant"],
+  "With another assistant": async () => [session.apiKey, crypto.randomUUID()],
   "With my own prompt": async () => [session.apiKey, { name: "mine", model: { messages: [] } }],
 };
 
 async function startCall(make) {
-  const [credential, assistant] = await make();
+  const [credential, ...options] = await make();
   node("vapi", "asked for a web call…", "busy");
-  const { accepted, refused } = await call(Sdk, config.vapiUrl, credential, assistant);
+  const { accepted, refused } = await call(Sdk, config.vapiUrl, credential, ...options);
   node("vapi", accepted ? "web call accepted" : refused, accepted ? "good" : "bad");
 }
 

@@ -43,10 +43,14 @@ class Clinic:
 
 
 @asynccontextmanager
-async def clinic(**variables: str) -> AsyncIterator[Clinic]:
+async def clinic(*, calls: CallStore | None = None, **variables: str) -> AsyncIterator[Clinic]:
     """Start everything; the service is a process of its own, configured as by an operator."""
     vapi = create_vapi(
-        private_key=PRIVATE_KEY, public_key=PUBLIC_KEY, org_id=ORG_ID, assistant_id=ASSISTANT_ID
+        private_key=PRIVATE_KEY,
+        public_key=PUBLIC_KEY,
+        org_id=ORG_ID,
+        assistant_id=ASSISTANT_ID,
+        calls=calls,
     )
     with bind() as vapi_port, bind() as lab_port, bind() as page_port, free_port() as port:
         page = origin(page_port)

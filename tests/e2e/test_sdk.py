@@ -6,15 +6,20 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from sandbox.vapi.behaviour import Behaviour, Fault
+from sandbox.vapi.calls import CallStore
+from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import ROOT, open_page
 from tests.e2e.support import Clinic, clinic, free_port, until
-from tests.support import ASSISTANT_ID
+from tests.sandbox.vapi.support import token, tokenless
+from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -50,8 +55,8 @@ async def test_a_call_is_accepted(chromium: Browser, credential: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words", "status"),
     [
-        ("With an expired session token", "The session token has run out.", 401),
-        ("With another assistant", "This credential is not good for that assistant.", 403),
+        ("With an expired session token", "The session token has expired.", 401),
+        ("With another assistant", "This credential does not allow that assistant.", 403),
         ("With my own prompt", "This credential does not allow a prompt of your own.", 403),
     ],
 )
@@ -64,13 +69,68 @@ async def test_a_misuse_is_refused(chromium: Browser, how: str, words: str, stat
     assert len(here.calls) == 0
 
 
+def limited(**limits: Any) -> str:
+    return token(key=PRIVATE_KEY, org=ORG_ID, **limits)
+
+
+INVALID_KEY = (
+    "Invalid Key. Hot tip, you may be using the private key instead of the public key,"
+    " or vice versa."
+)
+TOKEN_MISSING = "JWT doesn't permit access. Hot tip, you may be missing `token` in your JWT."
+OTHER = "55555555-5555-4555-8555-555555555555"
+ONE_ASSISTANT = limited(allowedAssistantIds=[ASSISTANT_ID])
+NO_TRANSIENT = limited(allowTransientAssistant=False)
+UNKNOWN_OVERRIDE = "assistantOverrides.property greeting should not exist"
+UNKNOWN_SQUAD = "Stand-in: what Vapi does with `squadId` here is unknown; see docs/vapi.md"
+UNKNOWN_ASSISTANT = f"Couldn't Get Assistant. `assistantId` {OTHER} Does Not Exist."
+# A credential, the arguments of the SDK's `start`, and Vapi's answer.
+REFUSALS: list[tuple[str, list[Any], int, str]] = [
+    ("rubbish", [ASSISTANT_ID], 401, INVALID_KEY),
+    (PRIVATE_KEY, [ASSISTANT_ID], 401, INVALID_KEY),
+    (tokenless(PRIVATE_KEY, ORG_ID), [ASSISTANT_ID], 403, TOKEN_MISSING),
+    (ONE_ASSISTANT, [OTHER], 403, f"Key doesn't allow assistantId '{OTHER}'"),
+    (NO_TRANSIENT, [{"name": "own"}], 403, "Key doesn't allow transient assistant"),
+    (PUBLIC_KEY, [OTHER], 400, UNKNOWN_ASSISTANT),
+    (PUBLIC_KEY, ["nurse"], 400, "assistantId must be a UUID"),
+    (PUBLIC_KEY, [ASSISTANT_ID, {"greeting": "Hello"}], 400, UNKNOWN_OVERRIDE),
+    (PUBLIC_KEY, [ASSISTANT_ID, None, OTHER], 403, UNKNOWN_SQUAD),
+    (PUBLIC_KEY, [ASSISTANT_ID], 400, "Over Concurrency Limit"),
+]
+
+
+async def test_every_refusal_is_shown_in_the_words_of_vapi(chromium: Browser) -> None:
+    async with clinic(calls=CallStore(limit=0)) as here:
+        page = await open_page(chromium, here.page)
+        for credential, options, status, text in REFUSALS:
+            await call(page, credential, *options)
+            await expect(page.locator("#call-badge")).to_have_text(f"{status} refused")
+            await expect(page.locator("#call-verdict code")).to_have_text(f"Vapi: {text}")
+        here.vapi[SWITCH].behaviour = Behaviour(Fault.STATUS, 429)
+        await call(page, PUBLIC_KEY, ASSISTANT_ID)
+        await expect(page.locator("#call-verdict code")).to_have_text("Vapi: Rate limit exceeded")
+    assert len(here.calls) == 0
+
+
+async def call(page: Page, credential: str, *options: Any) -> None:
+    """Start a call with the SDK's own arguments, through the page's own code."""
+    await page.evaluate(
+        """async ([credential, options]) => {
+          const { call, loadSdk } = await import("/playground/static/call.js");
+          const { config } = await import("/playground/static/lab.js");
+          await call(await loadSdk(), config.vapiUrl, credential, ...options);
+        }""",
+        [credential, options],
+    )
+
+
 async def test_another_site_cannot_use_a_session_token(chromium: Browser) -> None:
-    elsewhere = {"VAPI_ALLOWED_ORIGINS": "https://clinic.example"}
-    async with clinic(VAPI_CREDENTIAL="session_token", **elsewhere) as here:
+    elsewhere = "https://clinic.example"
+    async with clinic(VAPI_CREDENTIAL="session_token", VAPI_ALLOWED_ORIGINS=elsewhere) as here:
         page = await open_page(chromium, here.page)
         await ask(page)
         await start(page)
-        await refused(page, "This credential is not good for this web site.", 403)
+        await refused(page, "This credential does not allow this web site.", 403)
     assert len(here.calls) == 0
 
 

@@ -39,9 +39,9 @@ def restricted(**changes: Any) -> str:
     return token(**{**limits, **changes})
 
 
-def tokenless() -> str:
+def tokenless(key: str = PRIVATE, org: str = ORG) -> str:
     """Sign a JWT without the claim `token`."""
-    return jwt.encode({"orgId": ORG, "exp": time.time() + 86400}, PRIVATE, algorithm="HS256")
+    return jwt.encode({"orgId": org, "exp": time.time() + 86400}, key, algorithm="HS256")
 
 
 def bearer(credential: str) -> dict[str, str]:
