@@ -1,57 +1,96 @@
-// Asks the service for a voice session, as the contract wants it asked. No dependencies; runs in
-// browsers, React Native and Node.js. Copy it into the app.
+// Gets a voice session from the service. No dependencies; runs in browsers, React Native and
+// Node.js. Copy this file into the app.
 
-/** What went wrong: `code` is the service's, or `TIMEOUT`, `UNREACHABLE`. */
+/**
+ * @typedef {object} Session
+ * @property {string} apiKey  For Vapi's SDK: a public key or a session token.
+ * @property {"public_key" | "session_token"} credentialType
+ * @property {string | null} expiresAt  RFC 3339; null for a public key.
+ * @property {string} assistantId
+ * @property {{ id: string, validatedAt: string }} patientContext
+ * @property {string} [patientProof]  For the assistant's tools; see `assistantOverrides`.
+ */
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {string} url  The service's endpoint.
+ * @property {() => Promise<string>} getToken  Gives the patient's token.
+ * @property {() => Promise<string>} refreshToken  Gives a new token, after the first has expired.
+ * @property {string} [patientId]  When set, the service checks that the token is this patient's.
+ * @property {number} [timeoutMs]  For one request. The service answers within 3 seconds; the rest
+ *   is for a poor connection.
+ * @property {number} [maxWaitMs]  The longest `Retry-After` to wait for.
+ */
+
+/** Why there is no session: `code` is the service's, or `TIMEOUT` or `UNREACHABLE`. */
 export class SessionError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{ status?: number, details?: string, retryAfter?: number | null, requestId?: string | null }} [more]
+   */
   constructor(code, message, { status = 0, details = "", retryAfter = null, requestId = null } = {}) {
     super(message);
     this.name = "SessionError";
-    Object.assign(this, { code, status, details, retryAfter, requestId });
+    this.code = code;
+    this.status = status;
+    this.details = details;
+    this.retryAfter = retryAfter;
+    this.requestId = requestId;
   }
 }
 
-// Asking creates nothing, so asking again does no harm; for anything else it does no good.
-const WORTH_A_RETRY = new Set([
-  "RATE_LIMITED", "VAPI_SESSION_FAILED", "AUTH_UNAVAILABLE", "SESSION_TIMEOUT", "REQUEST_TIMEOUT",
-  "TIMEOUT", "UNREACHABLE",
+// These may pass by themselves. A request creates nothing, so a repeated one does no harm.
+const RETRIABLE = new Set([
+  "RATE_LIMITED", "VAPI_SESSION_FAILED", "AUTH_UNAVAILABLE", "AUDIT_UNAVAILABLE",
+  "SESSION_TIMEOUT", "REQUEST_TIMEOUT", "TIMEOUT", "UNREACHABLE",
 ]);
 
-// Without Retry-After the service is set up wrongly, which does not pass by itself.
-const worthARetry = ({ code, retryAfter }) =>
-  WORTH_A_RETRY.has(code) && !(code === "VAPI_SESSION_FAILED" && retryAfter === null);
+// VAPI_SESSION_FAILED without Retry-After: the service is misconfigured or sessions are paused.
+/** @param {SessionError} error */
+const isRetriable = ({ code, retryAfter }) =>
+  RETRIABLE.has(code) && !(code === "VAPI_SESSION_FAILED" && retryAfter === null);
 
 /**
- * Get a session: `{ apiKey, credentialType, expiresAt, assistantId, patientContext }`.
+ * Get a session. Refreshes the token once, retries once, and waits for `Retry-After` in between.
+ * Throws `SessionError`, and what `getToken` and `refreshToken` throw.
  *
- * `getToken()` gives the patient's token, `refreshToken()` a new one. Refreshes once, retries once,
- * and waits as long as the service asks, but no longer than `patienceMs`. Throws `SessionError`.
+ * @param {SessionOptions} options
+ * @returns {Promise<Session>}
  */
 export async function getSession({
-  url, getToken, refreshToken, patientId, timeoutMs = 5000, patienceMs = 10000,
+  url, getToken, refreshToken, patientId, timeoutMs = 5000, maxWaitMs = 10000,
 }) {
   let token = await getToken();
   let refreshed = false;
   let retried = false;
   for (;;) {
     try {
-      return await ask(url, token, patientId, timeoutMs);
+      return await request(url, token, patientId, timeoutMs);
     } catch (error) {
+      if (!(error instanceof SessionError)) throw error;
       if (error.code === "AUTH_TOKEN_EXPIRED" && !refreshed) {
         refreshed = true;
         token = await refreshToken();
         continue;
       }
       const waitMs = error.retryAfter === null ? 300 + Math.random() * 400 : error.retryAfter * 1000;
-      if (!worthARetry(error) || retried || waitMs > patienceMs) throw error;
+      if (!isRetriable(error) || retried || waitMs > maxWaitMs) throw error;
       retried = true;
       await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
   }
 }
 
-async function ask(url, token, patientId, timeoutMs) {
+/**
+ * @param {string} url
+ * @param {string} token
+ * @param {string | undefined} patientId
+ * @param {number} timeoutMs
+ * @returns {Promise<Session>}
+ */
+async function request(url, token, patientId, timeoutMs) {
   const abort = new AbortController();
-  // The service answers within 3 seconds; the rest is for a poor connection.
   const timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
     const response = await fetch(url, {
@@ -72,6 +111,10 @@ async function ask(url, token, patientId, timeoutMs) {
   }
 }
 
+/**
+ * @param {Response} response
+ * @param {{ code: string, message: string, details: string }} error
+ */
 function refusal(response, { code, message, details }) {
   const retryAfter = response.headers.get("Retry-After");
   return new SessionError(code, message, {
@@ -82,8 +125,23 @@ function refusal(response, { code, message, details }) {
   });
 }
 
-/** Say to a patient what happened. Never show them `details`: that is for developers. */
+/**
+ * Give what to pass to Vapi's SDK as `assistantOverrides`: the patient proof, when there is one.
+ * The app does not read the proof. The assistant's tools verify it.
+ *
+ * @param {Session} session
+ */
+export function assistantOverrides({ patientProof }) {
+  return patientProof === undefined ? undefined : { variableValues: { patientProof } };
+}
+
+/**
+ * Give a text for the patient. Never show them `message` or `details`: these are for developers.
+ *
+ * @param {unknown} error
+ */
 export function inWords(error) {
+  if (!(error instanceof SessionError)) return "Something went wrong. Please try again.";
   switch (error.code) {
     case "AUTH_TOKEN_MISSING":
     case "AUTH_TOKEN_INVALID":
@@ -108,6 +166,8 @@ export function inWords(error) {
     case "PAYLOAD_TOO_LARGE":
     case "UNSUPPORTED_MEDIA_TYPE":
       return "Something is wrong with the app. Please tell your clinic.";
+    case "CALL_FAILED":
+      return "The call could not be started. Please try again.";
     case "VAPI_SESSION_FAILED":
       if (error.retryAfter === null) return "The voice assistant is not available today.";
     // falls through: with Retry-After it will pass

@@ -1,5 +1,5 @@
-// Says in words what each code means for a patient, as docs/clients/session.js has it.
-import { SessionError, inWords } from "./session.js";
+// Prints the text that session.js has for each code.
+import { SessionError, inWords } from "../session.js";
 
 const { codes, retryAfter } = JSON.parse(process.argv[2]);
 const words = codes.map((code) => [code, inWords(new SessionError(code, "", { retryAfter }))]);

@@ -1,12 +1,12 @@
-// Runs docs/clients/session.js: one session, and what it took to get it.
-import { getSession, inWords } from "./session.js";
+// Runs session.js once and prints the session or the error, and what it took.
+import { getSession, inWords } from "../session.js";
 
 const { tokens, ...options } = JSON.parse(process.argv[2]);
 let refreshes = 0;
-let asked = 0;
+let requests = 0;
 const { fetch } = globalThis;
 globalThis.fetch = (...request) => {
-  asked += 1;
+  requests += 1;
   return fetch(...request);
 };
 const started = performance.now();
@@ -23,4 +23,4 @@ try {
   report.requestId = error.requestId;
   report.words = inWords(error);
 }
-console.log(JSON.stringify({ ...report, refreshes, asked, seconds: (performance.now() - started) / 1000 }));
+console.log(JSON.stringify({ ...report, refreshes, requests, seconds: (performance.now() - started) / 1000 }));

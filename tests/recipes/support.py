@@ -1,0 +1,112 @@
+"""Lays the recipes of docs/clients out as files, and runs them against the service."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.serving import bind, origin, serving
+from sandbox.vapi.app import create_vapi
+from sandbox.vapi.calls import CallStore
+from tests.support import (
+    ASSISTANT_ID,
+    ORG_ID,
+    PATH,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    make_settings,
+    running,
+)
+
+HERE = Path(__file__).parent
+CLIENTS = HERE.parents[1] / "docs" / "clients"
+MODULES = HERE / "node_modules"
+SHARED = ("session.js", "voice-call.js")
+PAGES = ("web", "react-native")
+
+
+def install_packages() -> None:
+    """Install the packages from the lock file, unless that was done since it changed."""
+    lock, done = HERE / "package-lock.json", MODULES / ".package-lock.json"
+    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+        command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        subprocess.run(command, cwd=HERE, check=True)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Give the code blocks of a page of docs/clients in one language."""
+    text = (CLIENTS / f"{page}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def lay_out(folder: Path, *, module: bool = True) -> None:
+    """Write the JavaScript recipes into a folder, with the drivers and the packages beside them.
+
+    `module` makes its files ES modules for Node.js, as an app's `package.json` may or may not.
+    """
+    for name in SHARED:
+        shutil.copy(CLIENTS / name, folder)
+    for page in PAGES:
+        (code,) = blocks(page, "js")
+        (folder / f"{page}.js").write_text(code)
+    shutil.copytree(HERE / "drivers", folder / "drivers")
+    (folder / "package.json").write_text(json.dumps({"type": "module"} if module else {}))
+    (folder / "node_modules").symlink_to(MODULES)
+
+
+def bundle(folder: Path, driver: str, *options: str) -> Path:
+    """Bundle a driver with esbuild, as an app's build does; give the bundle's path."""
+    output = folder / f"{driver}.bundle.cjs"
+    esbuild = str(MODULES / ".bin" / "esbuild")
+    entry = f"drivers/{driver}.js"
+    command = (esbuild, entry, "--bundle", f"--outfile={output}", "--log-level=warning", *options)
+    subprocess.run(command, cwd=folder, check=True)
+    return output
+
+
+async def run_node(script: Path, options: object) -> Any:
+    """Run a script in Node.js with options; give the report that it prints."""
+    command = ("node", str(script), json.dumps(options))
+    node = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await node.communicate()
+    assert node.returncode == 0
+    return json.loads(output)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The service, and the stand-in for Vapi that it is configured for."""
+
+    url: str
+    vapi: web.Application
+    vapi_url: str
+    calls: CallStore
+
+    def options(self, *tokens: str, **more: Any) -> dict[str, Any]:
+        """Give a driver's options; `tokens` are what getToken and refreshToken give."""
+        return {"url": self.url, "vapiUrl": self.vapi_url, "tokens": tokens, **more}
+
+
+@asynccontextmanager
+async def backend(**variables: str) -> AsyncIterator[Backend]:
+    """Start the service and the stand-in."""
+    calls = CallStore()
+    vapi = create_vapi(
+        private_key=PRIVATE_KEY,
+        public_key=PUBLIC_KEY,
+        org_id=ORG_ID,
+        assistant_id=ASSISTANT_ID,
+        calls=calls,
+    )
+    with bind() as port:
+        variables = {"VAPI_BASE_URL": origin(port), "VAPI_CHECK_SECONDS": "1", **variables}
+        async with serving(vapi, port), running(make_settings(**variables)) as service:
+            yield Backend(service.url + PATH, vapi, origin(port), calls)

@@ -1,0 +1,99 @@
+"""The React Native recipe, with React and Vapi's own SDK in Node.js; Daily is stood in for."""
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.vapi.behaviour import Behaviour, Fault
+from sandbox.vapi.faults import SWITCH
+from tests.recipes.support import Backend, backend, bundle, lay_out, run_node
+from tests.recipes.test_session import SIGNED_OUT, expired
+from tests.support import ASSISTANT_ID, sign
+
+pytestmark = pytest.mark.e2e
+
+NOT_STARTED = "The call could not be started. Please try again."
+# While the call is connecting, and afterwards.
+MOMENTS = [
+    "tap",
+    "session",
+    "call created",
+    "call object",
+    "joining",
+    "microphone open",
+    "joined",
+]
+
+
+@pytest.fixture
+def app(packages: None, tmp_path: Path) -> Path:
+    """Give the bundled driver. Metro, too, gives the class itself for a default import."""
+    lay_out(tmp_path, module=False)
+    daily = "--alias:@daily-co/react-native-daily-js=./drivers/daily.js"
+    return bundle(tmp_path, "react-native", "--platform=node", "--format=cjs", daily)
+
+
+async def run(app: Path, service: Backend, *tokens: str, **more: Any) -> Any:
+    return await run_node(app, service.options(*tokens, **more))
+
+
+def states(report: Any) -> list[str]:
+    """Give the states in their order, each change once."""
+    return [state for state, _ in groupby(state for state, _ in report["states"])]
+
+
+async def test_call_connects_once(app: Path) -> None:
+    async with backend(VAPI_CREDENTIAL="session_token") as service:
+        report = await run(app, service, expired(), sign())
+        (call,) = service.calls
+    assert states(report) == ["idle", "connecting", "talking"]
+    assert report["microphones"] == ["live"]
+    assert (call.credential_type, call.call.assistant_id) == ("session_token", ASSISTANT_ID)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_hanging_up_leaves_no_live_microphone(app: Path, moment: str) -> None:
+    async with backend() as service:
+        report = await run(app, service, sign(), hangUpAt=moment)
+    assert "live" not in report["microphones"]
+    assert report["states"][-1] == ["idle", ""]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_leaving_the_screen_leaves_no_live_microphone(app: Path, moment: str) -> None:
+    async with backend() as service:
+        report = await run(app, service, sign(), leaveAt=moment)
+    assert "live" not in report["microphones"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:3])
+async def test_hanging_up_early_opens_no_microphone(app: Path, moment: str) -> None:
+    async with backend() as service:
+        report = await run(app, service, sign(), hangUpAt=moment)
+    assert report["microphones"] == []
+
+
+async def test_hanging_up_needs_no_progress_events(app: Path) -> None:
+    async with backend() as service:
+        options = {"hangUpAt": "call created", "withoutProgress": True}
+        report = await run(app, service, sign(), **options)
+    assert report["microphones"] == ["ended"]
+
+
+async def test_text_of_a_failed_join_stays(app: Path) -> None:
+    async with backend() as service:
+        report = await run(app, service, sign(), joinFault="no route")
+    assert report["states"][-1] == ["idle", NOT_STARTED]
+
+
+async def test_refusals_have_texts_for_patients(app: Path) -> None:
+    # Without health checks the service does not notice, and the app meets Vapi's refusal.
+    async with backend(VAPI_CHECK_SECONDS="0") as service:
+        signed_out = await run(app, service, "no token")
+        service.vapi[SWITCH].behaviour = Behaviour(Fault.STATUS, 401)
+        refused = await run(app, service, sign())
+        assert len(service.calls) == 0
+    assert signed_out["states"][-1] == ["idle", SIGNED_OUT]
+    assert refused["states"][-1] == ["idle", NOT_STARTED]
