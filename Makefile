@@ -17,7 +17,7 @@ BENCH := $(BENCH_VENV)/.bench
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e fuzz lint types format api bench bench-host bench-request \
+.PHONY: help install run test e2e recipes fuzz lint types format api bench bench-host bench-request \
 	bench-tokens bench-workers bench-idle load soak alerts rehearse \
 	playground-sdk clean
 
@@ -43,6 +43,9 @@ test: $(TEST) ## run the whole test suite, with coverage
 
 e2e: $(TEST) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
 	$(BIN)/pytest -m e2e tests/e2e
+
+recipes: $(TEST) ## check the recipes of docs/clients and run them with Vapi's SDKs (Chromium, npm)
+	$(BIN)/pytest -m e2e tests/recipes
 
 fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
@@ -109,3 +112,4 @@ playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)
 clean: ## remove all that was made here
 	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis *.egg-info
 	rm -rf sandbox/static/vapi-sdk.js sandbox/sdk/node_modules $(FASTIFY)/node_modules
+	rm -rf tests/recipes/node_modules

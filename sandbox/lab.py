@@ -13,6 +13,8 @@ from middlewares.cors import cors
 from sandbox.sabotage import Saboteur
 from sandbox.serving import answer
 from sandbox.tokens import Kind, expired_credential, patient_token
+from sandbox.vapi.behaviour import UP, Behaviour, Fault
+from sandbox.vapi.faults import SWITCH
 from server.config import Settings
 
 _NOTICE_SECONDS = 10.0

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler
 
-from sandbox.vapi.faults import Behaviour, Fault
+from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.main import main
 from server.config import load_settings
 from server.config.loader import SettingsError

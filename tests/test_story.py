@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sandbox.vapi.app import PROMPT
-from sandbox.vapi.faults import UP, Behaviour, Fault
+from sandbox.vapi.behaviour import UP, Behaviour, Fault
 from tests.conftest import AuditLines, Serve
 from tests.support import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, Answer, Service, claims, sign
 from tests.table import INVALID_TOKEN, NOWHERE, REALM

@@ -12,7 +12,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sandbox.vapi.app import REQUESTS, create_vapi
-from sandbox.vapi.faults import SWITCH, Behaviour
+from sandbox.vapi.behaviour import Behaviour
+from sandbox.vapi.faults import SWITCH
 from tests.support import ASSISTANT_ID, ORG_ID, PATH, PRIVATE_KEY, PUBLIC_KEY, Service
 
 JSON_TYPE = "application/json; charset=utf-8"

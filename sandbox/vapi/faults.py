@@ -10,8 +10,6 @@ from aiohttp.typedefs import Handler, Middleware
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
 from sandbox.vapi.failures import FAILURES
 
-__all__ = ["SWITCH", "UP", "Behaviour", "Fault", "Switch", "misbehave", "release_stuck"]
-
 
 @dataclass(slots=True)
 class Switch:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.vapi.faults import Behaviour, Fault
+from sandbox.vapi.behaviour import Behaviour, Fault
 from server.serving.state import DRAINING
 from tests.conftest import AuditLines, Serve
 from tests.support import Service, sign

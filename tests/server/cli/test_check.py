@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from sandbox.vapi.faults import Behaviour, Fault
+from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.check import Finding, examine, report
 from tests.support import PRIVATE_KEY, make_settings
 from tests.wire import vapi

@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from middlewares.api_errors import ApiError
 from sandbox.vapi.app import REQUESTS
-from sandbox.vapi.faults import Behaviour, Fault
+from sandbox.vapi.behaviour import Behaviour, Fault
 from server.vapi import health as vapi_module
 from server.vapi.health import VapiHealthMonitor, VapiState
 from tests.support import ASSISTANT_ID, PRIVATE_KEY
