@@ -1,4 +1,4 @@
-"""The files of `deploy/`: what can be told of them without an engine, a cluster or a server."""
+"""The files of `deploy/`, checked without a container engine or a cluster."""
 
 import json
 import re
@@ -22,7 +22,7 @@ SECRETS = {"VAPI_API_KEY", "VAPI_PUBLIC_API_KEY", "JWT_SECRET", "REDIS_URL", "AU
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
-    """Read a Dockerfile: each instruction and its argument, continued lines joined."""
+    """Return the instructions of a Dockerfile with their arguments."""
     text = re.sub(r"\\\n\s*", " ", (DEPLOY / name).read_text("utf-8"))
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     words = [line.strip().split(" ", 1) for line in lines]
@@ -42,14 +42,14 @@ class TestDockerfile:
         assert build.split()[0] == run
         assert "latest" not in run
 
-    def test_runs_as_somebody_who_is_not_root(self) -> None:
+    def test_runs_as_non_root(self) -> None:
         (user,) = self.arguments("USER")
         assert not re.match(r"(root|0)(:|$)", user)
         after = [name for name, _ in self.steps[self.steps.index(("USER", user)) :]]
         assert "USER" in after
         assert "RUN" not in after
 
-    def test_copies_only_what_is_there_and_not_ignored(self) -> None:
+    def test_copies_existing_files_that_are_not_ignored(self) -> None:
         kept = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
         for argument in self.arguments("COPY"):
             if not argument.startswith("--from="):
@@ -57,19 +57,19 @@ class TestDockerfile:
                     assert (ROOT / source).exists(), source
                     assert source in kept
 
-    def test_has_a_health_check_that_asks_healthz(self) -> None:
+    def test_health_check_uses_healthz(self) -> None:
         (check,) = self.arguments("HEALTHCHECK")
         command = json.loads(check.partition("CMD ")[2])
         assert command[:2] == ["python", "-c"]
         compile(command[2], "HEALTHCHECK", "exec")
         assert "/healthz" in command[2]
 
-    def test_starts_gunicorn_itself_so_that_it_gets_the_signals(self) -> None:
+    def test_gunicorn_is_pid_1(self) -> None:
         (command,) = self.arguments("CMD")
         worker = "aiohttp.GunicornUVLoopWebWorker"
         assert json.loads(command) == ["gunicorn", "server.app:app_factory", "-k", worker]
 
-    def test_holds_no_secret(self) -> None:
+    def test_contains_no_secret(self) -> None:
         for argument in self.arguments("ENV") + self.arguments("RUN"):
             assert not SECRETS & set(re.findall(r"[A-Z_]+", argument))
 
@@ -83,12 +83,12 @@ CONTAINER: Any = POD["containers"][0]
 
 
 class TestKubernetes:
-    def test_is_what_the_api_takes(self) -> None:
+    def test_validates_against_the_api_schemas(self) -> None:
         validate = pytest.importorskip("kubernetes_validate", reason="pip: kubernetes-validate")
         for document in DOCUMENTS.values():
             validate.validate(document, "1.33", strict=True)
 
-    def test_asks_the_right_routes(self) -> None:
+    def test_probes(self) -> None:
         asked = {name: CONTAINER[name]["httpGet"]["path"] for name in CONTAINER if "Probe" in name}
         assert asked == {
             "startupProbe": "/healthz",
@@ -96,22 +96,22 @@ class TestKubernetes:
             "readinessProbe": "/readyz",
         }
 
-    def test_holds_no_secret(self) -> None:
+    def test_contains_no_secret(self) -> None:
         assert "Secret" not in DOCUMENTS
         given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
         assert not SECRETS & given
         assert {"secretRef": {"name": "vapi-sessions"}} in CONTAINER["envFrom"]
 
-    def test_sets_variables_that_there_are(self) -> None:
+    def test_sets_known_variables(self) -> None:
         given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
         assert given <= VARIABLES | {"WEB_CONCURRENCY"}
 
-    def test_gives_leaving_the_time_it_takes(self) -> None:
+    def test_termination_grace(self) -> None:
         wait = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
         grace = float(DOCUMENTS["ConfigMap"]["data"]["SHUTDOWN_GRACE_SECONDS"])
         assert POD["terminationGracePeriodSeconds"] > wait + grace
 
-    def test_gives_no_rights(self) -> None:
+    def test_security_context(self) -> None:
         assert POD["securityContext"]["runAsNonRoot"] is True
         assert POD["automountServiceAccountToken"] is False
         context = CONTAINER["securityContext"]
@@ -119,11 +119,11 @@ class TestKubernetes:
         assert context["allowPrivilegeEscalation"] is False
         assert context["capabilities"] == {"drop": ["ALL"]}
 
-    def test_says_what_it_needs_at_least_and_at_most(self) -> None:
+    def test_resources(self) -> None:
         assert CONTAINER["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in CONTAINER["resources"]["limits"]
 
-    def test_names_the_same_pods_everywhere(self) -> None:
+    def test_selectors_match(self) -> None:
         labels = {"app.kubernetes.io/name": "vapi-sessions"}
         deployment = DOCUMENTS["Deployment"]
         assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -131,7 +131,7 @@ class TestKubernetes:
         assert DOCUMENTS["Service"]["spec"]["selector"] == labels
         assert DOCUMENTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
 
-    def test_always_leaves_a_pod_standing(self) -> None:
+    def test_disruption_budget(self) -> None:
         scaled = DOCUMENTS["HorizontalPodAutoscaler"]["spec"]
         kept = DOCUMENTS["PodDisruptionBudget"]["spec"]["minAvailable"]
         assert scaled["minReplicas"] > kept >= 1
@@ -146,14 +146,14 @@ class TestSystemdUnit:
         command = ["systemd-analyze", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def test_has_no_fault(self, tmp_path: Path) -> None:
+    def test_verifies(self, tmp_path: Path) -> None:
         unit = tmp_path / "vapi-sessions.service"
-        # The program that it starts is installed elsewhere; any will do for the check.
+        # systemd-analyze requires an existing program.
         unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, self.text), "utf-8")
         checked = self.analyze("verify", "--man=no", str(unit))
         assert (checked.returncode, checked.stderr) == (0, "")
 
-    def test_is_as_closed_as_systemd_can_make_it(self) -> None:
+    def test_security_score(self) -> None:
         unit = str(DEPLOY / "vapi-sessions.service")
         checked = self.analyze("security", "--offline=yes", "--threshold=20", unit)
         assert checked.returncode == 0, checked.stdout
@@ -163,7 +163,7 @@ EXPRESSION = re.compile(r"\bvapi_sessions_\w+|\bprocess_\w+")
 
 
 def exported() -> set[str]:
-    """List the names of the metrics that there are."""
+    """Return the names of the metrics."""
     metrics = Metrics(vapi_states=VapiState, jwks=True, redis=True)
     metrics.record_states(VapiState.UP)
     metrics.observe(200, None, 0.1)
@@ -174,12 +174,12 @@ ALERTS: Any = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["group
 
 
 class TestAlerts:
-    def test_are_of_metrics_that_there_are(self) -> None:
+    def test_alerts_use_existing_metrics(self) -> None:
         used = {name for rule in ALERTS for name in EXPRESSION.findall(rule["expr"])}
         assert len(used) >= 6
         assert used <= exported()
 
-    def test_each_have_a_place_in_the_manual(self) -> None:
+    def test_each_alert_has_a_runbook_entry(self) -> None:
         manual = (ROOT / "docs" / "operations.md").read_text("utf-8")
         headings = {name.lower() for name in re.findall(r"^#+ (\w+)$", manual, re.MULTILINE)}
         for rule in ALERTS:
@@ -188,7 +188,7 @@ class TestAlerts:
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian: apt install prometheus")
     @pytest.mark.parametrize("what", [("check", "alerts.yaml"), ("test", "alerts_test.yaml")])
-    def test_hold_before_promtool(self, what: tuple[str, str]) -> None:
+    def test_promtool(self, what: tuple[str, str]) -> None:
         command = ["promtool", what[0], "rules", str(DEPLOY / what[1])]
         checked = subprocess.run(command, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -197,13 +197,13 @@ class TestAlerts:
 class TestDashboard:
     panels: Any = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))["panels"]
 
-    def test_shows_metrics_that_there_are(self) -> None:
+    def test_dashboard_uses_existing_metrics(self) -> None:
         asked = [target["expr"] for panel in self.panels for target in panel["targets"]]
         used = {name for expression in asked for name in EXPRESSION.findall(expression)}
         assert len(used) >= 7
         assert used <= exported()
 
-    def test_has_panels_that_do_not_cover_one_another(self) -> None:
+    def test_dashboard_panels_do_not_overlap(self) -> None:
         taken: set[tuple[int, int]] = set()
         for panel in self.panels:
             at = panel["gridPos"]
@@ -217,7 +217,7 @@ class TestDashboard:
             taken |= cells
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian: apt install prometheus")
-    def test_asks_what_prometheus_understands(self, tmp_path: Path) -> None:
+    def test_dashboard_queries_parse(self, tmp_path: Path) -> None:
         asked = [target["expr"] for panel in self.panels for target in panel["targets"]]
         rules = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(asked)]
         file = tmp_path / "rules.yaml"

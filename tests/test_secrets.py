@@ -1,4 +1,4 @@
-"""No secret comes out: every failure driven with marked values, and all output searched."""
+"""No secret is disclosed: failures are triggered with marked values and all output is searched."""
 
 import asyncio
 from pathlib import Path
@@ -26,7 +26,7 @@ SECRETS = {
 
 
 def marked(**more: object) -> str:
-    """Sign a token whose every claim is marked, but for the patient's id."""
+    """Sign a token with marked claims, except for the patient id."""
     own = {"name": f"{MARK}-name", "jti": f"{MARK}-jti", "sub": f"{MARK}-sub"}
     return sign(claims(**{**own, **more}), key=SECRET)
 
@@ -49,7 +49,7 @@ TOKENS = [
     f"{MARK}.{MARK}.{MARK}",
     MARK,
 ]
-# The payload and the signature of each; the header of a good one is no secret.
+# The payload and the signature of each token; the header is not secret.
 SECRET_PARTS = {part for token in TOKENS for part in token.split(".")[1:] if len(part) > 8} | {MARK}
 
 
@@ -65,7 +65,7 @@ BODIES = [
 
 
 async def provoke(service: Service) -> list[str]:
-    """Drive every failure that requests can cause; give all that was answered."""
+    """Trigger every failure that requests can cause; return all responses."""
     answers = []
     for token in (None, *TOKENS):
         for body in BODIES:
@@ -92,7 +92,7 @@ async def provoke(service: Service) -> list[str]:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Find what must not be there, with what stands around it."""
+    """Return marked values found in the text, with their context."""
     return [text[max(0, text.find(each) - 80) :][:200] for each in SECRET_PARTS if each in text]
 
 
@@ -109,7 +109,7 @@ SOON = {"SESSION_BUDGET_SECONDS": "0.1", "VAPI_TIMEOUT_SECONDS": "0.05", "RATE_L
 
 @pytest.mark.parametrize("variables", SETTINGS.values(), ids=SETTINGS.keys())
 @pytest.mark.parametrize("status", [200, 500, 401])
-async def test_no_answer_and_no_log_line_holds_a_secret(
+async def test_responses_and_logs_contain_no_secret(
     variables: dict[str, str],
     status: int,
     caplog: pytest.LogCaptureFixture,
@@ -131,7 +131,7 @@ async def test_no_answer_and_no_log_line_holds_a_secret(
         assert secrets_in(text) == []
 
 
-async def test_a_crash_tells_the_log_where_and_nobody_what_was_at_hand(
+async def test_stack_trace_contains_no_values(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     @web.middleware
@@ -156,7 +156,7 @@ async def test_a_crash_tells_the_log_where_and_nobody_what_was_at_hand(
     assert secrets_in(out + err + caplog.text) == []
 
 
-async def test_a_fault_outside_the_chain_keeps_its_secrets_too(
+async def test_error_outside_the_middlewares_discloses_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @web.middleware
@@ -185,7 +185,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_no_fault_of_a_setting_repeats_its_value(name: str, kind: str) -> None:
+def test_configuration_fault_does_not_repeat_the_value(name: str, kind: str) -> None:
     faults = {"JWT_SECRET": MARK, "VAPI_ASSISTANT_ID": ""}
     variables = {**VARIABLES, **faults, name: BROKEN[kind]}
     with pytest.raises(SettingsError) as caught:
@@ -196,7 +196,7 @@ def test_no_fault_of_a_setting_repeats_its_value(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "token --patient pt_1"])
-def test_no_command_repeats_a_value(
+def test_commands_do_not_print_values(
     command: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -214,7 +214,7 @@ def test_no_command_repeats_a_value(
     assert "Traceback" not in err
 
 
-async def test_the_process_keeps_its_secrets_to_the_end(tmp_path: Path) -> None:
+async def test_process_output_contains_no_secret(tmp_path: Path) -> None:
     async with vapi(Behaviour(Fault.STATUS, status=500)) as stand_in:
         variables = {**VARIABLES, **SECRETS, **SOON, "LOG_LEVEL": "DEBUG"}
         variables |= {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "0.05"}

@@ -1,4 +1,4 @@
-"""A backend as it may stand before the endpoint joins it: its own routes, errors, log, clean-up."""
+"""An existing backend with its own routes, errors, log and clean-up."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger("backend")
 
 @dataclass
 class Diary:
-    """What the backend noticed, in order."""
+    """The events of the backend, in order."""
 
     entries: list[str] = field(default_factory=list)
 
@@ -23,7 +23,7 @@ DIARY = web.AppKey("DIARY", Diary)
 
 @web.middleware
 async def own_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer failures in the backend's own way, which is not the endpoint's."""
+    """Convert errors in the backend's own format."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -37,7 +37,7 @@ async def own_errors(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @web.middleware
 async def own_log(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Note each request, and sign each answer."""
+    """Record each request and mark each response."""
     response = await handler(request)
     request.app[DIARY].entries.append(f"{request.method} {request.path} {response.status}")
     response.headers["X-Backend"] = "existing"
@@ -45,7 +45,7 @@ async def own_log(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def login(request: web.Request) -> web.Response:
-    """Stand for `/auth/login`."""
+    """`/auth/login`."""
     form = await request.json()
     if form.get("password") != "right":
         raise web.HTTPUnauthorized
@@ -53,14 +53,14 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def refresh(_: web.Request) -> web.Response:
-    """Stand for `/auth/refresh`: a cookie, and a redirect."""
+    """`/auth/refresh`: a cookie and a redirect."""
     response = web.HTTPFound("/auth/me")
     response.set_cookie("session", "fresh", httponly=True)
     raise response
 
 
 async def make_call(request: web.Request) -> web.Response:
-    """Stand for `/make-call`, with the story's envelopes."""
+    """`/make-call`, with its envelopes."""
     body = await request.json()
     if "phoneNumber" not in body:
         error = {"error": "Internal server error", "details": "phoneNumber is missing"}
@@ -69,7 +69,7 @@ async def make_call(request: web.Request) -> web.Response:
 
 
 async def upload(request: web.Request) -> web.Response:
-    """Count what was uploaded."""
+    """Return the size of an upload."""
     size = 0
     async for part in await request.multipart():
         size += len(await part.read())  # type: ignore[union-attr]  # the test sends no nested parts
@@ -77,7 +77,7 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Answer in pieces."""
+    """Stream a response."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
     for piece in (b"one ", b"two ", b"three"):
@@ -86,7 +86,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 async def websocket(request: web.Request) -> web.WebSocketResponse:
-    """Say everything back."""
+    """Echo the request."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     async for message in socket:
@@ -96,12 +96,12 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
 
 
 async def crash(_: web.Request) -> web.Response:
-    """Fail as nobody foresaw."""
+    """Raise an unexpected error."""
     raise ValueError("unforeseen")
 
 
 async def session_by_id(request: web.Request) -> web.Response:
-    """Serve a path of the backend's own under the very prefix that the endpoint is mounted at."""
+    """A route of the backend under the prefix of the endpoint."""
     return web.Response(text=json.dumps({"session": request.match_info["id"]}))
 
 
@@ -112,7 +112,7 @@ async def _life(app: web.Application) -> AsyncIterator[None]:
 
 
 def create_backend() -> web.Application:
-    """Make the backend, not yet started."""
+    """Return the backend, not started."""
     app = web.Application(middlewares=[own_log, own_errors], client_max_size=2**16)
     app[DIARY] = Diary()
     app.cleanup_ctx.append(_life)
@@ -131,6 +131,6 @@ def create_backend() -> web.Application:
 
 
 def add_late_routes(app: web.Application) -> None:
-    """Add what the backend registers after the endpoint was mounted."""
+    """Add routes after the endpoint was mounted."""
     app.router.add_get("/api/v1/sessions/{id}", session_by_id)
     app.router.add_get("/api/v1/sessions/vapi/{id}", session_by_id)

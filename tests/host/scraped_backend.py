@@ -1,4 +1,4 @@
-"""A backend of several processes that Prometheus scrapes: it prints what one scrape gives."""
+"""A backend with multiprocess metrics: it prints one scrape."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ from tests.support import PATH, sign
 
 
 async def main() -> None:
-    """Count a visit, grant a session, and scrape."""
+    """Count a visit, start a session, and scrape."""
     Counter("visits", "The host's own.").inc()
     app = create_backend()
     mount(app, load_settings())

@@ -1,4 +1,4 @@
-"""Inside a host application: the endpoint works there, and nothing else notices that it does."""
+"""The endpoint inside a host application."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ JSON = b"Content-Type: application/json\r\n"
 def request(
     method: str, path: str, *, headers: bytes = b"", body: bytes = b"", length: bool = True
 ) -> bytes:
-    """Write a request as it goes over the wire."""
+    """Return a raw request."""
     announced = b"Content-Length: %d\r\n" % len(body) if length and body else b""
     line = f"{method} {path} HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n".encode()
     return line + headers + announced + b"\r\n" + body
@@ -69,7 +69,7 @@ Mounted = Callable[..., Awaitable[tuple[str, web.Application]]]
 
 @pytest.fixture
 async def backend() -> AsyncIterator[Mounted]:
-    """Start the backend, with the endpoint mounted at each of the prefixes given."""
+    """Start the backend with the endpoint mounted at each prefix."""
     async with AsyncExitStack() as stack:
 
         async def start(**prefixes: str) -> tuple[str, web.Application]:
@@ -88,7 +88,7 @@ async def backend() -> AsyncIterator[Mounted]:
 
 
 async def exchange(port: int, data: bytes) -> bytes:
-    """Send bytes on a connection of their own; give all that comes back."""
+    """Send bytes on a new connection; return the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     answer = await reader.read()
@@ -97,7 +97,7 @@ async def exchange(port: int, data: bytes) -> bytes:
 
 
 async def say_everything(url: str) -> list[bytes]:
-    """Send every request; give the answers, without the hour at which they were given."""
+    """Send every request; return the responses without their dates."""
     port = int(url.rpartition(":")[2])
     answers = [await exchange(port, each) for each in REQUESTS]
     return [
@@ -106,7 +106,7 @@ async def say_everything(url: str) -> list[bytes]:
     ]
 
 
-async def test_every_route_of_the_host_answers_byte_for_byte_as_before(
+async def test_host_routes_answer_byte_for_byte_as_before(
     backend: Mounted, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(REQUESTS) >= 40
@@ -120,9 +120,7 @@ async def test_every_route_of_the_host_answers_byte_for_byte_as_before(
     assert shared_app[DIARY].entries == alone_app[DIARY].entries
 
 
-async def test_the_endpoint_answers_in_the_host_as_it_does_alone(
-    backend: Mounted, audit_lines: AuditLines
-) -> None:
+async def test_endpoint_answers_as_standalone(backend: Mounted, audit_lines: AuditLines) -> None:
     url, app = await backend(api_v1_sessions="asst_1")
     async with ClientSession() as client:
         headers = {"Authorization": f"Bearer {sign()}"}
@@ -143,7 +141,7 @@ async def test_the_endpoint_answers_in_the_host_as_it_does_alone(
     assert app[DIARY].entries[0] == "started"
 
 
-async def test_a_body_may_be_as_large_as_the_settings_say_whatever_the_host_allows(
+async def test_body_limit_is_the_setting_not_the_hosts(
     backend: Mounted,
 ) -> None:
     url, _ = await backend(api_v1_sessions="asst_1")
@@ -156,7 +154,7 @@ async def test_a_body_may_be_as_large_as_the_settings_say_whatever_the_host_allo
         assert response.status == 413
 
 
-async def test_it_can_be_mounted_twice_for_two_assistants(backend: Mounted) -> None:
+async def test_mounted_twice(backend: Mounted) -> None:
     url, _ = await backend(clinic_a="asst_a", clinic_b="asst_b")
     headers = {"Authorization": f"Bearer {sign()}"}
     async with ClientSession() as client:
@@ -165,7 +163,7 @@ async def test_it_can_be_mounted_twice_for_two_assistants(backend: Mounted) -> N
                 assert (await response.json())["data"]["assistantId"] == assistant
 
 
-async def test_what_the_process_shares_is_left_alone(
+async def test_process_wide_state_is_unchanged(
     backend: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aiohttp_jwt.middleware, "_request_property", "the host's own")
@@ -176,7 +174,7 @@ async def test_what_the_process_shares_is_left_alone(
 
 
 @pytest.mark.parametrize("enabled", ["true", "false"])
-def test_a_scrape_of_the_hosts_processes_gains_nothing(tmp_path: Path, enabled: str) -> None:
+def test_host_scrape_has_no_additional_metrics(tmp_path: Path, enabled: str) -> None:
     variables = {
         **os.environ,
         **VARIABLES,
@@ -189,6 +187,6 @@ def test_a_scrape_of_the_hosts_processes_gains_nothing(tmp_path: Path, enabled: 
     assert names == {"visits_total"}
 
 
-def test_an_impossible_prefix_is_refused_at_once() -> None:
+def test_invalid_prefix() -> None:
     with pytest.raises(ValueError, match="prefix"):
         mount(create_backend(), make_settings(**VARIABLES), prefix="api")

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of single links."""
+"""Fixtures for the tests of single middlewares."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.middlewares.support import Alone, Client, application
 
-# How long an example takes says more of the machine than of the code.
+# The duration of an example depends on the machine.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
 @pytest.fixture
 def alone(aiohttp_client: AiohttpClient) -> Alone:
-    """Serve links on a bare application: `client = await alone(link, handler=…, given=…)`."""
+    """Serve middlewares on a bare application: `await alone(middleware, handler=…, given=…)`."""
 
-    async def start(*links: Middleware, **options: Any) -> Client:
-        return await aiohttp_client(application(*links, **options))
+    async def start(*middlewares: Middleware, **options: Any) -> Client:
+        return await aiohttp_client(application(*middlewares, **options))
 
     return start

@@ -1,4 +1,4 @@
-"""What the tests of single links share: a bare application, a caller, and a wire of their own."""
+"""Shared by the tests of single middlewares: a bare application, a principal, a raw client."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 NAME = "endpoint"
 NOW = 4_000_000_000.0
-"""Late in this century, so that PyJWT, which reads the real clock, minds no date around it."""
+"""Far in the future, so that PyJWT, which uses the real clock, accepts dates around it."""
 PATIENT = Principal(
     patient_id="pt_1",
     roles=frozenset({"patient"}),
@@ -35,42 +35,42 @@ PATIENT = Principal(
 
 
 def patient_with(**changes: Any) -> Principal:
-    """Give a patient who differs in this from any other."""
+    """Return the patient with these changes."""
     return replace(PATIENT, **changes)
 
 
 async def hello(_: web.Request) -> web.Response:
-    """Stand for whatever a link leads to."""
+    """The default handler."""
     return web.Response(text="hello")
 
 
 def application(
-    *links: Middleware, handler: Handler = hello, given: Given | None = None
+    *middlewares: Middleware, handler: Handler = hello, given: Given | None = None
 ) -> web.Application:
-    """Make an application of nothing but these links; `given` is what outer ones would have set."""
+    """Return an application with only these middlewares; `given` are the keys set outside them."""
     outside: dict[web.RequestKey[Any], Any] = {REQUEST_ID: "request-1", STARTED_AT: 0.0}
     outside.update(given or {})
 
     @web.middleware
-    async def given_link(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def given_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         for key, value in outside.items():
             request[key] = value
         return await handler(request)
 
-    app = web.Application(middlewares=[given_link, *links])
+    app = web.Application(middlewares=[given_middleware, *middlewares])
     app.router.add_route("*", "/", handler, name=NAME)
     return app
 
 
 def refused(call: Callable[..., object], *arguments: object) -> ErrorCode:
-    """Call what must refuse, and give the code it refuses with."""
+    """Return the code of the `ApiError` that the call must raise."""
     with pytest.raises(ApiError) as caught:
         call(*arguments)
     return caught.value.code
 
 
 def outcome(call: Callable[..., Result], *arguments: object) -> Result | ErrorCode:
-    """Call what may refuse; give its result, or the code it refuses with, and let all else out."""
+    """Return the result of the call, or the code of the `ApiError` that it raises."""
     try:
         return call(*arguments)
     except ApiError as error:
@@ -78,14 +78,14 @@ def outcome(call: Callable[..., Result], *arguments: object) -> Result | ErrorCo
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Give what the log was told, but for what any server on aiohttp tells it."""
+    """Return the log records, without those of asyncio and aiohttp's access log."""
     usual = {"asyncio", "aiohttp.access"}
     return [record for record in caplog.records if record.name not in usual]
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came back over the wire."""
+    """A response, as received."""
 
     status: int
     head: bytes
@@ -93,7 +93,7 @@ class Heard:
 
 
 async def say(client: Client, *lines: bytes, method: bytes = b"POST") -> Heard:
-    """Send header lines byte for byte, as no client would, and listen to the end."""
+    """Send raw header lines and return the response."""
     head = [method + b" / HTTP/1.1", b"Host: here", b"Connection: close", *lines]
     reader, writer = await asyncio.open_connection(client.host, client.port)
     try:

@@ -1,4 +1,4 @@
-"""The catalogue of errors, held against the error table of the contract."""
+"""The table of error codes."""
 
 import pytest
 
@@ -33,45 +33,43 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("code", "status", "challenge"), TABLE)
-def test_a_code_has_the_status_and_challenge_of_the_contract(
-    code: str, status: int, challenge: str | None
-) -> None:
+def test_status_and_challenge_of_each_code(code: str, status: int, challenge: str | None) -> None:
     kind = ERRORS[ErrorCode(code)]
     assert (kind.status, kind.challenge) == (status, challenge)
 
 
-def test_the_catalogue_holds_these_codes_and_no_others() -> None:
+def test_table_is_complete() -> None:
     assert [str(code) for code in ErrorCode] == [code for code, *_ in TABLE]
     assert set(ERRORS) == set(ErrorCode)
 
 
-def test_each_code_says_something_of_its_own() -> None:
+def test_messages_are_distinct() -> None:
     messages = [kind.message for kind in ERRORS.values()]
     assert all(messages)
     assert len(set(messages)) == len(messages)
 
 
-def test_vapi_failing_reads_as_in_the_contract() -> None:
+def test_message_of_vapi_session_failed() -> None:
     assert ERRORS[ErrorCode.VAPI_SESSION_FAILED].message == "Unable to create voice session"
 
 
-def test_an_error_tells_when_to_try_again() -> None:
+def test_retry_after_header() -> None:
     error = ApiError(ErrorCode.RATE_LIMITED, "later", headers={"X-More": "1"}, retry_after=7)
     assert error.headers == {"X-More": "1", "Retry-After": "7"}
 
 
-def test_even_an_error_that_may_be_tried_again_at_once_says_so() -> None:
+def test_retry_after_zero() -> None:
     assert ApiError(ErrorCode.RATE_LIMITED, "later", retry_after=0).headers == {"Retry-After": "0"}
 
 
-def test_an_error_leaves_the_headers_it_was_given_alone() -> None:
+def test_given_headers_are_not_modified() -> None:
     given = {"Allow": "POST"}
     error = ApiError(ErrorCode.METHOD_NOT_ALLOWED, "no", headers=given, retry_after=1)
     assert given == {"Allow": "POST"}
     assert error.headers is not given
 
 
-def test_an_error_by_itself_has_no_headers_and_keeps_the_connection() -> None:
+def test_defaults() -> None:
     error = ApiError(ErrorCode.FORBIDDEN, "why")
     assert (error.code, error.details, error.headers, error.close) == (
         ErrorCode.FORBIDDEN,

@@ -1,4 +1,4 @@
-"""Who is calling: nothing but one strict bearer token is ever believed."""
+"""Authentication: strict reading of the bearer token."""
 
 import json
 import re
@@ -20,13 +20,13 @@ TOKEN = compact(claims())
 LONGEST = "a" * (MAX_TOKEN_BYTES - 4) + ".b.c"
 
 
-def make_verify() -> Authenticate:
+def make_authenticate() -> Authenticate:
     decode = make_decoder("HS256", SECRET)
 
-    async def verify(token: str) -> Principal:
+    async def authenticate(token: str) -> Principal:
         return admit(RULES, await decode(token))
 
-    return verify
+    return authenticate
 
 
 async def whoami(request: web.Request) -> web.Response:
@@ -47,18 +47,18 @@ async def whoami(request: web.Request) -> web.Response:
         f"Bearer {' ' * 100}{TOKEN}",
     ],
 )
-async def test_a_bearer_token_tells_who_is_calling(alone: Alone, value: str) -> None:
+async def test_bearer_token_sets_principal(alone: Alone, value: str) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, f"Authorization: {value}".encode())
     assert (heard.status, heard.body) == (200, b"pt_1")
 
 
 @pytest.mark.parametrize("name", [b"authorization", b"AUTHORIZATION", b"aUtHoRiZaTiOn"])
-async def test_the_headers_name_may_be_in_any_letter_case(alone: Alone, name: bytes) -> None:
+async def test_header_name_is_case_insensitive(alone: Alone, name: bytes) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     assert (await say(client, name + f": Bearer {TOKEN}".encode())).status == 200
 
@@ -108,12 +108,12 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("value", MALFORMED)
-async def test_any_other_header_is_an_invalid_token_and_leaves_no_trace(
+async def test_malformed_header_is_invalid_token_and_not_logged(
     alone: Alone, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, f"Authorization: {value}".encode())
     assert heard.status == 401
@@ -135,12 +135,12 @@ async def test_any_other_header_is_an_invalid_token_and_leaves_no_trace(
         b"\xc2\x85Bearer " + TOKEN.encode(),
     ],
 )
-async def test_bytes_that_are_no_text_are_an_invalid_token(
+async def test_non_utf8_header_is_invalid_token(
     alone: Alone, value: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, b"Authorization: " + value)
     assert heard.status == 401
@@ -149,19 +149,17 @@ async def test_bytes_that_are_no_text_are_an_invalid_token(
 
 
 @pytest.mark.parametrize("control", [b"\x00", b"\x01", b"\x0b", b"\x1b[2J", b"\x7f", b"\n", b"\r"])
-async def test_control_characters_get_no_further_than_the_parser(
-    alone: Alone, control: bytes
-) -> None:
+async def test_control_characters_are_rejected_by_the_parser(alone: Alone, control: bytes) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, b"Authorization: Bearer " + control + TOKEN.encode())
     assert heard.status == 400
 
 
-async def test_without_the_header_a_token_is_asked_for(alone: Alone) -> None:
+async def test_missing_header(alone: Alone) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client)
     assert heard.status == 401
@@ -173,18 +171,18 @@ async def test_without_the_header_a_token_is_asked_for(alone: Alone) -> None:
     "second",
     [f"Authorization: Bearer {TOKEN}", f"authorization: Bearer {TOKEN}", "Authorization: Basic x"],
 )
-async def test_two_headers_are_a_malformed_request(alone: Alone, second: str) -> None:
+async def test_two_headers_are_an_invalid_request(alone: Alone, second: str) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode(), second.encode())
     assert heard.status == 400
     assert json.loads(heard.body)["error"]["code"] == "INVALID_REQUEST"
 
 
-async def test_a_token_anywhere_else_is_never_read(alone: Alone) -> None:
+async def test_token_outside_the_header_is_ignored(alone: Alone) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     async with client.post(
         f"/?access_token={TOKEN}&token={TOKEN}",
@@ -200,9 +198,9 @@ async def test_a_token_anywhere_else_is_never_read(alone: Alone) -> None:
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "HEAD", "PUT"])
-async def test_no_method_is_a_way_around(alone: Alone, method: str) -> None:
+async def test_every_method_is_authenticated(alone: Alone, method: str) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     async with client.request(method, "/") as answer:
         assert answer.status == 401
@@ -228,12 +226,12 @@ async def test_no_method_is_a_way_around(alone: Alone, method: str) -> None:
         "-.-.-",
     ],
 )
-async def test_a_hostile_token_is_an_invalid_one_and_leaves_no_trace(
+async def test_hostile_token_is_invalid_and_not_logged(
     alone: Alone, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     heard = await say(client, f"Authorization: Bearer {token}".encode())
     assert heard.status == 401
@@ -241,9 +239,9 @@ async def test_a_hostile_token_is_an_invalid_one_and_leaves_no_trace(
     assert told(caplog) == []
 
 
-async def test_a_token_that_has_run_out_is_told_so(alone: Alone) -> None:
+async def test_expired_token(alone: Alone) -> None:
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=whoami
+        error_handler(), authentication(authenticate=make_authenticate()), handler=whoami
     )
     token = compact(claims(exp=NOW - 1))
     heard = await say(client, f"Authorization: Bearer {token}".encode())
@@ -251,12 +249,12 @@ async def test_a_token_that_has_run_out_is_told_so(alone: Alone) -> None:
     assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_EXPIRED"
 
 
-async def test_a_token_is_verified_as_it_was_sent_and_whoever_it_proves_is_recorded(
+async def test_token_is_passed_unchanged_and_principal_recorded(
     alone: Alone,
 ) -> None:
     seen: list[object] = []
 
-    async def verify(token: str) -> Principal:
+    async def authenticate(token: str) -> Principal:
         seen.append(token)
         return PATIENT
 
@@ -264,38 +262,36 @@ async def test_a_token_is_verified_as_it_was_sent_and_whoever_it_proves_is_recor
         seen.append(request[PRINCIPAL])
         return web.Response()
 
-    client = await alone(authentication(authenticate=verify), handler=handler)
+    client = await alone(authentication(authenticate=authenticate), handler=handler)
     await say(client, b"Authorization: Bearer  a-1.b_2.C3")
     assert seen == ["a-1.b_2.C3", PATIENT]
 
 
 @pytest.mark.parametrize("code", [ErrorCode.AUTH_TOKEN_REVOKED, ErrorCode.AUTH_UNAVAILABLE])
-async def test_a_refusal_of_the_verifier_is_the_answer_and_nobody_is_recorded(
-    alone: Alone, code: ErrorCode
-) -> None:
+async def test_rejection_records_no_principal(alone: Alone, code: ErrorCode) -> None:
     reached: list[web.Request] = []
 
-    async def verify(_: str) -> Principal:
+    async def authenticate(_: str) -> Principal:
         raise ApiError(code, "no")
 
     async def handler(request: web.Request) -> web.Response:
         reached.append(request)
         return web.Response()
 
-    client = await alone(error_handler(), authentication(authenticate=verify), handler=handler)
+    client = await alone(error_handler(), authentication(authenticate=authenticate), handler=handler)
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
     assert json.loads(heard.body)["error"]["code"] == code
     assert reached == []
 
 
-async def test_what_the_handler_raises_is_not_taken_for_a_bad_token(
+async def test_error_of_the_handler_is_not_an_invalid_token(
     alone: Alone, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
         raise ValueError
 
     client = await alone(
-        error_handler(), authentication(authenticate=make_verify()), handler=handler
+        error_handler(), authentication(authenticate=make_authenticate()), handler=handler
     )
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
     assert heard.status == 500
@@ -305,7 +301,7 @@ async def test_what_the_handler_raises_is_not_taken_for_a_bad_token(
 # Any header at all
 
 
-def test_a_token_may_have_the_longest_size_and_not_a_byte_more() -> None:
+def test_maximum_token_size() -> None:
     assert len(LONGEST) == 8000
     assert bearer_token([f"Bearer {LONGEST}"]) == LONGEST
     assert refused(bearer_token, [f"Bearer {LONGEST}d"]) == ErrorCode.AUTH_TOKEN_INVALID
@@ -319,7 +315,7 @@ nearly = st.lists(
 
 
 @given(any_text | nearly | nearly.map("Bearer ".__add__))
-def test_any_one_header_gives_a_token_of_three_segments_or_is_invalid(value: str) -> None:
+def test_any_header_gives_a_token_or_is_invalid(value: str) -> None:
     token = outcome(bearer_token, [value])
     if token != ErrorCode.AUTH_TOKEN_INVALID:
         assert re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}", token)
@@ -329,7 +325,7 @@ def test_any_one_header_gives_a_token_of_three_segments_or_is_invalid(value: str
 
 
 @given(st.lists(any_text | nearly, min_size=2))
-def test_any_two_headers_are_one_too_many(values: Sequence[str]) -> None:
+def test_any_two_headers_are_invalid(values: Sequence[str]) -> None:
     assert refused(bearer_token, values) == ErrorCode.INVALID_REQUEST
 
 
@@ -339,5 +335,5 @@ def test_any_two_headers_are_one_too_many(values: Sequence[str]) -> None:
         fullmatch=True,
     )
 )
-def test_whatever_is_well_formed_is_read(value: str) -> None:
+def test_any_well_formed_token_is_read(value: str) -> None:
     assert bearer_token([value]) == value.rsplit(" ", maxsplit=1)[-1]

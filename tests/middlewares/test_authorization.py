@@ -1,4 +1,4 @@
-"""Patients pass, and nobody else."""
+"""Authorization: role, scope and patient id."""
 
 import json
 
@@ -10,7 +10,7 @@ from middlewares.request_context import PRINCIPAL
 from tests.middlewares.support import PATIENT, Alone, patient_with, say
 
 
-def test_a_role_must_be_asked_for() -> None:
+def test_empty_role_is_an_error() -> None:
     with pytest.raises(ValueError, match="role must not be empty"):
         authorization(role="", id_claim="id")
 
@@ -18,7 +18,7 @@ def test_a_role_must_be_asked_for() -> None:
 @pytest.mark.parametrize(
     "roles", [{"patient"}, {"patient", "admin"}, {"", "patient"}], ids=lambda roles: str(len(roles))
 )
-async def test_whoever_has_the_role_passes(alone: Alone, roles: set[str]) -> None:
+async def test_patient_role_passes(alone: Alone, roles: set[str]) -> None:
     caller = patient_with(roles=frozenset(roles))
     client = await alone(
         error_handler(), authorization(role="patient", id_claim="id"), given={PRINCIPAL: caller}
@@ -30,7 +30,7 @@ async def test_whoever_has_the_role_passes(alone: Alone, roles: set[str]) -> Non
 @pytest.mark.parametrize(
     "roles", [set(), {"doctor"}, {"Patient"}, {"patients"}, {"pat", "ient"}, {""}, {"patient "}]
 )
-async def test_whoever_has_it_not_is_no_patient(alone: Alone, roles: set[str]) -> None:
+async def test_other_roles_are_forbidden(alone: Alone, roles: set[str]) -> None:
     caller = patient_with(roles=frozenset(roles))
     client = await alone(
         error_handler(), authorization(role="patient", id_claim="id"), given={PRINCIPAL: caller}
@@ -41,7 +41,7 @@ async def test_whoever_has_it_not_is_no_patient(alone: Alone, roles: set[str]) -
     assert error["details"] == "Only patients can access voice assistant"
 
 
-async def test_a_request_that_nobody_authenticated_never_passes(alone: Alone) -> None:
+async def test_missing_principal_is_forbidden(alone: Alone) -> None:
     heard = await say(await alone(error_handler(), authorization(role="patient", id_claim="id")))
     assert (heard.status, json.loads(heard.body)["error"]["code"]) == (403, "FORBIDDEN")
 
@@ -60,7 +60,7 @@ async def test_a_request_that_nobody_authenticated_never_passes(alone: Alone) ->
         ("voice start", {"voice start"}, False),
     ],
 )
-async def test_each_scope_asked_for_must_be_granted(
+async def test_every_required_scope_must_be_granted(
     alone: Alone, required: str, granted: set[str], *, passes: bool
 ) -> None:
     link = authorization(role="patient", scope=required, id_claim="id")
@@ -78,7 +78,7 @@ async def test_each_scope_asked_for_must_be_granted(
         )
 
 
-async def test_a_patient_without_a_usable_id_is_told_the_claim_and_not_its_value(
+async def test_unusable_patient_id_names_the_claim_without_its_value(
     alone: Alone,
 ) -> None:
     link = authorization(role="patient", id_claim="user.id")
@@ -98,9 +98,7 @@ async def test_a_patient_without_a_usable_id_is_told_the_claim_and_not_its_value
         (PATIENT, "INSUFFICIENT_SCOPE"),
     ],
 )
-async def test_role_comes_before_scope_and_scope_before_id(
-    alone: Alone, caller: object, code: str
-) -> None:
+async def test_order_of_checks(alone: Alone, caller: object, code: str) -> None:
     link = authorization(role="patient", scope="voice", id_claim="id")
     heard = await say(await alone(error_handler(), link, given={PRINCIPAL: caller}))
     assert json.loads(heard.body)["error"]["code"] == code

@@ -1,4 +1,4 @@
-"""Cross-origin requests: scripts of exactly the origins listed may read the answers."""
+"""CORS: scripts of listed origins can read the responses."""
 
 import pytest
 from aiohttp import web
@@ -28,7 +28,7 @@ async def refusing(_: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-async def test_a_listed_origin_may_read_the_answer(alone: Alone, origin: str) -> None:
+async def test_listed_origin_can_read_responses(alone: Alone, origin: str) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.post("/", headers={"Origin": origin}) as answer:
         assert await answer.text() == "hello"
@@ -38,14 +38,14 @@ async def test_a_listed_origin_may_read_the_answer(alone: Alone, origin: str) ->
         assert answer.headers["Vary"] == "Origin"
 
 
-async def test_it_may_read_refusals_as_well(alone: Alone) -> None:
+async def test_listed_origin_can_read_errors(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS), handler=refusing)
     async with client.post("/", headers={"Origin": LISTED}) as answer:
         assert answer.status == 403
         assert answer.headers["Access-Control-Allow-Origin"] == LISTED
 
 
-async def test_a_credential_of_the_browser_is_never_asked_for(alone: Alone) -> None:
+async def test_credentials_are_never_allowed(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
         assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -53,9 +53,7 @@ async def test_a_credential_of_the_browser_is_never_asked_for(alone: Alone) -> N
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
 @pytest.mark.parametrize("origin", STRANGERS)
-async def test_to_any_other_origin_nothing_is_allowed(
-    alone: Alone, origin: str, method: str
-) -> None:
+async def test_other_origins_get_no_headers(alone: Alone, origin: str, method: str) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.request(method, "/", headers={"Origin": origin, **ASKING}) as answer:
         assert await answer.text() == "hello"
@@ -63,7 +61,7 @@ async def test_to_any_other_origin_nothing_is_allowed(
         assert answer.headers["Vary"] == "Origin"
 
 
-async def test_a_request_without_an_origin_is_answered_as_ever(alone: Alone) -> None:
+async def test_request_without_origin(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.post("/") as answer:
         assert await answer.text() == "hello"
@@ -71,7 +69,7 @@ async def test_a_request_without_an_origin_is_answered_as_ever(alone: Alone) -> 
         assert answer.headers["Vary"] == "Origin"
 
 
-async def test_a_preflight_is_answered_without_troubling_anybody_below(alone: Alone) -> None:
+async def test_preflight_is_answered_without_calling_the_handler(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS), handler=refusing)
     async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
         assert (answer.status, await answer.read()) == (204, b"")
@@ -84,20 +82,20 @@ async def test_a_preflight_is_answered_without_troubling_anybody_below(alone: Al
         assert answer.headers["Vary"] == "Origin"
 
 
-async def test_options_that_ask_for_no_leave_are_no_preflight(alone: Alone) -> None:
+async def test_options_without_request_method_is_not_a_preflight(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.options("/", headers={"Origin": LISTED}) as answer:
         assert await answer.text() == "hello"
 
 
-async def test_a_post_that_looks_like_a_preflight_is_a_post(alone: Alone) -> None:
+async def test_post_is_not_a_preflight(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
     async with client.post("/", headers={"Origin": LISTED, **ASKING}) as answer:
         assert await answer.text() == "hello"
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
-async def test_without_any_origin_listed_nothing_changes(alone: Alone, method: str) -> None:
+async def test_without_origins_nothing_changes(alone: Alone, method: str) -> None:
     client = await alone(cors(origins=()))
     async with client.request(method, "/", headers={"Origin": LISTED, **ASKING}) as answer:
         assert await answer.text() == "hello"

@@ -1,4 +1,4 @@
-"""Whatever is raised leaves as the one error_response."""
+"""The error handler: exceptions become error responses."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def raising(error: BaseException) -> Handler:
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-async def test_each_error_is_answered_with_its_envelope(alone: Alone, code: ErrorCode) -> None:
+async def test_api_error_becomes_its_envelope(alone: Alone, code: ErrorCode) -> None:
     error = ApiError(code, "the details", headers={"X-More": "1"}, retry_after=7)
     client = await alone(error_handler(), handler=raising(error))
     async with client.post("/") as answer:
@@ -43,14 +43,14 @@ async def test_each_error_is_answered_with_its_envelope(alone: Alone, code: Erro
         assert answer.headers.get("Connection") != "close"
 
 
-async def test_an_error_may_end_the_connection(alone: Alone) -> None:
+async def test_error_can_close_the_connection(alone: Alone) -> None:
     error = ApiError(ErrorCode.PAYLOAD_TOO_LARGE, "too much", close=True)
     client = await alone(error_handler(), handler=raising(error))
     async with client.post("/") as answer:
         assert answer.headers["Connection"] == "close"
 
 
-async def test_an_answer_that_is_no_error_passes_as_it_is(alone: Alone) -> None:
+async def test_successful_response_passes_unchanged(alone: Alone) -> None:
     client = await alone(error_handler())
     async with client.post("/") as answer:
         assert (answer.status, await answer.text()) == (200, "hello")
@@ -70,7 +70,7 @@ async def test_an_answer_that_is_no_error_passes_as_it_is(alone: Alone) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-async def test_what_aiohttp_raises_becomes_ours_and_nothing_of_its_text_remains(
+async def test_aiohttp_exception_is_converted_without_its_text(
     alone: Alone, raised: web.HTTPException, status: int, code: str
 ) -> None:
     client = await alone(error_handler(), handler=raising(raised))
@@ -80,7 +80,7 @@ async def test_what_aiohttp_raises_becomes_ours_and_nothing_of_its_text_remains(
     assert SECRET.encode() not in heard.head + heard.body
 
 
-async def test_a_method_that_is_not_taken_is_answered_with_those_that_are(alone: Alone) -> None:
+async def test_405_keeps_allow(alone: Alone) -> None:
     refusal = web.HTTPMethodNotAllowed("POST", ["GET", "HEAD"])
     client = await alone(error_handler(), handler=raising(refusal))
     async with client.post("/") as answer:
@@ -88,7 +88,7 @@ async def test_a_method_that_is_not_taken_is_answered_with_those_that_are(alone:
         assert (await answer.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
 
 
-async def test_aiohttps_own_404_comes_in_the_envelope_too(alone: Alone) -> None:
+async def test_404_of_aiohttp_is_converted(alone: Alone) -> None:
     client = await alone(error_handler())
     async with client.post("/nowhere") as answer:
         assert answer.status == 404
@@ -97,7 +97,7 @@ async def test_aiohttps_own_404_comes_in_the_envelope_too(alone: Alone) -> None:
 
 
 @pytest.mark.parametrize("raised", [RuntimeError(SECRET), TimeoutError(SECRET), KeyError(SECRET)])
-async def test_what_nobody_foresaw_is_told_to_the_log_and_not_to_the_client(
+async def test_unexpected_error_is_logged_and_not_disclosed(
     alone: Alone, raised: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await alone(error_handler(), handler=raising(raised))
@@ -111,9 +111,7 @@ async def test_what_nobody_foresaw_is_told_to_the_log_and_not_to_the_client(
     assert vars(record)["request_id"] == "request-1"
 
 
-async def test_an_error_that_was_foreseen_leaves_no_line_in_the_log(
-    alone: Alone, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_api_error_is_not_logged(alone: Alone, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     client = await alone(error_handler(), handler=raising(ApiError(ErrorCode.FORBIDDEN, "no")))
     assert (await say(client)).status == 403
@@ -129,7 +127,7 @@ async def test_an_error_that_was_foreseen_leaves_no_line_in_the_log(
         (None, None),
     ],
 )
-async def test_outer_links_are_told_the_code(
+async def test_error_code_is_recorded_for_outer_middlewares(
     alone: Alone, raised: Exception | None, code: str | None
 ) -> None:
     codes: list[str | None] = []
@@ -145,7 +143,7 @@ async def test_outer_links_are_told_the_code(
     assert codes == [code]
 
 
-async def test_a_cancellation_is_nobodys_error_and_passes(alone: Alone) -> None:
+async def test_cancellation_passes(alone: Alone) -> None:
     started, passed = asyncio.Event(), asyncio.Event()
 
     @web.middleware

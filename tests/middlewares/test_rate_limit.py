@@ -1,4 +1,4 @@
-"""So many sessions in a time, for each patient."""
+"""The rate limit of each patient."""
 
 import json
 
@@ -10,7 +10,7 @@ from middlewares.request_context import PATIENT_ID
 from tests.middlewares.support import Alone, say
 
 
-async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alone) -> None:
+async def test_request_within_the_limit_is_counted_once(alone: Alone) -> None:
     counted: list[str] = []
 
     async def hit(patient_id: str) -> float | None:
@@ -28,7 +28,7 @@ async def test_a_patient_within_the_limit_passes_and_is_counted_once(alone: Alon
     ("wait", "seconds"),
     [(0.0, 1), (0.001, 1), (1.0, 1), (1.001, 2), (59.5, 60), (86400.0, 86400), (-3.0, 1)],
 )
-async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
+async def test_request_over_the_limit_gets_whole_seconds(
     alone: Alone, wait: float, seconds: int
 ) -> None:
     async def hit(_: str) -> float | None:
@@ -44,7 +44,7 @@ async def test_a_patient_over_it_is_told_the_whole_seconds_to_wait(
         assert error["details"] == f"Try again in {seconds} seconds"
 
 
-async def test_nobody_passes_who_was_not_found_to_be_a_patient(alone: Alone) -> None:
+async def test_request_without_patient_never_passes(alone: Alone) -> None:
     async def hit(_: str) -> float | None:
         raise AssertionError
 

@@ -1,4 +1,4 @@
-"""How long a request took, and the headers that all answers carry."""
+"""The standard headers, and the measured duration."""
 
 import re
 from time import perf_counter
@@ -13,10 +13,10 @@ from tests.middlewares.support import Alone, application, say
 
 
 def unobserved(status: int, code: str | None, seconds: float) -> None:
-    """Stand for metrics that nobody reads."""
+    """An observer that does nothing."""
 
 
-async def test_every_answer_carries_the_standard_headers(alone: Alone) -> None:
+async def test_standard_headers(alone: Alone) -> None:
     client = await alone(response_headers(observe=unobserved), given={REQUEST_ID: "request-9"})
     async with client.post("/") as answer:
         assert answer.headers["Cache-Control"] == "no-store"
@@ -35,7 +35,7 @@ async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
         assert answer.headers.getall("X-Request-ID") == ["request-1"]
 
 
-async def test_time_is_told_in_milliseconds_since_the_request_came(alone: Alone) -> None:
+async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
     observed: list[float] = []
 
     def observe(_: int, __: str | None, seconds: float) -> None:
@@ -51,7 +51,7 @@ async def test_time_is_told_in_milliseconds_since_the_request_came(alone: Alone)
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, None), (503, "VAPI_SESSION_FAILED")])
-async def test_the_observer_is_told_of_each_answer_once(
+async def test_observer_is_called_once_per_response(
     alone: Alone, status: int, code: str | None
 ) -> None:
     observed: list[tuple[int, str | None]] = []
@@ -69,7 +69,7 @@ async def test_the_observer_is_told_of_each_answer_once(
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere"])
-async def test_no_answer_names_the_server(aiohttp_client: AiohttpClient, path: str) -> None:
+async def test_server_header_is_removed(aiohttp_client: AiohttpClient, path: str) -> None:
     app = application()
     open_client = await aiohttp_client(app)
     assert "Server" in (await open_client.get(path)).headers
@@ -79,7 +79,7 @@ async def test_no_answer_names_the_server(aiohttp_client: AiohttpClient, path: s
     assert "Server" not in (await client.get(path)).headers
 
 
-async def test_a_host_that_hides_the_server_too_is_no_trouble(
+async def test_missing_server_header_is_not_an_error(
     aiohttp_client: AiohttpClient,
 ) -> None:
     app = application()
@@ -89,7 +89,7 @@ async def test_a_host_that_hides_the_server_too_is_no_trouble(
         assert "Server" not in answer.headers
 
 
-async def test_nobody_needs_to_observe(alone: Alone) -> None:
+async def test_observer_is_optional(alone: Alone) -> None:
     async with (await alone(response_headers())).post("/") as answer:
         assert answer.status == 200
         assert answer.headers["Cache-Control"] == "no-store"

@@ -1,4 +1,4 @@
-"""Tokens and patients whose access was ended."""
+"""Revocation of tokens and patients."""
 
 import json
 
@@ -9,7 +9,7 @@ from middlewares.revocation import revocation
 from tests.middlewares.support import Alone, patient_with, say
 
 
-async def test_a_caller_on_no_list_passes_and_the_list_is_asked_about_them(alone: Alone) -> None:
+async def test_principal_is_looked_up_and_passes(alone: Alone) -> None:
     asked: list[Principal] = []
 
     async def is_revoked(principal: Principal) -> bool:
@@ -23,7 +23,7 @@ async def test_a_caller_on_no_list_passes_and_the_list_is_asked_about_them(alone
     assert asked == [caller]
 
 
-async def test_a_caller_on_the_list_is_turned_away(alone: Alone) -> None:
+async def test_revoked_principal_is_rejected(alone: Alone) -> None:
     async def is_revoked(_: Principal) -> bool:
         return True
 
@@ -34,7 +34,7 @@ async def test_a_caller_on_the_list_is_turned_away(alone: Alone) -> None:
     assert b"hello" not in heard.body
 
 
-async def test_a_list_that_cannot_be_asked_logs_nobody_out(alone: Alone) -> None:
+async def test_unavailable_list_is_503(alone: Alone) -> None:
     async def is_revoked(_: Principal) -> bool:
         raise ApiError(ErrorCode.AUTH_UNAVAILABLE, "gone", retry_after=1)
 

@@ -1,4 +1,4 @@
-"""The budget: when it has run out, the work ends and the answer says whose time it was."""
+"""The time limit: the work is cancelled, and the error says which side was late."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,12 +17,12 @@ from tests.middlewares.support import Alone, told
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -0.001])
-def test_a_budget_is_more_than_nothing(seconds: float) -> None:
+def test_seconds_must_be_positive(seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds must be positive"):
         timeout(timeouts=RequestTimeouts(seconds))
 
 
-async def test_what_is_done_in_time_passes_as_it_is(alone: Alone) -> None:
+async def test_response_in_time_passes_unchanged(alone: Alone) -> None:
     client = await alone(timeout(timeouts=RequestTimeouts(60)))
     async with client.post("/") as answer:
         assert (answer.status, await answer.text()) == (200, "hello")
@@ -36,7 +36,7 @@ async def test_what_is_done_in_time_passes_as_it_is(alone: Alone) -> None:
         (True, 408, "REQUEST_TIMEOUT"),
     ],
 )
-async def test_running_out_of_time_is_told_and_the_work_is_cancelled(
+async def test_expired_limit_cancels_the_work_and_is_504(
     alone: Alone, status: int, code: str, *, receiving: bool | None
 ) -> None:
     cancelled = asyncio.Event()
@@ -60,7 +60,7 @@ async def test_running_out_of_time_is_told_and_the_work_is_cancelled(
     assert cancelled.is_set()
 
 
-async def test_a_body_still_arriving_when_time_runs_out_is_the_clients_delay(
+async def test_expired_limit_while_receiving_is_408(
     alone: Alone,
 ) -> None:
     async def reading(request: web.Request) -> web.Response:
@@ -77,7 +77,7 @@ async def test_a_body_still_arriving_when_time_runs_out_is_the_clients_delay(
     assert b"Connection: close" in head
 
 
-async def test_a_time_out_of_something_below_is_a_fault_and_not_the_budget(
+async def test_timeout_error_of_the_handler_is_not_the_limit(
     alone: Alone, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def failing(_: web.Request) -> NoReturn:
@@ -91,7 +91,7 @@ async def test_a_time_out_of_something_below_is_a_fault_and_not_the_budget(
     assert record.exc_info
 
 
-async def test_each_request_has_a_budget_of_its_own(alone: Alone) -> None:
+async def test_each_request_has_its_own_limit(alone: Alone) -> None:
     waiting = asyncio.Event()
 
     async def first_forever(request: web.Request) -> web.Response:
@@ -108,7 +108,7 @@ async def test_each_request_has_a_budget_of_its_own(alone: Alone) -> None:
 
 
 class ClockWithOneTimer:
-    """An event loop's clock that is told the time, and keeps the timer it was given last."""
+    """An event loop with a manual clock and one timer."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -122,7 +122,7 @@ class ClockWithOneTimer:
         return self.timers[-1]
 
     def reach(self, when: float) -> None:
-        """Let it be so late, and what is due then run."""
+        """Set the time and run the timer if it is due."""
         self.now = when
         due, run = self.timers[-1]
         assert due <= when
@@ -130,7 +130,7 @@ class ClockWithOneTimer:
 
 
 class Work:
-    """A task that notes when it is cancelled."""
+    """A task that records its cancellations."""
 
     def __init__(self, clock: ClockWithOneTimer) -> None:
         self.clock = clock
@@ -148,18 +148,18 @@ class Work:
 
 
 def work(clock: ClockWithOneTimer) -> Any:
-    """Give one in the place of asyncio's."""
+    """Return a manual loop."""
     return Work(clock)
 
 
-def test_one_timer_serves_the_budgets_of_all() -> None:
+def test_one_timer_serves_all_limits() -> None:
     clock = ClockWithOneTimer()
     first, second, third = tasks = [work(clock), work(clock), work(clock)]
-    budgets = RequestTimeouts(seconds=3)
+    timeouts = RequestTimeouts(seconds=3)
     for task in tasks:
-        budgets.start(task)
+        timeouts.start(task)
         clock.now += 1
-    budgets.finish(second)
+    timeouts.finish(second)
     assert [when for when, _ in clock.timers] == [103]
     clock.reach(103)
     assert (first.cancelled_at, third.cancelled_at) == ([103], [])
@@ -169,47 +169,47 @@ def test_one_timer_serves_the_budgets_of_all() -> None:
     assert len(clock.timers) == 2
 
 
-def test_a_timer_that_finds_nothing_left_is_set_anew_by_whoever_comes_next() -> None:
+def test_timer_is_set_again_by_the_next_request() -> None:
     clock = ClockWithOneTimer()
-    budgets, done, late = RequestTimeouts(seconds=3), work(clock), work(clock)
-    budgets.start(done)
-    budgets.finish(done)
+    timeouts, done, late = RequestTimeouts(seconds=3), work(clock), work(clock)
+    timeouts.start(done)
+    timeouts.finish(done)
     clock.reach(103)
-    budgets.start(late)
+    timeouts.start(late)
     clock.reach(106)
     assert (done.cancelled_at, late.cancelled_at) == ([], [106])
 
 
-def test_all_budgets_can_be_made_to_run_out_at_once() -> None:
+def test_expire_all() -> None:
     clock = ClockWithOneTimer()
-    budgets, waiting = RequestTimeouts(seconds=3), [work(clock), work(clock)]
+    timeouts, waiting = RequestTimeouts(seconds=3), [work(clock), work(clock)]
     for task in waiting:
-        budgets.start(task)
-    budgets.expire_all()
+        timeouts.start(task)
+    timeouts.expire_all()
     clock.reach(103)
     assert [task.cancelled_at for task in waiting] == [[100], [100]]
 
 
-def test_a_cancellation_is_taken_back_where_there_was_one() -> None:
+def test_finish_undoes_only_its_own_cancellation() -> None:
     clock = ClockWithOneTimer()
-    budgets, late, in_time = RequestTimeouts(seconds=3), work(clock), work(clock)
-    budgets.start(late)
+    timeouts, late, in_time = RequestTimeouts(seconds=3), work(clock), work(clock)
+    timeouts.start(late)
     clock.now += 1
-    budgets.start(in_time)
+    timeouts.start(in_time)
     clock.reach(103)
-    assert (budgets.has_expired(late), budgets.has_expired(in_time)) == (True, False)
+    assert (timeouts.has_expired(late), timeouts.has_expired(in_time)) == (True, False)
     for task in (late, in_time):
-        budgets.finish(task)
+        timeouts.finish(task)
     assert (late.taken_back, in_time.taken_back) == (1, 0)
 
 
 async def through(link: Middleware, work: Callable[[], Awaitable[Any]]) -> Any:
-    """Send work through the link, outside of any server."""
+    """Run a handler through the middleware, without a server."""
     request: Any = {}
     return await link(request, lambda _: work())
 
 
-async def test_somebody_elses_cancellation_passes_as_what_it_is() -> None:
+async def test_cancellation_by_another_party_passes() -> None:
     link = timeout(timeouts=RequestTimeouts(60))
     working = asyncio.create_task(through(link, asyncio.Event().wait))
     await asyncio.sleep(0)
@@ -218,18 +218,18 @@ async def test_somebody_elses_cancellation_passes_as_what_it_is() -> None:
         await working
 
 
-async def test_somebody_elses_cancellation_comes_before_the_budgets() -> None:
-    budgets = RequestTimeouts(60)
-    working = asyncio.create_task(through(timeout(timeouts=budgets), asyncio.Event().wait))
+async def test_cancellation_by_another_party_takes_precedence() -> None:
+    timeouts = RequestTimeouts(60)
+    working = asyncio.create_task(through(timeout(timeouts=timeouts), asyncio.Event().wait))
     await asyncio.sleep(0)
-    budgets.expire_all()
+    timeouts.expire_all()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
 
 
-async def test_work_that_ends_well_all_the_same_is_answered() -> None:
-    budgets = RequestTimeouts(60)
+async def test_handler_that_suppresses_cancellation_is_answered() -> None:
+    timeouts = RequestTimeouts(60)
 
     async def stubborn() -> web.Response:
         with suppress(asyncio.CancelledError):
@@ -237,19 +237,19 @@ async def test_work_that_ends_well_all_the_same_is_answered() -> None:
         return web.Response()
 
     async def all_of_it() -> int:
-        await through(timeout(timeouts=budgets), stubborn)
+        await through(timeout(timeouts=timeouts), stubborn)
         task = asyncio.current_task()
         assert task is not None
         return task.cancelling()
 
     working = asyncio.create_task(all_of_it())
     await asyncio.sleep(0)
-    budgets.expire_all()
+    timeouts.expire_all()
     assert await working == 0
 
 
-async def test_work_that_takes_its_cancellation_for_a_time_out_of_its_own_ran_out_of_time() -> None:
-    budgets = RequestTimeouts(60)
+async def test_handler_that_converts_cancellation_to_timeout_error_is_504() -> None:
+    timeouts = RequestTimeouts(60)
 
     async def mistaken() -> web.Response:
         try:
@@ -258,25 +258,25 @@ async def test_work_that_takes_its_cancellation_for_a_time_out_of_its_own_ran_ou
             raise TimeoutError from None
         raise AssertionError
 
-    working = asyncio.create_task(through(timeout(timeouts=budgets), mistaken))
+    working = asyncio.create_task(through(timeout(timeouts=timeouts), mistaken))
     await asyncio.sleep(0)
-    budgets.expire_all()
+    timeouts.expire_all()
     with pytest.raises(ApiError, match="SESSION_TIMEOUT"):
         await working
 
 
-async def test_a_cancellation_that_somebody_outside_swallowed_is_not_taken_for_another() -> None:
-    budgets = RequestTimeouts(60)
+async def test_cancellation_suppressed_outside_is_not_counted() -> None:
+    timeouts = RequestTimeouts(60)
 
     async def swallowing() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        await through(timeout(timeouts=budgets), asyncio.Event().wait)
+        await through(timeout(timeouts=timeouts), asyncio.Event().wait)
 
     working = asyncio.create_task(swallowing())
     await asyncio.sleep(0)
     working.cancel()
     await asyncio.sleep(0)
-    budgets.expire_all()
+    timeouts.expire_all()
     with pytest.raises(ApiError, match="SESSION_TIMEOUT"):
         await working

@@ -1,4 +1,4 @@
-"""Instants, as the service writes them."""
+"""RFC 3339 timestamps."""
 
 import pytest
 
@@ -17,13 +17,11 @@ from middlewares.timestamps import rfc3339
         (253_402_300_799, "9999-12-31T23:59:59.000Z"),
     ],
 )
-def test_an_instant_is_written_in_utc_with_three_digits_of_a_second(
-    seconds: float, text: str
-) -> None:
+def test_format_is_utc_with_milliseconds(seconds: float, text: str) -> None:
     assert rfc3339(seconds) == text
 
 
-def test_two_instants_of_one_second_keep_their_own_milliseconds() -> None:
+def test_milliseconds_of_the_same_second_differ() -> None:
     assert rfc3339(1000.25) == "1970-01-01T00:16:40.250Z"
     assert rfc3339(1000.75) == "1970-01-01T00:16:40.750Z"
     assert rfc3339(1001.25) == "1970-01-01T00:16:41.250Z"

@@ -1,4 +1,4 @@
-"""The application as a whole: its chain, its factory for gunicorn, its place inside a host."""
+"""The application: middleware stack, gunicorn factory, mounting."""
 
 import logging
 from functools import partial
@@ -19,24 +19,24 @@ from tests.process import NAMES
 from tests.support import VARIABLES, make_settings, sign
 
 
-def test_the_endpoint_is_where_the_contract_says() -> None:
+def test_path() -> None:
     assert PREFIX + PATH == support.PATH == "/api/v1/sessions/vapi/start"
 
 
 FULL = {"CORS_ALLOWED_ORIGINS": "https://app.test", "REDIS_URL": "redis://127.0.0.1:1"}
 
 
-def links_with(**variables: str) -> dict[str, Scope]:
+def stack_with(**variables: str) -> dict[str, Scope]:
     settings = make_settings(**variables)
-    links = middleware_stack(
+    stack = middleware_stack(
         settings, Components(settings), AuditLog(lambda _: None), RequestTimeouts(3)
     )
-    return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in links}
+    return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in stack}
 
 
-def test_the_chain_stands_in_the_order_that_it_must() -> None:
-    links = links_with(**FULL)
-    assert list(links) == [
+def test_order_of_middlewares() -> None:
+    stack = stack_with(**FULL)
+    assert list(stack) == [
         "audit",
         "response_headers",
         "cors",
@@ -47,15 +47,15 @@ def test_the_chain_stands_in_the_order_that_it_must() -> None:
         "authorization",
         "rate_limit",
     ]
-    assert list(links.values()) == [Scope.ALL] * 5 + [Scope.ENDPOINT] * 4
+    assert list(stack.values()) == [Scope.ALL] * 5 + [Scope.ENDPOINT] * 4
 
 
-def test_a_link_that_nothing_is_asked_of_is_left_out() -> None:
-    left_out = set(links_with(**FULL)) - set(links_with(RATE_LIMIT="off"))
+def test_unconfigured_middlewares_are_omitted() -> None:
+    left_out = set(stack_with(**FULL)) - set(stack_with(RATE_LIMIT="off"))
     assert left_out == {"cors", "revocation", "rate_limit"}
 
 
-async def test_audit_lines_still_waiting_are_written_when_the_application_ends() -> None:
+async def test_audit_lines_are_flushed_at_cleanup() -> None:
     flushed: list[str] = []
     flush = partial(flushed.append, "flushed")
     lifespan = _lifespan(Components(make_settings()), flush, web.Application())
@@ -68,7 +68,7 @@ async def test_audit_lines_still_waiting_are_written_when_the_application_ends()
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Set the tests' variables, and stand in a folder of our own."""
+    """Set the variables of the tests in an empty folder."""
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
@@ -81,7 +81,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 @pytest.mark.usefixtures("environment")
-async def test_gunicorn_gets_a_runner_that_is_ready() -> None:
+async def test_factory_returns_a_runner() -> None:
     runner = await app_factory()
     assert isinstance(runner, Runner)
     await runner.setup()
@@ -89,7 +89,7 @@ async def test_gunicorn_gets_a_runner_that_is_ready() -> None:
     await runner.cleanup()
 
 
-async def test_gunicorn_gets_none_on_a_configuration_that_does_not_hold(
+async def test_factory_exits_on_invalid_configuration(
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("PORT", "x")
@@ -99,17 +99,17 @@ async def test_gunicorn_gets_none_on_a_configuration_that_does_not_hold(
 
 
 async def hello(_: web.Request) -> web.StreamResponse:
-    """Answer for the host."""
+    """A handler of the host."""
     return web.Response(text="host", headers={"Server": "the host's"})
 
 
-def test_a_prefix_that_is_no_path_is_refused() -> None:
+def test_prefix_must_start_with_a_slash() -> None:
     with pytest.raises(ValueError, match="slash"):
         mount(web.Application(), make_settings(), prefix="voice")
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "/voice", "/voice/", ""])
-async def test_in_a_host_the_endpoint_stands_alone_under_its_path(
+async def test_mounted_endpoint_covers_exactly_its_path(
     prefix: str, audit_lines: AuditLines
 ) -> None:
     host = web.Application()

@@ -1,4 +1,4 @@
-"""Which pieces there are for which settings, how they are, and that they end with the service."""
+"""The components: which exist, their states, their life cycle."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us
 REDIS = {"REDIS_URL": f"redis://{NOWHERE}"}
 
 
-def test_only_what_is_configured_is_there() -> None:
+def test_only_configured_components_exist() -> None:
     least = Components(make_settings(RATE_LIMIT="off"))
     assert (least.jwks, least.redis) == (None, None)
     assert least.acquire_rate_limit is None
@@ -35,63 +35,65 @@ def test_only_what_is_configured_is_there() -> None:
         (REDIS, {"vapi": "off", "keys": "ready", "redis": "up"}, True),
     ],
 )
-def test_what_is_not_known_yet_cannot_serve(
+def test_unknown_state_is_not_ready(
     variables: dict[str, str], states: dict[str, str], serves: object
 ) -> None:
-    parts = Components(make_settings(**variables))
-    assert parts.states() == states
-    assert parts.is_ready() is serves
+    components = Components(make_settings(**variables))
+    assert components.states() == states
+    assert components.is_ready() is serves
 
 
 @pytest.mark.parametrize(("failure", "serves"), [("refuse", False), ("serve", True)])
-async def test_without_redis_it_depends_on_the_setting(failure: str, serves: object) -> None:
-    parts = Components(make_settings(**REDIS, REDIS_FAILURE=failure))
-    assert parts.redis is not None
-    await parts.redis.probe()
-    assert parts.states()["redis"] == "down"
-    assert parts.is_ready() is serves
-    await parts.redis.close()
+async def test_readiness_without_redis_follows_the_setting(failure: str, serves: object) -> None:
+    components = Components(make_settings(**REDIS, REDIS_FAILURE=failure))
+    assert components.redis is not None
+    await components.redis.probe()
+    assert components.states()["redis"] == "down"
+    assert components.is_ready() is serves
+    await components.redis.close()
 
 
-async def test_what_runs_beside_requests_ends_with_them() -> None:
-    parts = Components(make_settings(**JWKS, **REDIS, VAPI_CHECK_SECONDS="30"))
+async def test_background_tasks_end_with_the_application() -> None:
+    components = Components(make_settings(**JWKS, **REDIS, VAPI_CHECK_SECONDS="30"))
     before = asyncio.all_tasks()
-    async with parts.running():
+    async with components.running():
         assert len(asyncio.all_tasks() - before) >= 3
     async with asyncio.timeout(10):
-        while asyncio.all_tasks() - before:  # noqa: ASYNC110  a fetch under way ends by itself
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110  a fetch in flight ends by itself
             await asyncio.sleep(0)
 
 
-async def test_what_runs_beside_requests_ends_when_they_end_by_a_fault() -> None:
-    parts = Components(make_settings(VAPI_CHECK_SECONDS="30", VAPI_BASE_URL=f"http://{NOWHERE}"))
+async def test_background_tasks_end_after_an_error() -> None:
+    components = Components(
+        make_settings(VAPI_CHECK_SECONDS="30", VAPI_BASE_URL=f"http://{NOWHERE}")
+    )
     before = asyncio.all_tasks()
     with pytest.raises(ZeroDivisionError):
-        async with parts.running():
+        async with components.running():
             raise ZeroDivisionError
     assert asyncio.all_tasks() == before
 
 
-async def test_requests_that_redis_failed_are_served_where_nobody_counts_them() -> None:
-    parts = Components(make_settings(**REDIS, REDIS_FAILURE="serve"))
-    assert parts.acquire_rate_limit is not None
-    assert await parts.acquire_rate_limit("pt_1") is None
-    assert parts.render_metrics() == b""
-    assert parts.redis is not None
-    await parts.redis.close()
+async def test_redis_failure_without_metrics() -> None:
+    components = Components(make_settings(**REDIS, REDIS_FAILURE="serve"))
+    assert components.acquire_rate_limit is not None
+    assert await components.acquire_rate_limit("pt_1") is None
+    assert components.render_metrics() == b""
+    assert components.redis is not None
+    await components.redis.close()
 
 
-def test_metrics_tell_the_states_as_they_are() -> None:
-    parts = Components(make_settings(VAPI_CHECK_SECONDS="30"), Metrics(vapi_states=VapiState))
-    assert 'vapi_sessions_vapi_state{state="unknown"} 1.0' in parts.render_metrics().decode()
-    parts.vapi.record_status(200)
-    assert parts.vapi.state is VapiState.UP
-    text = parts.render_metrics().decode()
+def test_metrics_report_current_states() -> None:
+    components = Components(make_settings(VAPI_CHECK_SECONDS="30"), Metrics(vapi_states=VapiState))
+    assert 'vapi_sessions_vapi_state{state="unknown"} 1.0' in components.render_metrics().decode()
+    components.vapi.record_status(200)
+    assert components.vapi.state is VapiState.UP
+    text = components.render_metrics().decode()
     assert 'vapi_sessions_vapi_state{state="up"} 1.0' in text
     assert 'vapi_sessions_vapi_state{state="unknown"} 0.0' in text
 
 
-async def test_processes_that_share_metrics_note_their_states_without_being_asked(
+async def test_shared_metrics_are_recorded_periodically(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("server.components._METRICS_SECONDS", 0)
@@ -99,8 +101,8 @@ async def test_processes_that_share_metrics_note_their_states_without_being_aske
     metrics.are_shared = True
     noted = asyncio.Event()
     monkeypatch.setattr(metrics, "record_states", lambda *_, **__: noted.set())
-    parts = Components(make_settings(VAPI_CHECK_SECONDS="0"), metrics)
-    async with parts.running():
+    components = Components(make_settings(VAPI_CHECK_SECONDS="0"), metrics)
+    async with components.running():
         for _ in range(3):
             await noted.wait()
             noted.clear()

@@ -1,4 +1,4 @@
-"""Compressed bodies: whole, or refused; and never more of them than is asked for."""
+"""Decompression of bodies: complete and limited."""
 
 import gzip
 import zlib
@@ -12,41 +12,41 @@ PLAIN = b'{"patientContext":{"id":"pt_1"}}' + b" " * 500
 
 
 def made(coding: str) -> Decompressor:
-    """Make the decompressor of a coding that there is."""
+    """Return the decompressor of a supported coding."""
     decompressor = make_decompressor([coding])
     assert decompressor is not None
     return decompressor
 
 
-def whole(coding: str, packed: bytes) -> bytes:
-    """Unpack a body a byte at a time, to its end."""
+def whole(coding: str, compressed: bytes) -> bytes:
+    """Decompress a body byte by byte."""
     decompressor = made(coding)
     plain = b"".join(
-        decompressor.decompress(packed[at : at + 1], 10_000) for at in range(len(packed))
+        decompressor.decompress(compressed[at : at + 1], 10_000) for at in range(len(compressed))
     )
     decompressor.finish()
     return plain
 
 
 @pytest.mark.parametrize(
-    ("coding", "packed"),
+    ("coding", "compressed"),
     [("gzip", gzip.compress(PLAIN)), (" Deflate ", zlib.compress(PLAIN))],
-    ids=["gzip", "deflate"],  # what is packed holds the second that it was packed in
+    ids=["gzip", "deflate"],  # gzip data contains its time
 )
-def test_what_was_packed_comes_out_again(coding: str, packed: bytes) -> None:
-    assert whole(coding, packed) == PLAIN
+def test_round_trip(coding: str, compressed: bytes) -> None:
+    assert whole(coding, compressed) == PLAIN
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("missing", [1, 4, 8, 12])
-def test_a_body_cut_short_does_not_unpack(coding: str, missing: int) -> None:
-    packed = gzip.compress(PLAIN) if coding == "gzip" else zlib.compress(PLAIN)
+def test_truncated_body(coding: str, missing: int) -> None:
+    compressed = gzip.compress(PLAIN) if coding == "gzip" else zlib.compress(PLAIN)
     with pytest.raises(DecompressionError):
-        whole(coding, packed[:-missing])
+        whole(coding, compressed[:-missing])
 
 
 @pytest.mark.parametrize(
-    "packed",
+    "compressed",
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x1f\x8b", id="a beginning"),
@@ -55,22 +55,22 @@ def test_a_body_cut_short_does_not_unpack(coding: str, missing: int) -> None:
         pytest.param(gzip.compress(PLAIN)[:-8] + b"\0" * 8, id="another body's checksum"),
     ],
 )
-def test_what_is_no_gzip_does_not_unpack(packed: bytes) -> None:
+def test_invalid_gzip(compressed: bytes) -> None:
     with pytest.raises(DecompressionError):
-        whole("gzip", packed)
+        whole("gzip", compressed)
 
 
-def test_a_bomb_is_unpacked_no_further_than_it_takes_to_tell() -> None:
+def test_decompression_bomb_stops_at_the_limit() -> None:
     bomb = gzip.compress(b"0" * 50_000_000)
     assert len(made("gzip").decompress(bomb, 16_385)) == 16_385
 
 
 @pytest.mark.parametrize("codings", [[], ["identity"], ["IDENTITY"]])
-def test_what_is_not_packed_needs_no_unpacking(codings: list[str]) -> None:
+def test_identity_needs_no_decompressor(codings: list[str]) -> None:
     assert make_decompressor(codings) is None
 
 
 @pytest.mark.parametrize("codings", [["br"], ["zstd"], ["gzip, gzip"], ["gzip", "gzip"], [""]])
-def test_a_coding_that_nobody_here_unpacks_is_refused(codings: list[str]) -> None:
+def test_unsupported_coding(codings: list[str]) -> None:
     with pytest.raises(ApiError, match="INVALID_REQUEST"):
         make_decompressor(codings)

@@ -1,4 +1,4 @@
-"""Every path and method gets an answer of ours, also on an application that has nothing else."""
+"""Routing: every path and method gets an answer of the service."""
 
 import pytest
 from aiohttp import web
@@ -10,12 +10,12 @@ from server.api.routing import add_fallback, add_route
 
 
 async def greet(_: web.Request) -> web.StreamResponse:
-    """Answer."""
+    """The handler."""
     return web.Response(text="hello")
 
 
 def application() -> web.Application:
-    """Make an application of one path for GET, and one for POST."""
+    """Return an application with one GET and one POST route."""
     links = [audit(event="none", write=lambda _: None), error_handler()]
     app = web.Application(middlewares=links)
     add_route(app, "GET", "/get", greet)
@@ -40,7 +40,7 @@ def application() -> web.Application:
         ("GET", "/get/", 404, None),
     ],
 )
-async def test_a_path_takes_its_method_and_says_which(
+async def test_other_methods_get_405_with_allow(
     method: str, path: str, status: int, allow: str | None
 ) -> None:
     async with (
@@ -51,5 +51,5 @@ async def test_a_path_takes_its_method_and_says_which(
         assert answer.headers.get("Allow") == allow
 
 
-def test_a_route_can_be_known_by_its_name() -> None:
+def test_route_name() -> None:
     assert application().router["named"].canonical == "/post"

@@ -1,4 +1,4 @@
-"""The body's patient context against the token's patient; the rest is in the contract's tests."""
+"""The check of `patientContext`; tests/test_contract.py covers the handler."""
 
 import pytest
 from hypothesis import given
@@ -17,12 +17,12 @@ from server.api.start_session import check_patient_context
         {"patientContext": {"id": "pt_1", "name": None}, "more": []},
     ],
 )
-def test_what_names_nobody_else_passes(body: dict[str, object]) -> None:
+def test_matching_or_absent_context_passes(body: dict[str, object]) -> None:
     check_patient_context(body, "pt_1")
 
 
 @pytest.mark.parametrize("claimed", ["pt_2", "PT_1", "pt_10", "pt_", "pt_1.0"])
-def test_who_names_another_patient_is_refused(claimed: str) -> None:
+def test_other_patient_is_a_mismatch(claimed: str) -> None:
     with pytest.raises(ApiError) as caught:
         check_patient_context({"patientContext": {"id": claimed}}, "pt_1")
     assert caught.value.code == "PATIENT_MISMATCH"
@@ -37,7 +37,7 @@ def test_who_names_another_patient_is_refused(claimed: str) -> None:
     | st.lists(st.text())
     | st.dictionaries(st.sampled_from(["id", "x"]), st.none() | st.text() | st.integers())
 )
-def test_no_context_but_the_patients_own_ever_passes(context: object) -> None:
+def test_any_other_context_is_rejected(context: object) -> None:
     with pytest.raises(ApiError) as caught:
         check_patient_context({"patientContext": context}, "the patient of the token")
     assert caught.value.code in {"INVALID_PATIENT_CONTEXT", "PATIENT_MISMATCH"}

@@ -1,4 +1,4 @@
-"""The API's page: whole, from this service alone, and only where it is asked for."""
+"""The API page."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.conftest import Serve
 from tests.support import make_settings
 
 
-async def test_the_page_loads_everything_it_names_from_this_service(serve: Serve) -> None:
+async def test_page_loads_only_local_resources(serve: Serve) -> None:
     service = await serve(DOCS_ENABLED="true")
     page = await service.ask("GET", "/docs")
     assert page.status == 200
@@ -21,20 +21,20 @@ async def test_the_page_loads_everything_it_names_from_this_service(serve: Serve
         assert (path, answer.status) == (path, 200)
 
 
-async def test_the_page_may_load_from_nowhere_else(serve: Serve) -> None:
+async def test_content_security_policy(serve: Serve) -> None:
     service = await serve(DOCS_ENABLED="true")
     page = await service.ask("GET", "/docs")
     assert "default-src 'none'" in page.response.headers["Content-Security-Policy"]
     assert b"http" not in page.body
 
 
-async def test_there_is_no_page_unless_it_is_asked_for(serve: Serve) -> None:
+async def test_page_is_disabled_by_default(serve: Serve) -> None:
     service = await serve()
     answer = await service.ask("GET", "/docs")
     assert answer.code == "NOT_FOUND"
 
 
-def test_asking_for_the_page_without_its_files_is_a_fault_of_the_configuration(
+def test_missing_extra_is_a_configuration_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = make_settings(DOCS_ENABLED="true")
