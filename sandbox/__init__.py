@@ -1,1 +1,1 @@
-"""Development only: a stand-in for Vapi and a page to try the service with; never installed."""
+"""Development only: a stand-in for Vapi and a playground page; never installed."""

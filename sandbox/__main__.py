@@ -1,4 +1,4 @@
-"""`python -m sandbox`: serves as configured; without any configuration, in development mode."""
+"""`python -m sandbox`: serves as configured, or in development mode without a configuration."""
 
 import os
 import sys
@@ -24,9 +24,9 @@ from server.serving.runner import Runner
 
 
 async def develop(environ: Mapping[str, str]) -> int:
-    """Serve in development mode until told to leave; give the exit status."""
+    """Serve in development mode until terminated; return the exit status."""
     if wants_other_hosts(environ):
-        sys.stderr.write(f"HOST is passed over: development mode stays on {HOST}.\n")
+        sys.stderr.write(f"HOST is ignored: development mode serves on {HOST} only.\n")
     with bind() as vapi, bind() as lab, bind() as tokens:
         settings = development_settings(environ, origin(vapi))
         configure_logging(settings.log_level, settings.log_format)
@@ -46,7 +46,7 @@ async def develop(environ: Mapping[str, str]) -> int:
 
 
 def main() -> int:
-    """Run the one or the other; give the exit status."""
+    """Run the configured service or development mode; return the exit status."""
     if is_configured(os.environ, Path(".env")):
         return commands.main([])
     try:

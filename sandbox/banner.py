@@ -1,4 +1,4 @@
-"""What development mode says when it is up."""
+"""The text that development mode prints when it is ready."""
 
 from sandbox.playground import PATH, PATIENTS
 from sandbox.tokens import patient_token
@@ -9,22 +9,22 @@ from server.config import Settings
 _TEXT = """
   vapi-sessions, in development mode: generated secrets, a stand-in for Vapi, this machine only.
 
-  Start a session (this token is good for an hour):
+  Start a session (the token is valid for an hour):
 
 curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
 
   Playground       {origin}{playground}
   API              {origin}/docs
-  Ready?           {origin}/readyz
+  Readiness        {origin}/readyz
   Vapi's stand-in  {vapi}
 
-  For real: cp config.example.env .env, fill it in, then `make run` again.
-  Below: one audit line for each request. Ctrl-C ends.
+  For production: cp config.example.env .env, edit it, then `make run` again.
+  Below: one audit line for each request. Press Ctrl-C to stop.
 """
 
 
 def banner(settings: Settings) -> str:
-    """Say where everything is, with a line for the shell that works when pasted."""
+    """Return the text: all addresses, and a curl line that works when pasted."""
     return _TEXT.format(
         origin=f"http://{settings.host}:{settings.port}",
         path=PREFIX + START,

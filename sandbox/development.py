@@ -1,4 +1,4 @@
-"""Development mode: a service that needs no configuration, and everything around it."""
+"""Development mode: the service with generated settings, and everything that it needs."""
 
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -22,14 +22,14 @@ from server.config.settings import CredentialType
 
 ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080
-# These change how development mode runs; any other setting says that it is not wanted.
+# These configure development mode; any other setting disables it.
 _NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format", "cors_allowed_origins"})
 _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Companions:
-    """The loopback ports beside the service's own."""
+    """The additional loopback ports."""
 
     vapi: socket.socket
     lab: socket.socket
@@ -37,7 +37,7 @@ class Companions:
 
 
 def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
-    """Tell whether somebody has configured the service, well or badly."""
+    """Return whether the service is configured, validly or not."""
     names = {
         field.name.upper() for field in fields(Settings) if field.name not in _NO_CONFIGURATION
     }
@@ -45,12 +45,12 @@ def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
 
 
 def wants_other_hosts(environ: Mapping[str, str]) -> bool:
-    """Tell whether `HOST` asks for what development mode does not do: serve other machines."""
+    """Return whether `HOST` requests an address other than loopback."""
     return environ.get("HOST", "") not in _LOOPBACK
 
 
 def _port(named: str) -> str:
-    """Keep a port that is named; else give the usual one, or a free one when somebody has it."""
+    """Return the requested port, else the default port, else a free one."""
     if named not in {"", "0"}:
         return named
     try:
@@ -62,7 +62,7 @@ def _port(named: str) -> str:
 
 
 def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
-    """Make settings with secrets that nobody else knows, for a stand-in at the address `vapi`."""
+    """Return settings with generated secrets, for a stand-in at the address `vapi`."""
     generated = {
         "HOST": HOST,
         "PORT": _port(environ.get("PORT", "")),
@@ -74,7 +74,7 @@ def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
         "VAPI_ORG_ID": str(uuid4()),
         "VAPI_ASSISTANT_ID": str(uuid4()),
         "VAPI_BASE_URL": vapi,
-        # Soon enough to watch an outage begin and end.
+        # Short enough to watch an outage begin and end.
         "VAPI_CHECK_SECONDS": "1",
         "JWT_SECRET": token_hex(32),
         "JWT_REQUIRED_SCOPE": "voice:start",
@@ -85,7 +85,7 @@ def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
 
 
 def create_development(settings: Settings, companions: Companions) -> web.Application:
-    """Build the service with the playground in it; what is needed around it lives as long."""
+    """Return the service with the playground; the stand-ins have the same lifetime."""
     own = f"http://{HOST}:{settings.port}"
     endpoints = {
         str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
@@ -109,7 +109,7 @@ def create_development(settings: Settings, companions: Companions) -> web.Applic
     )
     app = _sabotaged(settings, saboteur)
     app.add_subapp(PATH, create_playground(addresses, settings))
-    # In front, for the service asks Vapi as soon as it starts.
+    # First, because the service checks Vapi when it starts.
     app.cleanup_ctx.insert(0, partial(_beside, around))
     return app
 
@@ -121,7 +121,7 @@ def _sabotaged(settings: Settings, saboteur: Saboteur) -> web.Application:
 
 
 def _with_session_tokens(settings: Settings, page: str, saboteur: Saboteur) -> web.Application:
-    """Build a second service that hands out the other kind of credential, to the same page."""
+    """Return a second service that issues session tokens, for the same page."""
     changed = replace(
         settings,
         vapi_credential=CredentialType.SESSION_TOKEN,

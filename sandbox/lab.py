@@ -1,4 +1,4 @@
-"""What the playground can ask for and production never has: tokens, stalls, an outage of Vapi."""
+"""Helpers of the playground that production does not have: tokens, stalls, a Vapi outage."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -39,7 +39,7 @@ class _VapiWish(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
-    """What the helpers work on; `endpoints` are the addresses that sessions are started at."""
+    """The objects that the helpers use; `endpoints` are the addresses of the session endpoints."""
 
     settings: Settings
     vapi: web.Application
@@ -52,7 +52,7 @@ _CLIENT = web.AppKey("client", ClientSession)
 
 
 def create_lab(lab: Lab, *, page_origin: str) -> web.Application:
-    """Build the helpers, open to the playground's page alone."""
+    """Return the helpers; only the playground page can call them."""
     app = web.Application(middlewares=[cors(origins=[page_origin])])
     app[LAB] = lab
     app.cleanup_ctx.append(_client)
@@ -91,7 +91,7 @@ async def _credentials(request: web.Request) -> web.Response:
 
 
 async def _stall(request: web.Request) -> web.Response:
-    """Send a request whose body stops in the middle, which no browser can be made to do."""
+    """Send a request whose body stops in the middle, which a browser cannot do."""
     wish = await _wish(request, _StallWish)
     if wish.url not in request.app[LAB].endpoints:
         raise web.HTTPBadRequest(text="not an address of the service")
@@ -117,7 +117,7 @@ async def _half_a_body() -> AsyncIterator[bytes]:
 
 
 async def _vapi(request: web.Request) -> web.Response:
-    """Switch the stand-in, and answer once every service has noticed."""
+    """Switch the stand-in; respond when every service has noticed."""
     wish, lab = await _wish(request, _VapiWish), request.app[LAB]
     up = wish.status == 200
     lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=wish.status)
@@ -128,7 +128,7 @@ async def _vapi(request: web.Request) -> web.Response:
 
 
 async def _until_noticed(client: ClientSession, endpoint: str, *, up: bool) -> None:
-    while await _is_ready(client, endpoint) != up:  # noqa: ASYNC110  it is asked over HTTP
+    while await _is_ready(client, endpoint) != up:  # noqa: ASYNC110  polled over HTTP
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The playground's page: static files, and what the page has to know."""
+"""The playground page: static files and its configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ PATIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Whom the page talks to: `endpoints` by credential type, the helpers, the stand-in."""
+    """The addresses that the page uses: `endpoints` by credential type, helpers, stand-in."""
 
     endpoints: Mapping[str, str]
     lab: str
@@ -30,7 +30,7 @@ class Addresses:
 
 
 def create_playground(addresses: Addresses, settings: Settings) -> web.Application:
-    """Build the page, to be added as a sub-application at `PATH`."""
+    """Return the page as a sub-application for `PATH`."""
     config = {
         "endpoints": dict(addresses.endpoints),
         "lab": addresses.lab,
@@ -55,7 +55,7 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
 
 
 def _policy(addresses: Addresses) -> str:
-    """Let the page talk to this machine only: what the SDK would load from elsewhere is blocked."""
+    """Return the policy: the page connects to this machine only."""
     urls = [*addresses.endpoints.values(), addresses.lab, addresses.vapi]
     origins = sorted({f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls)})
     own = "script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:"

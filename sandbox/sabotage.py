@@ -1,4 +1,4 @@
-"""Breaks the service on purpose, for the answers that nothing done from outside can provoke."""
+"""Injects failures, for the errors that a client cannot provoke."""
 
 import asyncio
 from typing import NoReturn
@@ -11,18 +11,18 @@ from sandbox.tokens import Kind
 
 
 class Saboteur:
-    """Knows the tokens whose requests are to fail, and how."""
+    """The tokens whose requests must fail, and how."""
 
     def __init__(self) -> None:
         self._marked: dict[str, Kind] = {}
 
     def mark(self, token: str, kind: Kind) -> None:
-        """Let requests with this token fail in the way of its kind, if that is one."""
+        """Make requests with this token fail according to its kind, if it is one."""
         if kind in _ACTS:
             self._marked[token] = kind
 
     def middleware(self) -> Middleware:
-        """Build the link that fails them: the innermost that sees every request."""
+        """Return the middleware that injects the failures; it is innermost."""
 
         @web.middleware
         async def sabotage(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -49,7 +49,7 @@ async def _unavailable() -> NoReturn:
 
 
 async def _stuck() -> None:
-    # Longer than any budget; the deadline ends it.
+    # Longer than any budget; the timeout middleware ends it.
     await asyncio.sleep(3600)
 
 

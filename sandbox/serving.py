@@ -1,4 +1,4 @@
-"""Serves the sandbox's small applications, on loopback only."""
+"""Serves the applications of the sandbox, on loopback only."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -11,18 +11,18 @@ HOST = "127.0.0.1"
 
 
 def bind(port: int = 0) -> socket.socket:
-    """Take a port on loopback: a free one, unless one is named. Raises OSError when it is taken."""
+    """Bind a port on loopback, by default a free one. Raises OSError when it is in use."""
     return socket.create_server((HOST, port))
 
 
 def origin(listener: socket.socket) -> str:
-    """Name what is served there, as browsers do."""
+    """Return the origin of a listener."""
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager
 async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a port that was taken before, and let go of both at the end."""
+    """Serve an application on a bound port; release both at the end."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -33,6 +33,6 @@ async def serving(app: web.Application, listener: socket.socket) -> AsyncIterato
 
 
 def answer(value: object, status: int = 200) -> web.Response:
-    """Answer with JSON, in any shape."""
+    """Return a JSON response."""
     content = msgspec.json.encode(value)
     return web.Response(status=status, body=content, content_type="application/json")

@@ -1,4 +1,4 @@
-"""Tokens for the sandbox: good ones, and one for each way to be refused."""
+"""Tokens of the sandbox: valid ones, and one for each kind of rejection."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ LIFETIME_SECONDS = 3600
 
 
 class Kind(StrEnum):
-    """What is wrong with a patient's token; the last four are good ones, for `sabotage`."""
+    """The defect of a token; the last four are valid, for `sabotage`."""
 
     VALID = "valid"
     EXPIRED = "expired"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> str:
-    """Sign a token as a sign-in service would. Raises ValueError for an unusable patient id."""
+    """Sign a token like an identity provider. Raises ValueError for an unusable patient id."""
     now = time()
     if kind is Kind.EXPIRED:
         now -= 2 * LIFETIME_SECONDS
@@ -41,7 +41,7 @@ def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> 
 
 
 def expired_credential(settings: Settings) -> str:
-    """Sign a session token for Vapi that ran out long ago."""
+    """Sign a session token for Vapi that has expired."""
     settings = replace(settings, vapi_credential=CredentialType.SESSION_TOKEN)
     issue = make_credential_issuer(settings, clock=lambda: time() - 2 * LIFETIME_SECONDS)
     return issue().api_key

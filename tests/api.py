@@ -1,4 +1,4 @@
-"""`make api`: schemathesis against the service that really runs, from the document it serves."""
+"""`make api`: runs schemathesis against the running service and its OpenAPI document."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ EXAMPLES = "200"
 
 
 async def main() -> int:
-    """Start the service, try everything its document allows and much that it does not."""
+    """Start the service and send valid and invalid requests."""
     async with running(
         make_settings(RATE_LIMIT="off", METRICS_ENABLED="true", LOG_LEVEL="WARNING")
     ) as service:

@@ -17,14 +17,16 @@ from tests.support import Service, make_settings, running
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# The duration of an example depends on the machine.
+settings.register_profile(
+    "no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture(autouse=True)
-def logging_is_put_back() -> Iterator[None]:
-    """Take away what a command under test did to the process's logging."""
+def restore_logging() -> Iterator[None]:
+    """Undo changes of the process's logging."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -34,7 +36,7 @@ def logging_is_put_back() -> Iterator[None]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Start the service with the variables given: `service = await serve(RATE_LIMIT="off")`."""
+    """Start the service with these variables: `service = await serve(RATE_LIMIT="off")`."""
     async with AsyncExitStack() as stack:
 
         async def start(**variables: str) -> Service:
@@ -45,13 +47,13 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def service(serve: Serve) -> Service:
-    """Give the service with everything at its default."""
+    """Start the service with the default settings of the tests."""
     return await serve()
 
 
 @pytest.fixture
 def audit_lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
-    """Give the audit lines written since last asked."""
+    """Return the audit lines written since the last call."""
 
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -61,7 +63,7 @@ def audit_lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
 
 @pytest.fixture
 async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    """Run a redis-server, or skip the test and say so where there is none."""
+    """Run a redis-server; skip the test when it is not installed."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
     server = RedisServer(tmp_path)

@@ -1,4 +1,4 @@
-"""A stand-in for an identity provider: keys that rotate, at an address that can fail in any way."""
+"""An identity provider for tests: rotating keys, at an address that can fail in any way."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @cache
 def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """Make an RSA key, once for each number: that takes a while."""
+    """Return an RSA key; cached, because generation is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 def make_key(algorithm: str) -> Any:
-    """Make a private key for an algorithm."""
+    """Return a private key for an algorithm."""
     curves: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}
     if algorithm in curves:
         return ec.generate_private_key(curves[algorithm])
@@ -35,14 +35,14 @@ def make_key(algorithm: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the provider: what it signs with, and what it publishes."""
+    """A key of the provider."""
 
     algorithm: str
     private: Any
     kid: str | None
 
     def jwk(self, **more: Any) -> dict[str, Any]:
-        """Give the public half as a JWK; a value of `...` leaves the member out."""
+        """Return the public key as a JWK; a value of `...` omits the member."""
         maker: Any = jwt.algorithms.get_default_algorithms()[self.algorithm]
         made = maker.to_jwk(self.private.public_key(), as_dict=True)
         kid = ... if self.kid is None else self.kid
@@ -50,7 +50,7 @@ class Key:
         return {name: value for name, value in all_.items() if value is not ...}
 
     def token(self, payload: dict[str, Any] | None = None, **headers: Any) -> str:
-        """Sign a patient's token, or the claims given."""
+        """Sign a patient's token, or these claims."""
         payload = claims(iss=ISSUER) if payload is None else payload
         if self.kid is not None:
             headers = {"kid": self.kid, **headers}
@@ -58,13 +58,13 @@ class Key:
 
 
 def key(kid: str | None = "one", algorithm: str = "ES256") -> Key:
-    """Make a new key of the provider's."""
+    """Return a new key."""
     return Key(algorithm, make_key(algorithm), kid)
 
 
 @dataclass(slots=True)
 class Issuer:
-    """Answers for its keys, and counts how often it was asked; `respond` may be replaced."""
+    """Serves its keys and counts the requests; `respond` can be replaced."""
 
     keys: list[Key] = field(default_factory=lambda: [key()])
     fetches: int = 0
@@ -74,12 +74,12 @@ class Issuer:
 
     @property
     def url(self) -> str:
-        """Where the keys are published."""
+        """The address of the JWKS."""
         return f"http://127.0.0.1:{self.port}/jwks.json"
 
     @property
     def variables(self) -> dict[str, str]:
-        """Give what the service is configured with to take this provider's tokens."""
+        """Return the variables that make the service accept this provider."""
         return {
             "JWT_SECRET": "",
             "JWT_JWKS_URL": self.url,
@@ -89,11 +89,11 @@ class Issuer:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The keys as published."""
+        """The JWKS document."""
         return {"keys": [each.jwk() for each in self.keys]}
 
     async def come_up(self) -> None:
-        """Listen: on a free port, and after going down on the same again."""
+        """Listen on a free port; after `go_down`, on the same port."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
         self._runner = web.AppRunner(
@@ -117,7 +117,7 @@ class Issuer:
 
 @asynccontextmanager
 async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
-    """Run a provider with these keys, or with one of its own."""
+    """Run a provider with these keys, or with a new one."""
     issuer = Issuer(list(keys)) if keys else Issuer()
     await issuer.come_up()
     try:
@@ -127,13 +127,13 @@ async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
 
 
 async def hang(_: web.Request) -> web.StreamResponse:
-    """Answer nothing."""
+    """Never answer."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def hang_in_the_body(request: web.Request) -> web.StreamResponse:
-    """Begin an answer, and never end it."""
+    """Start a response and never finish it."""
     response = web.StreamResponse()
     await response.prepare(request)
     await response.write(b'{"keys": [')
@@ -141,7 +141,7 @@ async def hang_in_the_body(request: web.Request) -> web.StreamResponse:
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
-    """Wait until something holds that happens by itself."""
+    """Wait for a condition."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110  another process, or a socket
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Public keys of every kind, as PEM."""
+"""Keys of every type, as PEM."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ ED448 = ed448.Ed448PrivateKey.generate()
 
 
 def public(key: Any) -> str:
-    """Write the public half of a key."""
+    """Return the public key as PEM."""
     pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return pem.decode()
 
 
 def private(key: Any) -> str:
-    """Write the private half of a key."""
+    """Return the private key as PEM."""
     pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem.decode()

@@ -1,4 +1,4 @@
-"""The service as a process of its own."""
+"""The service as a separate process."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ _ROOT = Path(server.__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a process left behind."""
+    """The result of a process."""
 
     status: int
     out: str
@@ -29,7 +29,7 @@ class Ended:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give this process's environment with exactly these variables of the service."""
+    """Return the environment with exactly these variables of the service."""
     inherited = {name: value for name, value in os.environ.items() if name not in NAMES}
     return {**inherited, "PYTHONPATH": str(_ROOT), **variables}
 
@@ -46,7 +46,7 @@ async def launch(folder: Path, variables: Mapping[str, str], *arguments: str) ->
 
 
 async def run(folder: Path, variables: Mapping[str, str], *arguments: str) -> Ended:
-    """Run a command to its end."""
+    """Run a command and wait for it."""
     process = await launch(folder, variables, *arguments)
     out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())
@@ -54,15 +54,15 @@ async def run(folder: Path, variables: Mapping[str, str], *arguments: str) -> En
 
 @dataclass(slots=True)
 class Served:
-    """A process that serves: its address, and, once it was told to leave, what it left."""
+    """A serving process: its address and, after termination, its result."""
 
     url: str
     process: Process
     started: str
     ended: Ended | None = None
 
-    async def leave(self, number: int = signal.SIGTERM) -> Ended:
-        """Tell it to leave, and wait until it did."""
+    async def terminate(self, number: int = signal.SIGTERM) -> Ended:
+        """Terminate it and wait."""
         if self.ended is None:
             self.process.send_signal(number)
             out, err = await self.process.communicate()
@@ -75,7 +75,7 @@ class Served:
 async def serving(
     folder: Path, variables: Mapping[str, str], *arguments: str
 ) -> AsyncIterator[Served]:
-    """Serve on the port that the log names; the log must be JSON lines at INFO or below."""
+    """Serve; read the port from the log, which must be JSON at level INFO or below."""
     process = await launch(folder, variables, *arguments)
     assert process.stderr is not None
     started = ""
@@ -86,10 +86,10 @@ async def serving(
                 port = message.rpartition(" port ")[2]
                 break
         else:
-            raise AssertionError(f"it does not serve:\n{started}")
+            raise AssertionError(f"the process does not serve:\n{started}")
         served = Served(f"http://127.0.0.1:{port}", process, started)
         yield served
-        await served.leave()
+        await served.terminate()
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""What tests share: settings that hold, tokens of every make, the service on a real socket."""
+"""Shared by all tests: valid settings, tokens, the service on a real socket."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -38,12 +38,12 @@ VARIABLES: Mapping[str, str] = {
 
 
 def make_settings(**variables: str) -> Settings:
-    """Load settings as a user would give them: variables by name; empty text unsets one."""
+    """Load settings from variables; an empty value unsets one."""
     return load_settings({**VARIABLES, **variables}, NO_FILE)
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Give a patient's claims, good for an hour; a value of `...` leaves the claim out."""
+    """Return a patient's claims, valid for an hour; a value of `...` omits the claim."""
     now = int(time())
     all_ = {"id": "pt_1", "type": "patient", "iat": now, "exp": now + 3600, **more}
     return {name: value for name, value in all_.items() if value is not ...}
@@ -55,7 +55,7 @@ def sign(
     algorithm: str = "HS256",
     **headers: Any,
 ) -> str:
-    """Sign a token: claims of any shape, or any bytes at all; `headers` join the JOSE header."""
+    """Sign a token with these claims or payload bytes; `headers` are added to the JOSE header."""
     if not isinstance(payload, bytes):
         payload = json.dumps(claims() if payload is None else payload).encode()
     return jwt.PyJWS().encode(payload, key, algorithm, headers=headers or None)
@@ -63,14 +63,14 @@ def sign(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service, running on a socket of its own."""
+    """The running service."""
 
     url: str
     client: ClientSession
     app: web.Application
 
     async def start(self, token: str | None = None, **request: Any) -> "Answer":
-        """Ask for a session, as an app does; `request` goes to aiohttp's client."""
+        """Start a session like an app; `request` has options of aiohttp's client."""
         headers = dict(request.pop("headers", {}))
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -84,7 +84,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, read to its end."""
+    """A complete response."""
 
     status: int
     response: ClientResponse
@@ -92,29 +92,29 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
+        """The decoded body."""
         return json.loads(self.body)
 
     @property
     def code(self) -> str | None:
-        """The error's code; None for a success."""
+        """The error code, or None for a success."""
         error = self.json.get("error", {})
         return error.get("code") if not self.json.get("success") else None
 
     @property
     def details(self) -> str:
-        """The error's details."""
+        """The details of the error."""
         return str(self.json["error"]["details"])
 
 
 @asynccontextmanager
-async def running(settings: Settings, *links: Middleware) -> AsyncIterator[Service]:
-    """Run the service exactly as its own process does, on a free port of loopback.
+async def running(settings: Settings, *middlewares: Middleware) -> AsyncIterator[Service]:
+    """Run the service like its own process, on a free port of loopback.
 
-    `links` stand innermost of those that see all requests: for faults that nobody can cause.
+    `middlewares` are added innermost, to inject failures.
     """
     app = create_app(settings)
-    app.middlewares.extend(links)
+    app.middlewares.extend(middlewares)
     runner = Runner(app, grace=settings.shutdown_grace_seconds)
     await runner.setup()
     try:

@@ -220,7 +220,7 @@ async def test_process_output_contains_no_secret(tmp_path: Path) -> None:
         variables |= {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "0.05"}
         async with serving(tmp_path, variables) as served, ClientSession() as client:
             answers = await provoke(Service(served.url, client, web.Application()))
-            ended = await served.leave()
+            ended = await served.terminate()
     for text in (*answers, ended.out, ended.err):
         assert secrets_in(text) == []
     assert ended.status == 0

@@ -10,8 +10,10 @@ from pytest_aiohttp import AiohttpClient
 from tests.middlewares.support import Alone, Client, application
 
 # The duration of an example depends on the machine.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+settings.register_profile(
+    "no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("no_deadline")
 
 
 @pytest.fixture

@@ -278,7 +278,9 @@ async def test_rejection_records_no_principal(alone: Alone, code: ErrorCode) -> 
         reached.append(request)
         return web.Response()
 
-    client = await alone(error_handler(), authentication(authenticate=authenticate), handler=handler)
+    client = await alone(
+        error_handler(), authentication(authenticate=authenticate), handler=handler
+    )
     heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
     assert json.loads(heard.body)["error"]["code"] == code
     assert reached == []

@@ -71,7 +71,7 @@ async def test_production_has_no_playground(service: Service) -> None:
         assert (answer.status, answer.code) == (404, "NOT_FOUND")
 
 
-async def test_the_banner_holds_a_line_that_works(sandbox: Sandbox) -> None:
+async def test_banner_curl_line_works(sandbox: Sandbox) -> None:
     found = re.search(
         r"^curl .*-H 'Authorization: Bearer (\S+)'$", banner(sandbox.settings), re.MULTILINE
     )
@@ -81,18 +81,18 @@ async def test_the_banner_holds_a_line_that_works(sandbox: Sandbox) -> None:
     assert answer["data"]["apiKey"] == sandbox.settings.vapi_public_api_key
 
 
-async def test_the_banner_names_the_stand_in(sandbox: Sandbox) -> None:
+async def test_banner_names_the_stand_in(sandbox: Sandbox) -> None:
     assert f"Vapi's stand-in  {sandbox.config['vapiUrl']}\n" in banner(sandbox.settings)
 
 
-async def test_both_credentials_are_handed_out(sandbox: Sandbox) -> None:
+async def test_both_credential_types(sandbox: Sandbox) -> None:
     token = await sandbox.token("valid")
     for kind in ("public_key", "session_token"):
         status, answer = await sandbox.start(token, kind)
         assert (status, answer["data"]["credentialType"]) == (200, kind)
 
 
-async def test_the_page_talks_to_this_machine_alone(sandbox: Sandbox) -> None:
+async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
     async with sandbox.client.get(f"{sandbox.url}/playground") as page:
         policy = page.headers["Content-Security-Policy"]
         text = await page.text()
@@ -120,21 +120,21 @@ async def test_the_page_talks_to_this_machine_alone(sandbox: Sandbox) -> None:
         ("unavailable", 503, "AUTH_UNAVAILABLE"),
     ],
 )
-async def test_every_kind_of_token_is_refused_as_written(
+async def test_each_token_kind_gets_its_error(
     sandbox: Sandbox, kind: str, status: int, code: str
 ) -> None:
     answer = await sandbox.start(await sandbox.token(kind))
     assert (answer[0], answer[1]["error"]["code"]) == (status, code)
 
 
-async def test_a_stuck_request_would_outlast_any_budget(sandbox: Sandbox) -> None:
+async def test_stuck_request_is_504(sandbox: Sandbox) -> None:
     token = await sandbox.token("stuck")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await sandbox.start(token)
 
 
-async def test_the_lab_stalls_a_request_for_the_page(sandbox: Sandbox) -> None:
+async def test_lab_stalls_a_request(sandbox: Sandbox) -> None:
     headers = {"Content-Type": "application/json"}  # no token: refused before the body is read
     wish = {"url": sandbox.config["endpoints"]["public_key"], "headers": headers}
     status, answer = await sandbox.lab("stall", wish)
@@ -144,7 +144,7 @@ async def test_the_lab_stalls_a_request_for_the_page(sandbox: Sandbox) -> None:
     assert "AUTH_TOKEN_MISSING" in answer["text"]
 
 
-async def test_the_lab_switches_vapi_off_and_on(sandbox: Sandbox) -> None:
+async def test_lab_switches_vapi_off_and_on(sandbox: Sandbox) -> None:
     token = await sandbox.token("valid")
     assert await sandbox.lab("vapi", {"status": 503}) == (200, {"up": False})
     status, answer = await sandbox.start(token)
@@ -153,7 +153,7 @@ async def test_the_lab_switches_vapi_off_and_on(sandbox: Sandbox) -> None:
     assert (await sandbox.start(token))[0] == 200
 
 
-async def test_the_lab_makes_a_credential_that_ran_out(sandbox: Sandbox) -> None:
+async def test_lab_issues_an_expired_credential(sandbox: Sandbox) -> None:
     _, answer = await sandbox.lab("credentials", {})
     headers = {"Authorization": f"Bearer {answer['apiKey']}"}
     body = {"assistantId": sandbox.settings.vapi_assistant_id}
@@ -162,7 +162,7 @@ async def test_the_lab_makes_a_credential_that_ran_out(sandbox: Sandbox) -> None
         assert refused.status == 401
 
 
-async def test_the_lab_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
+async def test_lab_rejects_unknown_requests(sandbox: Sandbox) -> None:
     elsewhere = {"url": "http://127.0.0.1:1/", "headers": {}}
     for path, wish in (
         ("tokens", {"kind": "other", "patient": "pt_1"}),
@@ -184,7 +184,7 @@ async def test_the_lab_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
         ({}, True, True),
     ],
 )
-def test_any_configuration_ends_development_mode(
+def test_any_configuration_disables_development_mode(
     tmp_path: Path, environ: dict[str, str], *, dotenv: bool, configured: bool
 ) -> None:
     file = tmp_path / ".env"
@@ -193,7 +193,7 @@ def test_any_configuration_ends_development_mode(
     assert is_configured(environ, file) is configured
 
 
-def test_a_usual_port_that_is_taken_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with bind() as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(development, "PORT", port)
@@ -202,7 +202,7 @@ def test_a_usual_port_that_is_taken_gives_way(monkeypatch: pytest.MonkeyPatch) -
     assert development_settings({}, "http://127.0.0.1:1").port == port
 
 
-def test_a_page_of_ones_own_may_be_let_in() -> None:
+def test_cors_origins_are_honoured() -> None:
     environ = {"PORT": "1", "CORS_ALLOWED_ORIGINS": "http://localhost:3000"}
     settings = development_settings(environ, "http://127.0.0.1:1")
     assert settings.cors_allowed_origins == ("http://localhost:3000",)
@@ -210,12 +210,12 @@ def test_a_page_of_ones_own_may_be_let_in() -> None:
         development_settings({**environ, "CORS_ALLOWED_ORIGINS": "*"}, "http://127.0.0.1:1")
 
 
-def test_two_tokens_are_never_the_same() -> None:
+def test_tokens_are_distinct() -> None:
     settings = development_settings({"PORT": "1"}, "http://127.0.0.1:1")
     assert patient_token(settings, "pt_1") != patient_token(settings, "pt_1", Kind.CRASH)
 
 
-def test_with_a_configuration_the_service_itself_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_service_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
     def run(arguments: list[str]) -> int:
@@ -228,7 +228,7 @@ def test_with_a_configuration_the_service_itself_runs(monkeypatch: pytest.Monkey
     assert asked == [[]]
 
 
-def test_a_port_that_is_none_is_told(
+def test_invalid_port(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -242,10 +242,10 @@ def test_a_port_that_is_none_is_told(
     [
         ("", []),
         ("localhost", []),
-        ("0.0.0.0", ["HOST is passed over: development mode stays on 127.0.0.1."]),
+        ("0.0.0.0", ["HOST is ignored: development mode stays on 127.0.0.1."]),
     ],
 )
-def test_what_cannot_be_had_is_told(
+def test_unavailable_port_or_host(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -264,7 +264,7 @@ def test_what_cannot_be_had_is_told(
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_printed_line_works_when_pasted(tmp_path: Path) -> None:
+def test_printed_curl_line_works_in_a_shell(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     environ = {**os.environ, "PYTHONPATH": str(root), "PORT": "0"}
     command = [sys.executable, "-m", "sandbox"]

@@ -210,6 +210,6 @@ async def test_the_process_serves_until_it_is_told_to_leave(
     arguments: list[str], tmp_path: Path
 ) -> None:
     async with serving(tmp_path, VARIABLES, *arguments) as served:
-        ended = await served.leave()
+        ended = await served.terminate()
     assert ended.status == 0
     assert "shutting down" in ended.err

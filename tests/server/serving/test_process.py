@@ -125,7 +125,7 @@ async def test_a_real_process_serves_and_leaves_without_losing_anybody(tmp_path:
         await writer.drain()
         async with ClientSession() as client, client.get(f"{served.url}/healthz") as answer:
             assert answer.status == 200  # the half request before it was taken in as well
-        leaving = asyncio.create_task(served.leave())
+        leaving = asyncio.create_task(served.terminate())
         await asyncio.sleep(0)
         writer.write(sent[-1:])
         assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
