@@ -242,7 +242,7 @@ def test_invalid_port(
     [
         ("", []),
         ("localhost", []),
-        ("0.0.0.0", ["HOST is ignored: development mode stays on 127.0.0.1."]),
+        ("0.0.0.0", ["HOST is ignored: development mode serves on 127.0.0.1 only."]),
     ],
 )
 def test_unavailable_port_or_host(
