@@ -36,7 +36,8 @@ def load_settings(
     # A faulty variable was read as unset: faults that follow from that are not reported.
     faults = [*own.items(), *((name, fault) for name, fault in more if name not in own)]
     if faults:
-        raise SettingsError([f"{name}: {fault}" for name, fault in sorted(faults)])
+        lines = (f"{env.source_of(name)}: {fault}" for name, fault in faults)
+        raise SettingsError(sorted(lines))
     return settings
 
 

@@ -1,9 +1,11 @@
 """Public keys, and the signature algorithms (RFC 7518, RFC 8037) that each may check."""
 
+import re
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 HMAC_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
@@ -12,19 +14,42 @@ PUBLIC_ALGORITHMS: Final = RSA_ALGORITHMS | {"ES256", "ES384", "ES512", "EdDSA"}
 
 MIN_RSA_BITS: Final = 2048
 
+MAX_PEM_BLOCKS: Final = 8
+
+PublicKey = PublicKeyTypes
+
+_BLOCK: Final = re.compile(r"-----BEGIN .*?(?=-----BEGIN |\Z)", re.DOTALL)
+"""A PEM block, with the text up to the next; the PEM reader ignores text after the block."""
+
 _OF_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
-def load_public_key(pem: str) -> object:
-    """Load a PEM public key. Raises ValueError, in words for an operator, for anything else."""
-    if "PRIVATE KEY" in pem:
-        raise ValueError("holds a private key; give the public one")
+def load_public_keys(pem: str) -> tuple[PublicKey, ...]:
+    """Load the public keys of up to `MAX_PEM_BLOCKS` PEM blocks (RFC 7468), in their order.
+
+    Raises ValueError, with a message for an operator, when a block is not a usable public key.
+    """
+    blocks = _BLOCK.findall(pem)
+    if not blocks:
+        raise ValueError("contains no PEM public key (-----BEGIN PUBLIC KEY-----)")
+    if len(blocks) > MAX_PEM_BLOCKS:
+        raise ValueError(f"contains more than {MAX_PEM_BLOCKS} PEM blocks")
+    return tuple(_load(block, f"PEM block {number}") for number, block in enumerate(blocks, 1))
+
+
+def _load(block: str, name: str) -> PublicKey:
+    if "PRIVATE KEY" in block:
+        raise ValueError(f"{name} is a private key: give its public key (openssl pkey -pubout)")
+    if "CERTIFICATE" in block:
+        raise ValueError(f"{name} is a certificate: give its key (openssl x509 -pubkey -noout)")
     try:
-        key = load_pem_public_key(pem.encode())
+        key = load_pem_public_key(block.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("holds no PEM public key (-----BEGIN PUBLIC KEY-----)") from None
+        raise ValueError(f"{name} is not a PEM public key (-----BEGIN PUBLIC KEY-----)") from None
     if not algorithms_of(key):
-        raise ValueError(f"holds a key that is too weak (RSA under {MIN_RSA_BITS} bits) or no use")
+        raise ValueError(
+            f"{name} is too weak (RSA under {MIN_RSA_BITS} bits) or of a kind that JWTs do not use"
+        )
     return key
 
 

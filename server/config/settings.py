@@ -1,8 +1,8 @@
 """The settings: one typed field for each variable of `config.example.env`. Data only."""
 
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NewType
 
 from server.config import validators
 
@@ -16,9 +16,21 @@ class CredentialType(StrEnum):
     SESSION_TOKEN = "session_token"
 
 
+Pem = NewType("Pem", str)
+"""One or several PEM blocks (RFC 7468)."""
+
+
 def _setting(default: Any, *rules: validators.Rule, secret: bool = False) -> Any:
-    """Declare a variable: its default (`MISSING`: required) and the rules for its value."""
-    return field(default=default, repr=not secret, metadata={"rules": rules})
+    """Declare a variable: its default (`MISSING`: required) and the rules for its value.
+
+    A secret can also be given as `NAME_FILE`, and `repr` omits it.
+    """
+    return field(default=default, repr=not secret, metadata={"rules": rules, "secret": secret})
+
+
+def _secret(default: Any, *rules: validators.Rule) -> Any:
+    """Declare a secret that is not a PEM: white space at either end is a fault."""
+    return _setting(default, validators.trimmed, *rules, secret=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +41,7 @@ class Settings:
     secrets.
     """
 
-    vapi_api_key: str = _setting(MISSING, validators.visible, secret=True)
+    vapi_api_key: str = _secret(MISSING, validators.visible)
     vapi_public_api_key: str = _setting("", validators.visible)
     vapi_assistant_id: str = _setting(MISSING, validators.visible)
     vapi_credential: str = _setting(CredentialType.PUBLIC_KEY, validators.one_of(*CredentialType))
@@ -40,10 +52,9 @@ class Settings:
     vapi_check_seconds: float = _setting(30.0, validators.between(0, 3600))
     vapi_timeout_seconds: float = _setting(2.0, validators.between(0.01, 3600))
 
-    jwt_secret: bytes = _setting(b"", secret=True)
-    jwt_secret_previous: bytes = _setting(b"", secret=True)
-    jwt_public_key: str = _setting("")
-    jwt_public_key_file: str = _setting("")
+    jwt_secret: bytes = _secret(b"")
+    jwt_secret_previous: bytes = _secret(b"")
+    jwt_public_key: Pem = _setting("", secret=True)  # noqa: RUF009  a Pem is immutable
     jwt_jwks_url: str = _setting("", validators.secure_url)
     jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
     jwt_issuer: str = _setting("", validators.text)
@@ -68,16 +79,22 @@ class Settings:
 
     rate_limit: str = _setting("30/minute", validators.rate)
     sessions_paused: bool = _setting(False)
-    redis_url: str = _setting("", validators.redis_url, secret=True)
+    redis_url: str = _secret("", validators.redis_url)
     redis_failure: str = _setting("refuse", validators.one_of("refuse", "serve"))
 
-    proof_key: str = _setting("", secret=True)
+    proof_key: Pem = _setting("", secret=True)  # noqa: RUF009  a Pem is immutable
     proof_issuer: str = _setting("", validators.text)
     proof_audience: str = _setting("", validators.text)
 
     cors_allowed_origins: tuple[str, ...] = _setting((), validators.origins)
     metrics_enabled: bool = _setting(False)
     docs_enabled: bool = _setting(False)
-    audit_hash_key: bytes = _setting(b"", secret=True)
+    audit_hash_key: bytes = _secret(b"")
     log_level: str = _setting("INFO", validators.one_of(*_LEVELS))
     log_format: str = _setting("json", validators.one_of("json", "console"))
+
+
+SECRETS: Final = frozenset(
+    item.name.upper() for item in fields(Settings) if item.metadata["secret"]
+)
+"""The variables that can also be given as `NAME_FILE`."""

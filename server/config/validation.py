@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import jwt.exceptions
@@ -12,13 +11,16 @@ from server.config.public_keys import (
     HMAC_ALGORITHMS,
     PUBLIC_ALGORITHMS,
     algorithms_of,
-    load_public_key,
+    load_public_keys,
 )
 from server.config.settings import Settings
 
 MIN_SECRET_BYTES: Final = 32
 
-_KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_URL")
+_KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
+_ONE_KEY_SOURCE: Final = (
+    "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY (or the _FILE of one) and JWT_JWKS_URL"
+)
 
 Fault = tuple[str, str]
 
@@ -33,12 +35,6 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
         default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
         settings = replace(settings, jwt_algorithms=default)
     faults += _check_key_sources(settings, faulty)
-    if settings.jwt_public_key_file and not settings.jwt_public_key:
-        try:
-            pem = Path(settings.jwt_public_key_file).read_text("ascii")
-            settings = replace(settings, jwt_public_key=pem)
-        except (OSError, ValueError):
-            faults.append(("JWT_PUBLIC_KEY_FILE", "cannot be read as a PEM file"))
     if settings.docs_enabled and find_swagger_ui() is None:
         faults.append(("DOCS_ENABLED", "needs the extra `docs` of this package to be installed"))
     faults += _check_vapi(settings)
@@ -49,9 +45,9 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
 def _check_key_sources(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
     given = [name for name in _KEY_SOURCES if name in faulty or getattr(settings, name.lower())]
     if not given:
-        yield "JWT_SECRET", f"set exactly one of {', '.join(_KEY_SOURCES)}"
+        yield "JWT_SECRET", _ONE_KEY_SOURCE
     for name in given[1:]:
-        yield name, f"conflicts with {given[0]}: set exactly one of the two"
+        yield name, f"conflicts with {given[0]}: {_ONE_KEY_SOURCE}"
     if "JWT_JWKS_URL" in given and not settings.jwt_issuer:
         yield "JWT_ISSUER", "is required with JWT_JWKS_URL"
 
@@ -81,8 +77,8 @@ def _check_key_material(settings: Settings) -> Iterator[Fault]:
         yield "JWT_ALGORITHMS", f"must be out of {', '.join(sorted(allowed))} with {kind}"
     if settings.jwt_secret:
         yield from _check_secret(settings.jwt_secret)
-    elif settings.jwt_public_key or settings.jwt_public_key_file:
-        yield from _check_public_key(settings, chosen)
+    elif settings.jwt_public_key:
+        yield from _check_public_keys(settings, chosen)
 
 
 def _check_secret(secret: bytes) -> Iterator[Fault]:
@@ -92,15 +88,19 @@ def _check_secret(secret: bytes) -> Iterator[Fault]:
         yield "JWT_SECRET", "looks like a public or private key; use JWT_PUBLIC_KEY for those"
 
 
-def _check_public_key(settings: Settings, chosen: frozenset[str]) -> Iterator[Fault]:
-    name = "JWT_PUBLIC_KEY_FILE" if settings.jwt_public_key_file else "JWT_PUBLIC_KEY"
+def _check_public_keys(settings: Settings, chosen: frozenset[str]) -> Iterator[Fault]:
     try:
-        usable = algorithms_of(load_public_key(settings.jwt_public_key))
+        keys = load_public_keys(settings.jwt_public_key)
     except ValueError as error:
-        yield name, str(error)
-    else:
+        yield "JWT_PUBLIC_KEY", str(error)
+        return
+    for number, key in enumerate(keys, 1):
+        usable = algorithms_of(key)
         if not chosen & usable:
-            yield "JWT_ALGORITHMS", f"contains none that the key in {name} can verify"
+            algorithms = " or ".join(sorted(usable))
+            text = f"has none for key {number} of JWT_PUBLIC_KEY, which needs {algorithms}"
+            yield "JWT_ALGORITHMS", text
+            return
 
 
 def _can_sign(secret: bytes) -> bool:

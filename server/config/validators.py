@@ -1,5 +1,6 @@
 """The rules for the value of a single variable; their messages never repeat the value."""
 
+import os
 import re
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -23,6 +24,13 @@ def visible(value: str) -> None:
     """Visible ASCII without spaces: fit for an HTTP header."""
     if not _VISIBLE.fullmatch(value):
         raise ValidationError("must be visible ASCII characters without spaces or line breaks")
+
+
+def trimmed(value: str | bytes) -> None:
+    """A secret without white space at either end, which a copy or an editor adds unseen."""
+    text = os.fsdecode(value)
+    if text != text.strip():
+        raise ValidationError("must not begin or end with white space")
 
 
 def between(low: float, high: float) -> Rule:

@@ -10,7 +10,7 @@ from server.auth.keys.jwks_provider import JwksProvider
 from server.auth.keys.static import StaticKeyProvider
 from server.auth.verification_key import VerificationKey
 from server.config import Settings
-from server.config.public_keys import algorithms_of, load_public_key
+from server.config.public_keys import algorithms_of, load_public_keys
 
 
 def make_decoders(key: object, algorithms: Iterable[str], settings: Settings) -> dict[str, Decoder]:
@@ -33,7 +33,7 @@ def make_static_provider(settings: Settings) -> StaticKeyProvider:
         return StaticKeyProvider(
             make_decoders(settings.jwt_secret, settings.jwt_algorithms, settings)
         )
-    key = load_public_key(settings.jwt_public_key)
+    key, *_ = load_public_keys(settings.jwt_public_key)
     usable = algorithms_of(key).intersection(settings.jwt_algorithms)
     return StaticKeyProvider(make_decoders(key, usable, settings))
 

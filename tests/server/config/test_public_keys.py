@@ -1,11 +1,19 @@
-"""Which public keys are taken, and which algorithms each may check."""
+"""Public keys: which PEM blocks are accepted, and the algorithms of each kind of key."""
 
+import re
 from typing import Any
 
 import pytest
 
-from server.config.public_keys import RSA_ALGORITHMS, algorithms_of, load_public_key
+from server.config.public_keys import (
+    MAX_PEM_BLOCKS,
+    RSA_ALGORITHMS,
+    algorithms_of,
+    load_public_keys,
+)
 from tests import pems
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize(
@@ -20,38 +28,56 @@ from tests import pems
     ],
     ids=["RSA", "P-256", "P-384", "P-521", "Ed25519", "Ed448"],
 )
-def test_a_key_checks_the_algorithms_made_for_it(key: Any, algorithms: set[str]) -> None:
-    assert algorithms_of(load_public_key(pems.public(key))) == algorithms
+def test_algorithms_of_each_kind_of_key(key: Any, algorithms: set[str]) -> None:
+    (loaded,) = load_public_keys(pems.public(key))
+    assert algorithms_of(loaded) == algorithms
 
 
 @pytest.mark.parametrize("key", [pems.WEAK, pems.K256, pems.DSA], ids=["weak", "k256", "dsa"])
-def test_a_key_that_is_weak_or_of_no_use_is_refused(key: Any) -> None:
+def test_weak_and_unsupported_keys_are_rejected(key: Any) -> None:
     assert algorithms_of(key.public_key()) == frozenset()
     with pytest.raises(ValueError, match="too weak"):
-        load_public_key(pems.public(key))
+        load_public_keys(pems.public(key))
 
 
-def test_what_is_no_key_checks_nothing() -> None:
+def test_other_objects_have_no_algorithms() -> None:
     assert algorithms_of(b"secret") == algorithms_of(None) == frozenset()
 
 
-def test_a_private_key_is_refused_as_one() -> None:
-    with pytest.raises(ValueError, match="private key"):
-        load_public_key(pems.private(pems.RSA))
+def test_several_blocks_are_loaded_in_order() -> None:
+    blocks = [pems.public(key) for key in (pems.P256, pems.RSA, pems.ED25519)]
+    text = "Explanatory text (RFC 7468).\n" + "\n".join(blocks) + "more text"
+    kinds = [algorithms_of(key) for key in load_public_keys(text)]
+    assert kinds == [{"ES256"}, RSA_ALGORITHMS, {"EdDSA"}]
+
+
+def test_the_number_of_blocks_is_limited() -> None:
+    block = pems.public(pems.P256)
+    assert len(load_public_keys(block * MAX_PEM_BLOCKS)) == MAX_PEM_BLOCKS
+    with pytest.raises(ValueError, match="more than 8 PEM blocks"):
+        load_public_keys(block * (MAX_PEM_BLOCKS + 1))
 
 
 @pytest.mark.parametrize(
-    "pem",
+    ("block", "message"),
     [
-        "",
-        "x" * 100,
-        "é",
-        "-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        pems.public(pems.RSA)[:200],
+        (pems.private(pems.RSA), "is a private key"),
+        (pems.private(pems.P256), "openssl pkey -pubout"),
+        (CERTIFICATE, "is a certificate"),
+        ("-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n", "is not a PEM public key"),
+        (pems.public(pems.RSA)[:200], "is not a PEM public key"),
+        (pems.public(pems.WEAK), "is too weak"),
     ],
 )
-def test_what_is_no_pem_is_refused_without_repeating_it(pem: str) -> None:
-    with pytest.raises(ValueError, match="no PEM public key") as caught:
-        load_public_key(pem)
-    assert caught.value.__cause__ is None
+def test_each_block_must_be_a_usable_public_key(block: str, message: str) -> None:
+    for text, number in ((block, 1), (pems.public(pems.P256) + block, 2)):
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            load_public_keys(text)
+        assert str(caught.value).startswith(f"PEM block {number} ")
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("text", ["", "x" * 100, "é", "ssh-rsa AAAA"])
+def test_text_without_a_block_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="contains no PEM public key"):
+        load_public_keys(text)

@@ -209,5 +209,5 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_taken_byte_for_byte() -> None:
-    secret = ' "${HOME}" #\udcff' + "x" * 32
+    secret = '"${HOME}" #\udcff' + "x" * 32
     assert make_settings(JWT_SECRET=secret).jwt_secret == secret.encode("utf-8", "surrogateescape")

@@ -1,6 +1,5 @@
 """Keys that stand in the configuration: which algorithm finds a decoder, and what it decodes."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,13 +40,6 @@ async def test_every_public_algorithm_works_from_end_to_end(
     assert (await service.start(sign(key=key, algorithm=algorithm))).status == 200
     confused = await service.start(sign(key=SECRET))
     assert (confused.status, confused.code) == (401, "AUTH_TOKEN_INVALID")
-
-
-async def test_a_pem_file_serves_like_a_pem(serve: Serve, tmp_path: Path) -> None:
-    file = tmp_path / "key.pem"
-    file.write_text(pems.public(pems.P256))
-    service = await serve(JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(file))
-    assert (await service.start(sign(key=pems.P256, algorithm="ES256"))).status == 200
 
 
 async def test_an_algorithm_that_the_key_does_not_fit_finds_no_decoder() -> None:
