@@ -1,5 +1,7 @@
 """`python -m server check`: asks everything the service depends on, and says what to do."""
 
+import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -12,6 +14,8 @@ from server.components import Components
 from server.config import Settings
 from server.vapi.health import VapiState
 
+HELP: Final = "check the configuration, and that Vapi, the keys and Redis answer"
+
 _GREEN: Final = "\x1b[32m"
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
@@ -22,6 +26,16 @@ _VAPI_ADVICE: Final = {
     VapiState.DOWN: "does not answer: look at VAPI_BASE_URL, the network, status.vapi.ai",
     VapiState.MISCONFIGURED: "refuses: look at VAPI_API_KEY and VAPI_ASSISTANT_ID",
 }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print the findings; return 0, or 1 when something fails."""
+    return report(asyncio.run(examine(settings)), as_json=arguments.json)
 
 
 @dataclass(frozen=True, slots=True)

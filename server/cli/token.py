@@ -1,24 +1,48 @@
-"""Makes tokens that a configuration grants, for trying things out."""
+"""`python -m server token`: prints a patient token that the configuration accepts."""
 
+import argparse
 from secrets import token_hex
+from time import time
+from typing import Final
 
 import jwt
 
 from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
+from server.cli.arguments import add_for, fail
 from server.config import Settings
+
+HELP: Final = "print a patient token, signed with JWT_SECRET"
+
+_DEFAULT_SECONDS: Final = 3600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--patient` and `--for`."""
+    parser.add_argument("--patient", metavar="ID", required=True, help="the patient id")
+    add_for(parser, "its lifetime; default: an hour, or JWT_MAX_LIFETIME_SECONDS")
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print a token; return 1 when the configuration accepts no such token."""
+    seconds = arguments.seconds or int(settings.jwt_max_lifetime_seconds) or _DEFAULT_SECONDS
+    try:
+        print(issue_test_token(settings, arguments.patient, seconds=seconds, now=time()))
+    except ValueError as error:
+        return fail(str(error))
+    return 0
 
 
 def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: float) -> str:
-    """Sign a token for a patient with `JWT_SECRET`, good for so many seconds from `now`.
+    """Sign a token for a patient with `JWT_SECRET`, valid for `seconds` from `now`.
 
-    Raises ValueError, in words for a developer, when the configuration would not grant it.
+    Raises ValueError, with a message for a developer, when the configuration would not accept it.
     """
     if not settings.jwt_secret:
-        raise ValueError("A token can only be made with JWT_SECRET; ask your identity provider")
+        raise ValueError("Tokens are signed with JWT_SECRET only; use your identity provider's")
     if parse_patient_id(patient_id) is None:
         raise ValueError(f"A patient id is {PATIENT_ID_FORMAT}")
     if 0 < settings.jwt_max_lifetime_seconds < seconds:
-        raise ValueError("JWT_MAX_LIFETIME_SECONDS allows no token that lives so long")
+        raise ValueError("JWT_MAX_LIFETIME_SECONDS does not allow a lifetime this long")
     wanted: list[tuple[str, object]] = [
         (settings.jwt_role_claim, settings.jwt_patient_role),
         (settings.jwt_patient_id_claim, patient_id),
@@ -31,5 +55,5 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
     wanted = [(name, value) for name, value in wanted if value]
     claims = {"jti": token_hex(8), **dict(wanted)}
     if any(claims[name] != value for name, value in wanted):
-        raise ValueError("No token can hold this: two settings want the same claim for themselves")
+        raise ValueError("Two settings require different values in the same claim")
     return jwt.encode(claims, settings.jwt_secret, algorithm=settings.jwt_algorithms[0])

@@ -85,7 +85,7 @@ def test_without_a_secret_there_is_nothing_to_sign_with() -> None:
 @pytest.mark.parametrize("taken", ["exp", "type", "iss"])
 def test_a_claim_that_would_have_to_be_two_things_is_told(taken: str) -> None:
     settings = make_settings(JWT_PATIENT_ID_CLAIM=taken, JWT_ISSUER="https://issuer.test/")
-    with pytest.raises(ValueError, match="two settings want the same claim"):
+    with pytest.raises(ValueError, match="Two settings require different values"):
         issue_test_token(settings, "pt_1", seconds=60, now=1000)
 
 

@@ -1,0 +1,48 @@
+"""`python -m server revoke`: ends the access of a token or a patient, through Redis."""
+
+import argparse
+import asyncio
+from math import ceil
+from typing import Final
+
+from server.auth.patient_id import parse_patient_id
+from server.cli.arguments import add_for, fail
+from server.config import Settings
+from server.redis.revocation_list import patient_key, revoke_in, token_key
+
+HELP: Final = "revoke a token or all tokens of a patient"
+
+_DEFAULT_SECONDS: Final = 366 * 86400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--jti` or `--patient`, and `--for`."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
+    which.add_argument("--patient", metavar="ID", help="every token of the patient")
+    add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Revoke, and print for how long; return 1 when nothing was revoked."""
+    jti, patient = arguments.jti, arguments.patient
+    if not settings.redis_url:
+        return fail("Nothing was revoked: set REDIS_URL, where the service looks revocations up")
+    if jti == "":
+        return fail("Nothing was revoked: a token id cannot be empty")
+    if patient is not None and parse_patient_id(patient) is None:
+        return fail("Nothing was revoked: this is not a valid patient id")
+    seconds = arguments.seconds or _longest_lifetime(settings)
+    key = token_key(jti) if jti is not None else patient_key(patient)
+    if not asyncio.run(revoke_in(settings.redis_url, key, seconds)):
+        return fail("Nothing was revoked: Redis is not available; check REDIS_URL")
+    print(f"revoked for {seconds} seconds")
+    return 0
+
+
+def _longest_lifetime(settings: Settings) -> int:
+    """Return the seconds for which a token that exists today can still be valid."""
+    if not settings.jwt_max_lifetime_seconds:
+        return _DEFAULT_SECONDS
+    # The leeway counts twice: iat may lie that far ahead, and exp that far back.
+    return ceil(settings.jwt_max_lifetime_seconds + 2 * settings.jwt_leeway_seconds)

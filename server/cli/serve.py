@@ -1,0 +1,32 @@
+"""`python -m server` and `python -m server serve`: serve until SIGTERM or SIGINT."""
+
+import argparse
+from typing import Final
+
+import uvloop
+
+from server.app import create_app
+from server.cli.arguments import fail
+from server.config import Settings
+from server.serving import process
+from server.serving.runner import Runner
+
+HELP: Final = "serve (the default)"
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """Declare no arguments."""
+
+
+def run(settings: Settings, _: argparse.Namespace) -> int:
+    """Serve; return 1 when the address is not available."""
+
+    async def serve() -> None:
+        runner = Runner(create_app(settings), grace=settings.shutdown_grace_seconds)
+        await process.serve(runner, settings.host, settings.port)
+
+    try:
+        uvloop.run(serve())
+    except OSError as error:
+        return fail(f"Cannot serve on {settings.host} port {settings.port}: {error.strerror}")
+    return 0
