@@ -1,7 +1,6 @@
 """The application: the middleware stack as one list, and the routes behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
 from functools import partial
 from time import time
@@ -16,24 +15,23 @@ from middlewares.authorization import authorization
 from middlewares.cors import cors
 from middlewares.error_handler import error_handler
 from middlewares.rate_limit import rate_limit
-from middlewares.response_headers import remove_server_header, response_headers
+from middlewares.response_headers import Observer, remove_server_header, response_headers
 from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
 from server.api import operations
 from server.api.routing import add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
+from server.component_metrics import add_component_metrics
 from server.components import Components
 from server.config import Settings
-from server.observability.audit_log import AuditLog, write_to_standard_output
 from server.observability.logging import configure_logging
-from server.observability.metrics import make_metrics
+from server.observability.metrics import Metrics
 from server.serving.connection import receives_compressed_bodies
 from server.serving.process import load_settings_or_exit
 from server.serving.runner import WorkerRunner
 from server.serving.state import DRAINING, TIMEOUTS
 from server.vapi.credentials import make_credential_issuer
-from server.vapi.health import VapiState
 
 EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
@@ -51,18 +49,24 @@ class Scope(Enum):
 
 
 def middleware_stack(
-    settings: Settings, components: Components, audit_log: AuditLog, timeouts: RequestTimeouts
+    settings: Settings,
+    components: Components,
+    timeouts: RequestTimeouts,
+    observe: Observer | None = None,
 ) -> list[tuple[Scope, Middleware]]:
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role, scope = settings.jwt_patient_role, settings.jwt_required_scope
     origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
-    acquire, metrics = components.acquire_rate_limit, components.metrics
+    acquire = components.acquire_rate_limit
     authenticate = make_authenticator(components.keys, components.rules, time)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
-        (Scope.ALL, audit(event=EVENT, write=audit_log, hash_key=settings.audit_hash_key)),
+        (
+            Scope.ALL,
+            audit(event=EVENT, write=components.audit_log, hash_key=settings.audit_hash_key),
+        ),
         # Outside the error handler: error responses are measured and get the headers too.
-        (Scope.ALL, response_headers(observe=metrics.observe if metrics else None)),
+        (Scope.ALL, response_headers(observe=observe)),
         # Outside the error handler: scripts of an allowed origin must be able to read errors.
         (Scope.ALL, cors(origins=origins) if origins else None),
         # Every exception of the middlewares below becomes an error response.
@@ -86,9 +90,14 @@ def middleware_stack(
 
 def create_app(settings: Settings) -> web.Application:
     """Create the whole service: the endpoint at its usual path, and the operational routes."""
-    components = Components(settings, make_metrics(settings, VapiState))
-    app = _application(settings, components, PREFIX + PATH)
+    components = Components(settings)
+    metrics = Metrics() if settings.metrics_enabled else None
+    observe = metrics.observe if metrics else None
+    app = _application(settings, components, PREFIX + PATH, observe)
     operations.add_routes(app, settings, components, PREFIX + PATH, app[DRAINING])
+    if metrics is not None:
+        add_component_metrics(metrics, components)
+        operations.add_metrics(app, metrics)
     add_fallback(app)
     return app
 
@@ -109,15 +118,16 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
     return sub_app
 
 
-def _application(settings: Settings, components: Components, path: str) -> web.Application:
-    audit_log = AuditLog(write_to_standard_output)
+def _application(
+    settings: Settings, components: Components, path: str, observe: Observer | None = None
+) -> web.Application:
     timeouts = RequestTimeouts(settings.session_budget_seconds)
-    stack = middleware_stack(settings, components, audit_log, timeouts)
+    stack = middleware_stack(settings, components, timeouts, observe)
     app = web.Application(middlewares=[each for scope, each in stack if scope is Scope.ALL])
     app[TIMEOUTS] = timeouts
     app[DRAINING] = asyncio.Event()
     app.on_response_prepare.append(remove_server_header)
-    app.cleanup_ctx.append(partial(_lifespan, components, audit_log.flush))
+    app.cleanup_ctx.append(lambda _: components.running())
     start: Handler = make_start_handler(
         assistant_id=settings.vapi_assistant_id,
         max_body_bytes=settings.max_body_bytes,
@@ -131,14 +141,6 @@ def _application(settings: Settings, components: Components, path: str) -> web.A
             start = partial(middleware, handler=start)
     add_route(app, hdrs.METH_POST, path, start, name=EVENT)
     return app
-
-
-async def _lifespan(
-    components: Components, flush: Callable[[], None], _: web.Application
-) -> AsyncIterator[None]:
-    async with components.running():
-        yield
-    flush()
 
 
 async def app_factory() -> web.AppRunner:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
 
 from aiohttp import ClientSession, DummyCookieJar
 from limits.aio.storage import RedisStorage
@@ -15,7 +14,8 @@ from server.auth.claims import ClaimRules
 from server.auth.keys.factory import make_jwks_provider, make_static_provider
 from server.auth.keys.provider import KeyProvider
 from server.config import Settings
-from server.observability.metrics import Metrics
+from server.observability.audit_log import AuditLog, write_to_standard_output
+from server.observability.metrics import EventCount
 from server.redis.client import RedisClient
 from server.redis.rate_limiter import (
     InMemoryRateLimiter,
@@ -26,18 +26,14 @@ from server.redis.revocation_list import make_revocation_check
 from server.serving.supervisor import Run, supervise
 from server.vapi.health import VapiHealthMonitor, VapiState
 
-_METRICS_SECONDS: Final = 1.0
-
 
 class Components:
-    """Everything behind the middlewares that has state or calls another service.
+    """Everything behind the middlewares that has state or calls another service."""
 
-    Without `metrics`, none are recorded: inside a host application they would appear in the
-    host's own scrape.
-    """
-
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
-        self.metrics = metrics
+    def __init__(self, settings: Settings) -> None:
+        self.audit_log = AuditLog(write_to_standard_output)
+        self.limiter_failures = EventCount()
+        self.revocation_failures = EventCount()
         self.rules = ClaimRules(
             patient_id_claim=settings.jwt_patient_id_claim,
             role_claim=settings.jwt_role_claim,
@@ -64,7 +60,7 @@ class Components:
         return make_revocation_check(
             self.redis,
             serve_without=self.serves_without_redis,
-            on_failure=self.metrics.record_revocation_failure if self.metrics else lambda: None,
+            on_failure=self.revocation_failures,
         )
 
     def _rate_limiter(self, limit: str) -> AcquireRateLimit | None:
@@ -80,8 +76,7 @@ class Components:
             connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
         )
         shared = make_redis_rate_limiter(limit, storage)
-        on_failure = self.metrics.record_limiter_failure if self.metrics else lambda: None
-        return with_fallback(self.redis, shared, local, on_failure)
+        return with_fallback(self.redis, shared, local, self.limiter_failures)
 
     def states(self) -> dict[str, str]:
         """Return the state of each component for `/readyz`."""
@@ -94,30 +89,11 @@ class Components:
         vapi_ready = self.vapi.state in {VapiState.UP, VapiState.OFF}
         return redis_ready and vapi_ready and self.keys.state != "missing"
 
-    def render_metrics(self) -> bytes:
-        """Return the current metrics in Prometheus's text format; empty without metrics."""
-        if self.metrics is None:
-            return b""
-        self._record_states(self.metrics)
-        return self.metrics.render()
-
-    def _record_states(self, metrics: Metrics) -> None:
-        age = self.jwks.age if self.jwks else None
-        metrics.record_states(self.vapi.state, age, redis_up=bool(self.redis and self.redis.is_up))
-
-    async def _keep_recording_states(self, metrics: Metrics) -> None:
-        """Record the states for the process that answers the next `/metrics` request."""
-        while True:
-            self._record_states(metrics)
-            await asyncio.sleep(_METRICS_SECONDS)
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks of all components, with one shared client session."""
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
             runs: list[Run] = [partial(self.vapi.run, session)]
-            if self.metrics is not None and self.metrics.are_shared:
-                runs.append(partial(self._keep_recording_states, self.metrics))
             if self.jwks is not None:
                 runs.append(partial(self.jwks.run, session))
             if self.redis is not None:
@@ -129,6 +105,7 @@ class Components:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                self.audit_log.flush()
 
 
 def _redis(settings: Settings) -> RedisClient:

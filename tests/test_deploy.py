@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from server.component_metrics import add_component_metrics
+from server.components import Components
 from server.config import Settings
 from server.observability.metrics import Metrics
-from server.vapi.health import VapiState
+from tests.support import make_settings
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -164,8 +166,14 @@ EXPRESSION = re.compile(r"\bvapi_sessions_\w+|\bprocess_\w+")
 
 def exported() -> set[str]:
     """Return the names of the metrics."""
-    metrics = Metrics(vapi_states=VapiState, jwks=True, redis=True)
-    metrics.record_states(VapiState.UP)
+    settings = make_settings(
+        JWT_SECRET="",
+        JWT_JWKS_URL="https://issuer.test/jwks",
+        JWT_ISSUER="https://issuer.test/",
+        REDIS_URL="redis://127.0.0.1",
+    )
+    metrics = Metrics()
+    add_component_metrics(metrics, Components(settings))
     metrics.observe(200, None, 0.1)
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 

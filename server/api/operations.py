@@ -12,6 +12,7 @@ from server.api.routing import add_route
 from server.api.swagger_ui import add_swagger_ui
 from server.config import Settings
 from server.config.extras import find_swagger_ui
+from server.observability.metrics import Metrics
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -25,9 +26,6 @@ class Status(Protocol):
     def states(self) -> dict[str, str]:
         """Return the state of each component."""
 
-    def render_metrics(self) -> bytes:
-        """Return the metrics in Prometheus's text format."""
-
 
 def add_routes(
     app: web.Application,
@@ -36,7 +34,7 @@ def add_routes(
     endpoint: str,
     draining: asyncio.Event,
 ) -> None:
-    """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/metrics` and `/docs`.
+    """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/docs`.
 
     `endpoint` is the path of the session endpoint; `draining` is set when shutdown begins.
     """
@@ -53,17 +51,23 @@ def add_routes(
     async def openapi(_: web.Request) -> web.StreamResponse:
         return json_response(document)
 
-    async def metrics(_: web.Request) -> web.StreamResponse:
-        headers = {hdrs.CONTENT_TYPE: _METRICS_TYPE}
-        return web.Response(body=status.render_metrics(), headers=headers)
-
     add_route(app, hdrs.METH_GET, "/healthz", healthz)
     add_route(app, hdrs.METH_GET, "/readyz", readyz)
     add_route(app, hdrs.METH_GET, "/openapi.json", openapi)
-    if settings.metrics_enabled:
-        add_route(app, hdrs.METH_GET, "/metrics", metrics)
     if settings.docs_enabled and (files := find_swagger_ui()):
         add_swagger_ui(app, files)
+
+
+def add_metrics(app: web.Application, metrics: Metrics) -> None:
+    """Add `/metrics`; where several processes share the metrics, record this one's regularly."""
+
+    async def render(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=metrics.render(), headers={hdrs.CONTENT_TYPE: _METRICS_TYPE})
+
+    add_route(app, hdrs.METH_GET, "/metrics", render)
+    if metrics.are_shared:
+        # The first context is the last to exit: it records the final numbers of the components.
+        app.cleanup_ctx.insert(0, metrics.lifespan)
 
 
 def _readiness(status: Status) -> str:

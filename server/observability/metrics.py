@@ -1,9 +1,11 @@
-"""What `/metrics` tells: counts, latencies and states, and nothing that names a patient."""
+"""The metrics of `/metrics`: requests, and the numbers that components report. No patient ids."""
 
+import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, Literal
 
+from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,103 +14,125 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from server.config import Settings
 from server.observability.multiprocess import METRICS_DIRECTORY
+from server.observability.shared_metrics import render_shared_metrics
 
+_PREFIX: Final = "vapi_sessions_"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
+_RECORD_SECONDS: Final = 1.0
+
+Across = Literal["livemax", "livemin", "livesum"]
+"""How a gauge of several processes becomes one: its maximum, its minimum or its sum."""
+
+ReadNumber = Callable[[], float]
+
+
+class EventCount:
+    """Counts events: call it once for each; `total` is the number of calls."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def __call__(self) -> None:
+        """Count one event."""
+        self.total += 1
 
 
 class Metrics:
     """The service's metrics, in a registry of their own: a host application may have others.
 
-    With PROMETHEUS_MULTIPROC_DIR set, as gunicorn's configuration sets it, they are those of all
-    processes together, each of which is to `note` its states from time to time. Of a state that
-    the processes see differently the worst is told, or in Vapi's case every one that is seen.
+    Components know nothing of metrics. They keep plain numbers, and each metric has a function
+    that reads one. With PROMETHEUS_MULTIPROC_DIR set, as `gunicorn.conf.py` does, the metrics are
+    those of all processes; `lifespan` then records the numbers of this process every second.
     """
 
-    def __init__(
-        self, *, vapi_states: Iterable[str], jwks: bool = False, redis: bool = False
-    ) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._vapi_states = tuple(vapi_states)
+        self._recorders: list[Callable[[], None]] = []
         self.are_shared = METRICS_DIRECTORY in os.environ
         self._requests = Counter(
-            "vapi_sessions_requests", "Answers.", ["status", "code"], registry=self._registry
+            f"{_PREFIX}requests", "Responses.", ["status", "code"], registry=self._registry
         )
         self._seconds = Histogram(
-            "vapi_sessions_request_seconds",
-            "From the request's headers to its answer.",
+            f"{_PREFIX}request_seconds",
+            "From the headers of a request to its response.",
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._limiter_failures = self._counter(
-            "limiter_failures", "Requests counted in the process because Redis did not answer."
-        )
-        self._revocation_failures = self._counter(
-            "revocation_failures", "Requests whose revocation could not be checked."
-        )
-        self._vapi = self._gauge("vapi_state", "1 for the state that Vapi is in.", "state")
-        age = "Since the keys were last fetched; +Inf while there are none."
-        self._jwks_age = self._gauge("jwks_age_seconds", age) if jwks else None
-        up = "1 while Redis answers, else 0."
-        self._redis_up = self._gauge("redis_up", up, worst="livemin") if redis else None
-        if not self.are_shared:  # memory, processor time, open files: of one process only
+        if not self.are_shared:  # memory, processor time, open files: of a single process only
             ProcessCollector(registry=self._registry)
 
-    def _counter(self, name: str, documentation: str) -> Counter:
-        return Counter(f"vapi_sessions_{name}", documentation, registry=self._registry)
+    def add_counter(self, name: str, documentation: str, read: ReadNumber) -> None:
+        """Add a counter; `read` returns the total since the start of the process."""
+        counter = Counter(_PREFIX + name, documentation, registry=self._registry)
+        recorded = 0.0
 
-    def _gauge(
-        self,
-        name: str,
-        documentation: str,
-        *labels: str,
-        worst: Literal["livemax", "livemin"] = "livemax",
-    ) -> Gauge:
-        name = f"vapi_sessions_{name}"
-        return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode=worst)
+        def record() -> None:
+            nonlocal recorded
+            total = read()
+            counter.inc(total - recorded)
+            recorded = total
+
+        self._recorders.append(record)
+
+    def add_gauge(self, name: str, documentation: str, read: ReadNumber, *, across: Across) -> None:
+        """Add a gauge; `read` returns its current value, `across` combines several processes."""
+        gauge = self._gauge(name, documentation, across)
+        self._recorders.append(lambda: gauge.set(read()))
+
+    def add_state(
+        self, name: str, documentation: str, states: Iterable[str], read: Callable[[], str]
+    ) -> None:
+        """Add a gauge with the label `state`: 1 for the state that `read` returns, else 0.
+
+        When processes differ, each state that one of them is in has 1.
+        """
+        gauge = self._gauge(name, documentation, "livemax", "state")
+        by_state = {state: gauge.labels(state) for state in states}
+
+        def record() -> None:
+            current = read()
+            for state, child in by_state.items():
+                child.set(state == current)
+
+        self._recorders.append(record)
+
+    def _gauge(self, name: str, documentation: str, across: Across, *labels: str) -> Gauge:
+        return Gauge(
+            _PREFIX + name,
+            documentation,
+            labels,
+            registry=self._registry,
+            multiprocess_mode=across,
+        )
 
     def observe(self, status: int, code: str | None, seconds: float) -> None:
-        """Count an answer: its status, its error's code or None, its seconds."""
+        """Count a response: its status, its error code or None, and its duration in seconds."""
         self._requests.labels(str(status), code or "").inc()
         self._seconds.observe(seconds)
 
-    def record_limiter_failure(self) -> None:
-        """Count a request that the shared limit could not be asked for."""
-        self._limiter_failures.inc()
-
-    def record_revocation_failure(self) -> None:
-        """Count a request that the revocation list could not be asked for."""
-        self._revocation_failures.inc()
-
-    def record_states(
-        self, vapi: str, jwks_age: float | None = None, *, redis_up: bool = True
-    ) -> None:
-        """Take down the states that are looked up rather than counted."""
-        for state in self._vapi_states:
-            self._vapi.labels(state).set(state == vapi)
-        if self._jwks_age is not None:
-            self._jwks_age.set(float("inf") if jwks_age is None else jwks_age)
-        if self._redis_up is not None:
-            self._redis_up.set(redis_up)
+    def record(self) -> None:
+        """Read the numbers of all components."""
+        for record in self._recorders:
+            record()
 
     def render(self) -> bytes:
-        """Write everything in Prometheus's text format."""
+        """Return the current metrics in the Prometheus text format."""
+        self.record()
         if not self.are_shared:
             return generate_latest(self._registry)
-        everywhere = CollectorRegistry()
-        MultiProcessCollector(everywhere)  # type: ignore[no-untyped-call]  # prometheus_client's
-        return generate_latest(everywhere)
+        return render_shared_metrics()
 
+    async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
+        """Record every second, for other processes: a context for `Application.cleanup_ctx`."""
+        recording = asyncio.create_task(self._keep_recording())
+        yield
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
+        self.record()
 
-def make_metrics(settings: Settings, vapi_states: Iterable[str]) -> Metrics | None:
-    """Return the metrics that the settings ask for, or None when they are disabled."""
-    if not settings.metrics_enabled:
-        return None
-    return Metrics(
-        vapi_states=vapi_states,
-        jwks=bool(settings.jwt_jwks_url),
-        redis=bool(settings.redis_url),
-    )
+    async def _keep_recording(self) -> None:
+        while True:
+            self.record()
+            await asyncio.sleep(_RECORD_SECONDS)

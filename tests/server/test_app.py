@@ -1,7 +1,6 @@
 """The application: middleware stack, gunicorn factory, mounting."""
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.timeout import RequestTimeouts
-from server.app import PATH, PREFIX, Scope, _lifespan, app_factory, middleware_stack, mount
+from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
-from server.observability.audit_log import AuditLog
 from server.serving.runner import Runner
 from tests import support
 from tests.conftest import AuditLines
@@ -28,9 +26,7 @@ FULL = {"CORS_ALLOWED_ORIGINS": "https://app.test", "REDIS_URL": "redis://127.0.
 
 def stack_with(**variables: str) -> dict[str, Scope]:
     settings = make_settings(**variables)
-    stack = middleware_stack(
-        settings, Components(settings), AuditLog(lambda _: None), RequestTimeouts(3)
-    )
+    stack = middleware_stack(settings, Components(settings), RequestTimeouts(3))
     return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in stack}
 
 
@@ -53,17 +49,6 @@ def test_order_of_middlewares() -> None:
 def test_unconfigured_middlewares_are_omitted() -> None:
     left_out = set(stack_with(**FULL)) - set(stack_with(RATE_LIMIT="off"))
     assert left_out == {"cors", "revocation", "rate_limit"}
-
-
-async def test_audit_lines_are_flushed_at_cleanup() -> None:
-    flushed: list[str] = []
-    flush = partial(flushed.append, "flushed")
-    lifespan = _lifespan(Components(make_settings()), flush, web.Application())
-    await anext(lifespan)
-    assert flushed == []
-    async for _ in lifespan:
-        pytest.fail("it ends once")
-    assert flushed == ["flushed"]
 
 
 @pytest.fixture

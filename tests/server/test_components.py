@@ -5,8 +5,6 @@ import asyncio
 import pytest
 
 from server.components import Components
-from server.observability.metrics import Metrics
-from server.vapi.health import VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE
 
@@ -74,35 +72,10 @@ async def test_background_tasks_end_after_an_error() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_redis_failure_without_metrics() -> None:
+async def test_requests_are_limited_in_the_process_while_redis_fails() -> None:
     components = Components(make_settings(**REDIS, REDIS_FAILURE="serve"))
     assert components.acquire_rate_limit is not None
     assert await components.acquire_rate_limit("pt_1") is None
-    assert components.render_metrics() == b""
+    assert components.limiter_failures.total == 1
     assert components.redis is not None
     await components.redis.close()
-
-
-def test_metrics_report_current_states() -> None:
-    components = Components(make_settings(VAPI_CHECK_SECONDS="30"), Metrics(vapi_states=VapiState))
-    assert 'vapi_sessions_vapi_state{state="unknown"} 1.0' in components.render_metrics().decode()
-    components.vapi.record_status(200)
-    assert components.vapi.state is VapiState.UP
-    text = components.render_metrics().decode()
-    assert 'vapi_sessions_vapi_state{state="up"} 1.0' in text
-    assert 'vapi_sessions_vapi_state{state="unknown"} 0.0' in text
-
-
-async def test_shared_metrics_are_recorded_periodically(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("server.components._METRICS_SECONDS", 0)
-    metrics = Metrics(vapi_states=VapiState)
-    metrics.are_shared = True
-    noted = asyncio.Event()
-    monkeypatch.setattr(metrics, "record_states", lambda *_, **__: noted.set())
-    components = Components(make_settings(VAPI_CHECK_SECONDS="0"), metrics)
-    async with components.running():
-        for _ in range(3):
-            await noted.wait()
-            noted.clear()

@@ -1,27 +1,19 @@
-"""What `/metrics` says of a single process."""
+"""The metrics of a single process, and what it records for other processes."""
 
+import asyncio
 import math
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from aiohttp import web
 
-from server.observability.metrics import Metrics
-from server.vapi.health import VapiState
+from server.observability.metrics import EventCount, Metrics
 from tests.conftest import Serve
+from tests.server.test_component_metrics import samples
 from tests.support import claims, sign
 
 
-def samples(text: bytes) -> dict[tuple[str, ...], float]:
-    """Read samples by name and label values."""
-    return {
-        (sample.name.removeprefix("vapi_sessions_"), *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
-
-
-async def test_answers_are_counted_by_status_and_code(serve: Serve) -> None:
+async def test_responses_are_counted_by_status_and_code(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true", RATE_LIMIT="2/hour")
     for token in (sign(), sign(), sign(), sign(claims(exp=1)), None):
         await service.start(token)
@@ -33,85 +25,99 @@ async def test_answers_are_counted_by_status_and_code(serve: Serve) -> None:
     assert found["request_seconds_count",] == 5
 
 
-async def test_the_budget_is_a_bucket_of_its_own(serve: Serve) -> None:
+async def test_the_default_budget_is_a_bucket(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true")
     await service.start(sign())
     found = samples((await service.ask("GET", "/metrics")).body)
     assert found["request_seconds_bucket", "3.0"] == 1
 
 
-async def test_nothing_names_a_patient(serve: Serve) -> None:
+async def test_no_metric_contains_a_patient_id(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true", RATE_LIMIT="1/hour")
     for _ in range(2):
         await service.start(sign(claims(id="pt_who_must_not_be_named")))
     assert b"pt_who" not in (await service.ask("GET", "/metrics")).body
 
 
-async def test_without_being_asked_for_there_are_none(
+async def test_disabled_metrics_are_not_recorded(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "server.observability.metrics.Metrics", None
-    )  # nothing that could be called
+    monkeypatch.setattr("server.app.Metrics", None)  # a call would fail
     service = await serve()
     assert (await service.ask("GET", "/metrics")).code == "NOT_FOUND"
 
 
-async def test_the_process_tells_what_it_uses(serve: Serve) -> None:
+async def test_a_single_process_reports_its_resources(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true")
     found = samples((await service.ask("GET", "/metrics")).body)
     assert found["process_resident_memory_bytes",] > 0
 
 
-async def test_what_is_not_configured_is_not_told_of(serve: Serve) -> None:
-    service = await serve(METRICS_ENABLED="true")
-    body = (await service.ask("GET", "/metrics")).body
-    assert b"jwks_age" not in body
-    assert b"redis_up" not in body
+def test_a_counter_follows_the_total_that_it_reads() -> None:
+    metrics, events = Metrics(), EventCount()
+    metrics.add_counter("events", "Events.", lambda: events.total)
+    assert samples(metrics.render())["events_total",] == 0
+    events()
+    assert samples(metrics.render())["events_total",] == 1
+    events()
+    events()
+    assert samples(metrics.render())["events_total",] == 3
 
 
-@pytest.mark.parametrize("state", list(VapiState))
-def test_vapi_is_in_one_state(state: VapiState) -> None:
-    metrics = Metrics(vapi_states=VapiState)
-    metrics.record_states(VapiState.UNKNOWN)
-    metrics.record_states(state)
+@pytest.mark.parametrize("value", [0.0, 12.5, True, math.inf])
+def test_a_gauge_has_the_value_that_it_reads(value: float) -> None:
+    metrics = Metrics()
+    metrics.add_gauge("level", "Level.", lambda: value, across="livemax")
+    assert samples(metrics.render())["level",] == value
+
+
+def test_a_state_is_one_and_all_others_are_zero() -> None:
+    metrics, state = Metrics(), ["up"]
+    metrics.add_state("state", "State.", ("up", "down"), lambda: state[0])
+    assert samples(metrics.render())["state", "up"] == 1
+    state[0] = "down"
     found = samples(metrics.render())
-    told = {name: value for name, value in found.items() if name[0] == "vapi_state"}
-    assert told == {("vapi_state", each): float(each is state) for each in VapiState}
+    assert (found["state", "up"], found["state", "down"]) == (0, 1)
 
 
-@pytest.mark.parametrize(("age", "told"), [(12.5, 12.5), (0.0, 0.0), (None, math.inf)])
-def test_keys_have_an_age_that_is_infinite_while_there_are_none(
-    age: float | None, told: float
+async def test_numbers_are_recorded_regularly_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    metrics = Metrics(vapi_states=VapiState, jwks=True)
-    metrics.record_states(VapiState.UP, age)
-    assert samples(metrics.render())["jwks_age_seconds",] == told
+    monkeypatch.setattr("server.observability.metrics._RECORD_SECONDS", 0)
+    metrics = Metrics()
+    reads = 0
+    read_thrice = asyncio.Event()
+
+    def read() -> int:
+        nonlocal reads
+        reads += 1
+        if reads == 3:
+            read_thrice.set()
+        return reads
+
+    metrics.add_gauge("reads", "Reads.", read, across="livemax")
+    app = web.Application()
+    app.cleanup_ctx.append(metrics.lifespan)
+    before = asyncio.all_tasks()
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await read_thrice.wait()
+    monkeypatch.setattr("server.observability.metrics._RECORD_SECONDS", 3600)
+    await asyncio.sleep(0)
+    during = reads
+    await runner.cleanup()
+    assert reads == during + 1
+    assert asyncio.all_tasks() == before
 
 
-@pytest.mark.parametrize("up", [True, False])
-def test_redis_is_up_or_not(*, up: bool) -> None:
-    metrics = Metrics(vapi_states=VapiState, redis=True)
-    metrics.record_states(VapiState.UP, redis_up=up)
-    assert samples(metrics.render())["redis_up",] == up
-
-
-def test_requests_that_redis_failed_are_counted() -> None:
-    metrics = Metrics(vapi_states=VapiState)
-    metrics.record_limiter_failure()
-    metrics.record_revocation_failure()
-    metrics.record_revocation_failure()
-    found = samples(metrics.render())
-    assert found["limiter_failures_total",] == 1
-    assert found["revocation_failures_total",] == 2
-
-
-def test_shared_metrics_are_read_from_all_processes(
+def test_shared_metrics_are_those_of_other_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    metrics = Metrics(vapi_states=VapiState)
-    metrics.record_limiter_failure()
-    # This process began alone, and so keeps its own in memory: what is read is what others wrote.
+    (tmp_path / "counter_1.db").touch()  # its process is creating it
+    (tmp_path / "counter_2.db").symlink_to(tmp_path / "deleted")  # its process has ended
+    metrics = Metrics()
+    metrics.observe(200, None, 0.1)
+    # prometheus_client was imported without the directory: this process keeps its values in memory.
     assert metrics.are_shared
     assert metrics.render() == b""

@@ -1,0 +1,34 @@
+"""The metrics of the components: the one place that names them."""
+
+from math import inf
+
+from server.components import Components
+from server.observability.metrics import Metrics
+from server.vapi.health import VapiState
+
+
+def add_component_metrics(metrics: Metrics, components: Components) -> None:
+    """Add a metric for each number that the components keep; `docs/operations.md` lists them.
+
+    Of a number that processes see differently, the worst is reported.
+    """
+    metrics.add_counter(
+        "limiter_failures",
+        "Requests counted in the process because Redis did not answer.",
+        lambda: components.limiter_failures.total,
+    )
+    metrics.add_counter(
+        "revocation_failures",
+        "Requests whose revocation could not be checked.",
+        lambda: components.revocation_failures.total,
+    )
+    metrics.add_state(
+        "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
+    )
+    if (jwks := components.jwks) is not None:
+        age = "Seconds since the keys were last fetched; +Inf without keys."
+        read_age = lambda: inf if jwks.age is None else jwks.age  # noqa: E731  short
+        metrics.add_gauge("jwks_age_seconds", age, read_age, across="livemax")
+    if (redis := components.redis) is not None:
+        up = "1 while Redis answers, else 0."
+        metrics.add_gauge("redis_up", up, lambda: redis.is_up, across="livemin")

@@ -1,0 +1,68 @@
+"""The metrics of the components, as `/metrics` reports them."""
+
+import math
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.component_metrics import add_component_metrics
+from server.components import Components
+from server.observability.metrics import Metrics
+from server.vapi.health import VapiState
+from tests.support import make_settings
+from tests.table import NOWHERE
+
+JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}
+REDIS = {"REDIS_URL": f"redis://{NOWHERE}"}
+
+
+def samples(text: bytes) -> dict[tuple[str, ...], float]:
+    """Read samples by name, without the prefix, and label values."""
+    return {
+        (sample.name.removeprefix("vapi_sessions_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def reported(components: Components) -> dict[tuple[str, ...], float]:
+    metrics = Metrics()
+    add_component_metrics(metrics, components)
+    return samples(metrics.render())
+
+
+@pytest.mark.parametrize("state", list(VapiState))
+def test_exactly_one_vapi_state_is_one(state: VapiState) -> None:
+    components = Components(make_settings())
+    components.vapi.state = state
+    found = reported(components)
+    states = {name: value for name, value in found.items() if name[0] == "vapi_state"}
+    assert states == {("vapi_state", each): float(each is state) for each in VapiState}
+
+
+def test_metrics_of_optional_components_are_absent_without_them() -> None:
+    names = {name for name, *_ in reported(Components(make_settings()))}
+    assert not names & {"jwks_age_seconds", "redis_up"}
+
+
+async def test_jwks_age_is_infinite_without_keys() -> None:
+    assert reported(Components(make_settings(**JWKS)))["jwks_age_seconds",] == math.inf
+
+
+async def test_redis_is_reported_up_until_it_fails() -> None:
+    components = Components(make_settings(**REDIS))
+    assert components.redis is not None
+    assert reported(components)["redis_up",] == 1
+    await components.redis.probe()
+    assert reported(components)["redis_up",] == 0
+    await components.redis.close()
+
+
+def test_failures_are_counted() -> None:
+    components = Components(make_settings())
+    components.limiter_failures()
+    components.revocation_failures()
+    components.revocation_failures()
+    found = reported(components)
+    assert found["limiter_failures_total",] == 1
+    assert found["revocation_failures_total",] == 2
