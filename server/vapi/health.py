@@ -12,11 +12,11 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
 from yarl import URL
 
 from middlewares.api_errors import ApiError, ErrorCode
+from server.backoff import retry_delay
 
 log = logging.getLogger(__name__)
 
 _REJECTED: Final = frozenset({401, 403, 404})
-_FIRST_RETRY_SECONDS: Final = 0.5
 
 
 class VapiState(StrEnum):
@@ -96,7 +96,7 @@ class VapiHealthMonitor:
         if self.state is not VapiState.UP or self._failures > 1:
             text = f"Vapi is down ({status or 'no answer'}): sessions are refused"
             self._transition(VapiState.DOWN, logging.ERROR, text)
-        return min(self._interval, _FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 16))
+        return retry_delay(self._failures, longest=self._interval)
 
     def _transition(self, state: VapiState, level: int, text: str) -> None:
         if state is not self.state:

@@ -12,11 +12,16 @@ MakeDecoders = Callable[[object, Iterable[str]], Mapping[str, Decoder]]
 """Returns a decoder for each algorithm that a public key is used with."""
 
 
+class NoUsableKeyError(ValueError):
+    """The document is a JWKS, and none of its keys is usable."""
+
+
 class JwkSet:
     """The decoders for the usable signature keys of a JWKS document.
 
     Ignored: symmetric keys, encryption keys, private keys, weak keys, keys for algorithms that are
-    not allowed, and malformed entries. Raises ValueError when no usable key remains.
+    not allowed, and malformed entries. Raises `NoUsableKeyError` when no usable key remains, and
+    another ValueError for a document that is not a JWKS.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class JwkSet:
                 self._by_id.setdefault(jwk.get("kid"), {}).setdefault(algorithm, decoder)
                 self._by_algorithm.setdefault(algorithm, []).append(decoder)
         if not self._by_algorithm:
-            raise ValueError("no usable key")
+            raise NoUsableKeyError("no usable key")
 
     def resolves(self, algorithm: str, key_id: str | None) -> bool:
         """Return whether this set determines the key of a token: a refetch is not needed."""
@@ -48,7 +53,9 @@ class JwkSet:
 
 def _members(document: object) -> list[Any]:
     keys = document.get("keys") if isinstance(document, dict) else None
-    return [jwk for jwk in keys if isinstance(jwk, dict)] if isinstance(keys, list) else []
+    if not isinstance(keys, list):
+        raise ValueError("not a JWKS")  # noqa: TRY004  one type for every unusable document
+    return [jwk for jwk in keys if isinstance(jwk, dict)]
 
 
 def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str]]:

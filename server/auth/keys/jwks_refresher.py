@@ -10,12 +10,13 @@ from typing import Final
 from aiohttp import ClientSession
 
 from server.auth.keys.fetch_json import FetchError, fetch_json
-from server.auth.keys.jwk_set import JwkSet
+from server.auth.keys.jwk_set import JwkSet, NoUsableKeyError
+from server.backoff import retry_delay
 
 log = logging.getLogger(__name__)
 
-_FIRST_RETRY_SECONDS: Final = 0.5
 _LONGEST_RETRY_SECONDS: Final = 10.0
+_DOCUMENTS_TO_WITHDRAW: Final = 3
 
 
 class JwksRefresher:
@@ -23,6 +24,10 @@ class JwksRefresher:
 
     Only `run` fetches. Therefore at most one fetch is in flight, and a cancelled request does not
     cancel it. Keys are fresh for `cache_seconds`; one fetch takes at most `timeout` seconds.
+
+    A JWKS without a usable key is a failed fetch. From the third in a row on, if the first was at
+    least `cache_seconds` ago, the provider has withdrawn its keys: `key_set` becomes None. Other
+    failures in between do not count and do not interrupt the row.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class JwksRefresher:
         self.key_set: JwkSet | None = None
         self.failures = 0
         """The number of failed fetches since the last success."""
+        self._retry_delay = 0.0
+        self._keyless_fetches = 0  # since the last success
+        self._keyless_since = 0.0
 
     @property
     def age(self) -> float | None:
@@ -62,12 +70,9 @@ class JwksRefresher:
         await self._ended.wait()
 
     def delay(self) -> float:
-        """Return the seconds until the next regular fetch."""
+        """Return the seconds between the end of a fetch and the next regular one."""
         fresh = 0.0 if self.age is None else max(0.0, self._cache_seconds - self.age)
-        if not self.failures:
-            return fresh
-        backoff = _FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, 16)
-        return max(fresh, min(backoff, _LONGEST_RETRY_SECONDS))
+        return max(fresh, self._retry_delay)
 
     async def run(self, session: ClientSession) -> None:
         """Fetch until cancelled."""
@@ -85,6 +90,8 @@ class JwksRefresher:
             self._accept(self._make_key_set(document))
         except (FetchError, ValueError) as error:
             self._record_failure(error)
+            if isinstance(error, NoUsableKeyError):
+                self._record_keyless_fetch()
         finally:
             self._wanted.clear()
             self._ended.set()
@@ -94,10 +101,22 @@ class JwksRefresher:
         if self.failures:
             log.info("the JWKS is available again")
         self.key_set = key_set
-        self.failures = 0
+        self.failures = self._keyless_fetches = 0
+        self._retry_delay = 0.0
         self._fetched_at = self._clock()
 
     def _record_failure(self, error: Exception) -> None:
         if not self.failures:
             log.error("the JWKS is not available: %s", error)
         self.failures += 1
+        self._retry_delay = retry_delay(self.failures, longest=_LONGEST_RETRY_SECONDS)
+
+    def _record_keyless_fetch(self) -> None:
+        now = self._clock()
+        if not self._keyless_fetches:
+            self._keyless_since = now
+        self._keyless_fetches += 1
+        lasts = now - self._keyless_since >= self._cache_seconds
+        if self.key_set is not None and lasts and self._keyless_fetches >= _DOCUMENTS_TO_WITHDRAW:
+            self.key_set = None
+            log.error("the JWKS still has no usable key: tokens are answered with 503")

@@ -8,22 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.keys.jwk_set import JwkSet
+from server.auth.keys.jwk_set import JwkSet, NoUsableKeyError
 from server.config.public_keys import PUBLIC_ALGORITHMS
 from tests.issuer import Key, key, make_key, rsa_key
-from tests.middlewares.tokens import make_decoder
+from tests.server.auth.keys.conftest import make_decoders
 
 MINE = key("mine", "ES256")
 MEMBERS = ["kty", "kid", "alg", "use", "key_ops", "crv", "x", "y", "n", "e", "d", "p", "k"]
 
 
-def decoders(public: object, algorithms: Iterable[str]) -> dict[str, Decoder]:
-    return {algorithm: make_decoder(algorithm, public) for algorithm in algorithms}
-
-
 def read(*jwks: object, allowed: Iterable[str] = PUBLIC_ALGORITHMS) -> JwkSet:
-    return JwkSet({"keys": list(jwks)}, allowed=frozenset(allowed), make_decoders=decoders)
+    return JwkSet({"keys": list(jwks)}, allowed=frozenset(allowed), make_decoders=make_decoders)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
@@ -76,15 +71,16 @@ def test_an_algorithm_that_is_not_allowed_is_never_used() -> None:
 )
 def test_what_is_no_use_is_left_out_and_spoils_nothing(jwk: Any) -> None:
     odd = {**jwk, "kid": jwk.get("kid", "odd")} if isinstance(jwk, dict) else jwk
-    with pytest.raises(ValueError, match="no usable key"):
+    with pytest.raises(NoUsableKeyError):
         read(odd)
     assert read(odd, key("good").jwk()).find("ES256", "good") is not None
 
 
 @pytest.mark.parametrize("document", [None, 7, "keys", [], {}, {"keys": None}, {"keys": {}}])
-def test_what_is_no_jwks_holds_no_key(document: object) -> None:
-    with pytest.raises(ValueError, match="no usable key"):
-        JwkSet(document, allowed=PUBLIC_ALGORITHMS, make_decoders=decoders)
+def test_document_that_is_not_a_jwks_is_rejected(document: object) -> None:
+    with pytest.raises(ValueError, match="not a JWKS") as caught:
+        JwkSet(document, allowed=PUBLIC_ALGORITHMS, make_decoders=make_decoders)
+    assert not isinstance(caught.value, NoUsableKeyError)
 
 
 @given(

@@ -1,0 +1,76 @@
+"""Fixtures for keys: an identity provider on loopback, and a provider of its keys."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from aiohttp import ClientSession
+
+from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.keys.jwk_set import JwkSet
+from server.auth.keys.jwks_provider import JwksProvider
+from server.config.public_keys import PUBLIC_ALGORITHMS
+from tests.issuer import Issuer, issuing
+from tests.middlewares.tokens import make_decoder
+
+CACHE_SECONDS = 600
+STALE_SECONDS = 86400
+COOLDOWN_SECONDS = 5
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    async with issuing() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def make_decoders(public: object, algorithms: Iterable[str]) -> dict[str, Decoder]:
+    return {algorithm: make_decoder(algorithm, public) for algorithm in algorithms}
+
+
+@pytest.fixture
+def keys(issuer: Issuer, clock: Clock) -> JwksProvider:
+    return JwksProvider(
+        url=issuer.url,
+        algorithms=PUBLIC_ALGORITHMS,
+        make_key_set=partial(JwkSet, allowed=PUBLIC_ALGORITHMS, make_decoders=make_decoders),
+        cache_seconds=CACHE_SECONDS,
+        stale_seconds=STALE_SECONDS,
+        cooldown_seconds=COOLDOWN_SECONDS,
+        timeout=0.5,
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def in_background(keys: JwksProvider, session: ClientSession) -> AsyncIterator[None]:
+    """Run the provider's refresh as the service does."""
+    task = asyncio.create_task(keys.run(session))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,182 @@
+"""The service with a JWKS: rotation, outages and hostile tokens, over real sockets."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import Serve
+from tests.issuer import ISSUER, Issuer, Respond, eventually, hang, hang_in_the_body, key
+from tests.support import Service, claims, sign
+
+SHORT_BUDGET = {"SESSION_BUDGET_SECONDS": "1", "VAPI_TIMEOUT_SECONDS": "0.5"}
+"""A response after it is a 504."""
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
+async def test_token_of_each_algorithm_is_granted(
+    issuer: Issuer, serve: Serve, algorithm: str
+) -> None:
+    issuer.keys = [key("other", "ES256"), key("one", algorithm)]
+    service = await serve(**issuer.variables)
+    assert (await service.start(issuer.keys[1].token())).status == 200
+
+
+async def test_token_without_key_id_is_granted_if_one_key_fits(
+    issuer: Issuer, serve: Serve
+) -> None:
+    issuer.keys = [key("ec"), key("ed", "EdDSA")]
+    service = await serve(**issuer.variables)
+    token = sign(claims(iss=ISSUER), issuer.keys[0].private, "ES256")
+    assert (await service.start(token)).status == 200
+
+
+async def test_500_unknown_key_ids_cause_one_refetch(issuer: Issuer, serve: Serve) -> None:
+    issuer.keys = [key("one"), key("two", "EdDSA"), key("three", "RS256")]
+    service = await serve(**issuer.variables, JWKS_COOLDOWN_SECONDS="60", RATE_LIMIT="off")
+    valid, signer = issuer.keys[0].token(), key()
+    unknown = [signer.token(kid=f"unknown {number}") for number in range(500)]
+    valid_answers = [service.start(valid) for _ in range(50)]
+    answers = await asyncio.gather(*valid_answers, *map(service.start, unknown))
+    assert {answer.status for answer in answers[:50]} == {200}
+    assert {(answer.status, answer.code) for answer in answers[50:]} == {
+        (401, "AUTH_TOKEN_INVALID")
+    }
+    assert issuer.fetches == 2
+
+
+async def test_new_key_is_accepted_at_its_first_token(issuer: Issuer, serve: Serve) -> None:
+    service = await serve(**issuer.variables)
+    assert (await service.start(issuer.keys[0].token())).status == 200
+    issuer.keys = [key("two")]
+    assert (await service.start(issuer.keys[0].token())).status == 200
+
+
+async def test_removed_key_is_rejected_after_cache_seconds(issuer: Issuer, serve: Serve) -> None:
+    service = await serve(**issuer.variables, JWKS_CACHE_SECONDS="0.05", RATE_LIMIT="off")
+    token = issuer.keys[0].token()
+    assert (await service.start(token)).status == 200
+    issuer.keys = [key("two")]
+
+    async def is_rejected() -> bool:
+        return (await service.start(token)).code == "AUTH_TOKEN_INVALID"
+
+    await eventually(is_rejected)
+
+
+async def test_withdrawn_keys_are_unavailable_until_a_key_appears(
+    issuer: Issuer, serve: Serve
+) -> None:
+    service = await serve(**issuer.variables, JWKS_CACHE_SECONDS="0.05", RATE_LIMIT="off")
+    published, token = issuer.keys, issuer.keys[0].token()
+    assert (await service.start(token)).status == 200
+    issuer.keys = []
+
+    async def is_unavailable() -> bool:
+        answer = await service.start(token)
+        return (answer.status, answer.code) == (503, "AUTH_UNAVAILABLE")
+
+    await eventually(is_unavailable)
+    assert issuer.fetches >= 4
+    assert await keys_state(service) == "missing"
+    issuer.keys = published
+    await eventually_granted(service, token)
+    assert await keys_state(service) == "ready"
+
+
+async def html(_: web.Request) -> web.StreamResponse:
+    return web.Response(text="<html>maintenance</html>")
+
+
+async def server_error(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=500)
+
+
+async def no_keys(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"keys": []})
+
+
+async def fifty_megabytes(_: web.Request) -> web.StreamResponse:
+    return web.Response(body=b" " * 50 * 1024 * 1024)
+
+
+async def redirect(request: web.Request) -> web.StreamResponse:
+    if request.path == "/elsewhere":
+        raise AssertionError
+    return web.Response(status=302, headers={"Location": "/elsewhere"})
+
+
+async def refuse_connections(_: web.Request) -> web.StreamResponse:
+    raise AssertionError
+
+
+FAILURES = [
+    hang,
+    hang_in_the_body,
+    html,
+    server_error,
+    no_keys,
+    fifty_megabytes,
+    redirect,
+    refuse_connections,
+]
+
+
+async def fail(issuer: Issuer, failure: Respond) -> None:
+    issuer.respond = failure
+    if failure is refuse_connections:
+        await issuer.go_down()
+
+
+async def recover(issuer: Issuer) -> None:
+    issuer.respond = None
+    await issuer.go_down()
+    await issuer.come_up()
+
+
+async def keys_state(service: Service) -> str:
+    return str((await service.ask("GET", "/readyz")).json["parts"]["keys"])
+
+
+async def assert_unavailable(service: Service, token: str) -> None:
+    answer = await service.start(token)
+    assert (answer.status, answer.code) == (503, "AUTH_UNAVAILABLE")
+    assert int(answer.response.headers["Retry-After"]) >= 1
+
+
+async def eventually_granted(service: Service, token: str) -> None:
+    async def is_granted() -> bool:
+        return (await service.start(token)).status == 200
+
+    await eventually(is_granted)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_outage_at_start_is_unavailable_until_it_ends(
+    issuer: Issuer, serve: Serve, failure: Respond
+) -> None:
+    await fail(issuer, failure)
+    service = await serve(**issuer.variables, **SHORT_BUDGET, RATE_LIMIT="off")
+    token = issuer.keys[0].token()
+    await assert_unavailable(service, token)
+    assert await keys_state(service) == "missing"
+    await recover(issuer)
+    await eventually_granted(service, token)
+    assert await keys_state(service) == "ready"
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_outage_later_keeps_known_keys(
+    issuer: Issuer, serve: Serve, failure: Respond
+) -> None:
+    cooldown = {"JWKS_COOLDOWN_SECONDS": "0.01"}
+    service = await serve(**issuer.variables, **SHORT_BUDGET, **cooldown, RATE_LIMIT="off")
+    known, new = issuer.keys[0], key("two")
+    assert (await service.start(known.token())).status == 200
+    await fail(issuer, failure)
+    issuer.keys = [known, new]
+    await assert_unavailable(service, new.token())
+    assert (await service.start(known.token())).status == 200
+    assert await keys_state(service) == "stale"
+    await recover(issuer)
+    await eventually_granted(service, new.token())
