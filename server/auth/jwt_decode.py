@@ -18,17 +18,18 @@ _REQUIRED_CLAIM: Final = "The token lacks a required claim (iss or aud)"
 
 
 def make_decode(
-    key: VerificationKey, *, issuer: str = "", audiences: Collection[str] = ()
+    *keys: VerificationKey, issuer: str = "", audiences: Collection[str] = ()
 ) -> Decode:
-    """Return the decode function for one key.
+    """Return the decode function for tokens that one of the keys has signed.
 
-    An empty `issuer` or `audiences` leaves the claim unchecked; otherwise `aud` must contain one
-    of the audiences.
+    A signature is tried with each key of its algorithm, so a forged token costs one verification
+    for each. An empty `issuer` or `audiences` leaves the claim unchecked; otherwise `aud` must
+    contain one of the audiences.
     """
     accepted = frozenset(audiences)
 
     def decode(token: bytes) -> Claims:
-        claims = _verified_claims(token, key)
+        claims = _verified_claims(token, keys)
         if issuer:
             _check_issuer(claims, issuer)
         if accepted:
@@ -38,7 +39,7 @@ def make_decode(
     return decode
 
 
-def _verified_claims(token: bytes, key: VerificationKey) -> Claims:
+def _verified_claims(token: bytes, keys: Collection[VerificationKey]) -> Claims:
     """Verify a compact JWS (RFC 7515 section 5.2) and return the claims of its payload."""
     signing_input, _, signature_segment = token.rpartition(b".")
     header, _, payload_segment = signing_input.partition(b".")
@@ -48,9 +49,10 @@ def _verified_claims(token: bytes, key: VerificationKey) -> Claims:
         payload = base64url_decode(payload_segment)
     except ValueError:
         raise _malformed() from None
-    if algorithm != key.algorithm:
+    fitting = [key for key in keys if key.algorithm == algorithm]
+    if not fitting:
         raise invalid_token("The token's algorithm is not the algorithm of its key")
-    if not key.verify(signing_input, signature):
+    if not any(key.verify(signing_input, signature) for key in fitting):
         raise invalid_token("The token's signature does not verify")
     return _read_claims(payload)
 

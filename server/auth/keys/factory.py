@@ -15,27 +15,35 @@ from server.config.public_keys import algorithms_of, load_public_keys
 
 def make_decoders(key: object, algorithms: Iterable[str], settings: Settings) -> dict[str, Decoder]:
     """Return a decoder for each algorithm that the key is used with."""
-    return {
-        algorithm: make_decoder(
-            make_decode(
-                VerificationKey(algorithm, key),
-                issuer=settings.jwt_issuer,
-                audiences=settings.jwt_audience,
-            )
-        )
-        for algorithm in algorithms
-    }
+    return {algorithm: _decoder(algorithm, [key], settings) for algorithm in algorithms}
 
 
 def make_static_provider(settings: Settings) -> StaticKeyProvider:
-    """Return the provider for `JWT_SECRET` or `JWT_PUBLIC_KEY`."""
+    """Return the provider for `JWT_SECRET` and `JWT_SECRET_PREVIOUS`, or for `JWT_PUBLIC_KEY`."""
+    return StaticKeyProvider(
+        {
+            algorithm: _decoder(algorithm, keys, settings)
+            for algorithm in settings.jwt_algorithms
+            if (keys := _configured_keys(algorithm, settings))
+        }
+    )
+
+
+def _configured_keys(algorithm: str, settings: Settings) -> list[object]:
+    """Return the keys of the configuration that verify this algorithm."""
     if settings.jwt_secret:
-        return StaticKeyProvider(
-            make_decoders(settings.jwt_secret, settings.jwt_algorithms, settings)
-        )
-    key, *_ = load_public_keys(settings.jwt_public_key)
-    usable = algorithms_of(key).intersection(settings.jwt_algorithms)
-    return StaticKeyProvider(make_decoders(key, usable, settings))
+        return [each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each]
+    public_keys = load_public_keys(settings.jwt_public_key)
+    return [key for key in public_keys if algorithm in algorithms_of(key)]
+
+
+def _decoder(algorithm: str, keys: Iterable[object], settings: Settings) -> Decoder:
+    decode = make_decode(
+        *(VerificationKey(algorithm, key) for key in keys),
+        issuer=settings.jwt_issuer,
+        audiences=settings.jwt_audience,
+    )
+    return make_decoder(decode)
 
 
 def make_jwks_provider(settings: Settings) -> JwksProvider:

@@ -1,4 +1,4 @@
-"""Keys from the configuration: an HMAC secret or a public key."""
+"""Keys from the configuration: HMAC secrets or public keys."""
 
 from collections.abc import Mapping
 

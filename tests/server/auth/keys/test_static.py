@@ -1,15 +1,28 @@
-"""Keys that stand in the configuration: which algorithm finds a decoder, and what it decodes."""
+"""Keys of the configuration: which tokens each of them verifies."""
 
 from typing import Any
 
 import pytest
 
 from middlewares.api_errors import ApiError
-from server.auth.keys.factory import make_decoders, make_static_provider
+from server.auth.keys.factory import make_static_provider
+from server.auth.verification_key import VerificationKey
+from server.config import Settings
 from tests import pems
 from tests.conftest import Serve
+from tests.issuer import make_key, rsa_key
 from tests.support import SECRET, claims, make_settings, sign
 
+PREVIOUS = "the-previous-secret-that-is-64-bytes-long-or-more-for-HS512-as-well"
+OTHER = "another-secret-that-is-64-bytes-long-or-more-for-HS512-as-well-....."
+ES256_KEYS = [make_key("ES256") for _ in range(4)]
+EIGHT_KEYS: list[tuple[str, Any]] = [
+    *(("ES256", key) for key in ES256_KEYS),
+    ("RS256", pems.RSA),
+    ("PS256", rsa_key(1)),
+    ("ES384", pems.P384),
+    ("EdDSA", pems.ED25519),
+]
 SIGNERS: list[tuple[str, Any]] = [
     *((f"{kind}{bits}", pems.RSA) for kind in ("RS", "PS") for bits in (256, 384, 512)),
     ("ES256", pems.P256),
@@ -20,20 +33,61 @@ SIGNERS: list[tuple[str, Any]] = [
 ]
 
 
+def eight_public_keys() -> Settings:
+    blocks = "".join(pems.public(key) for _, key in EIGHT_KEYS)
+    algorithms = "RS256,PS256,ES256,ES384,EdDSA"
+    return make_settings(JWT_SECRET="", JWT_PUBLIC_KEY=blocks, JWT_ALGORITHMS=algorithms)
+
+
+async def verifies(settings: Settings, token: str, algorithm: str) -> bool:
+    """Return whether a key of the settings verifies a token, whatever its `kid`."""
+    keys = make_static_provider(settings)
+    results = set()
+    for key_id in (None, "any key id"):
+        try:
+            decode = await keys.decoder(algorithm, key_id)
+            results.add((await decode(token))["id"] == "pt_1")
+        except ApiError:
+            results.add(False)
+    (result,) = results
+    return result
+
+
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-async def test_a_secret_checks_the_algorithms_it_is_to_be_used_with(algorithm: str) -> None:
-    keys = make_static_provider(make_settings(JWT_ALGORITHMS=algorithm))
-    decode = await keys.decoder(algorithm, "any key id")
-    assert (await decode(sign(algorithm=algorithm)))["id"] == "pt_1"
-    for other in {"HS256", "HS384", "HS512", "RS256", "none", ""} - {algorithm}:
-        with pytest.raises(ApiError) as caught:
-            await keys.decoder(other, None)
-        assert caught.value.code == "AUTH_TOKEN_INVALID"
+async def test_secret_verifies_its_algorithms_only(algorithm: str) -> None:
+    settings = make_settings(JWT_ALGORITHMS=algorithm)
+    for other in ("HS256", "HS384", "HS512"):
+        assert await verifies(settings, sign(algorithm=other), other) is (other == algorithm)
+    for other in ("RS256", "none", ""):
+        assert not await verifies(settings, sign(algorithm=algorithm), other)
+
+
+def test_configured_keys_are_always_ready() -> None:
+    keys = make_static_provider(make_settings())
     assert keys.state == "ready"
+    assert keys.generation is keys.generation is not None
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS512"])
+@pytest.mark.parametrize(
+    ("previous", "secret", "expected"),
+    [
+        (PREVIOUS, SECRET, True),
+        (PREVIOUS, PREVIOUS, True),
+        (PREVIOUS, OTHER, False),
+        ("", PREVIOUS, False),
+    ],
+)
+async def test_previous_secret_verifies_beside_the_secret(
+    algorithm: str, previous: str, secret: str, *, expected: bool
+) -> None:
+    settings = make_settings(JWT_SECRET_PREVIOUS=previous, JWT_ALGORITHMS="HS256,HS512")
+    token = sign(key=secret, algorithm=algorithm)
+    assert await verifies(settings, token, algorithm) is expected
 
 
 @pytest.mark.parametrize(("algorithm", "key"), SIGNERS)
-async def test_every_public_algorithm_works_from_end_to_end(
+async def test_public_key_verifies_each_algorithm_of_its_type(
     serve: Serve, algorithm: str, key: Any
 ) -> None:
     service = await serve(JWT_SECRET="", JWT_PUBLIC_KEY=pems.public(key), JWT_ALGORITHMS=algorithm)
@@ -42,18 +96,61 @@ async def test_every_public_algorithm_works_from_end_to_end(
     assert (confused.status, confused.code) == (401, "AUTH_TOKEN_INVALID")
 
 
-async def test_an_algorithm_that_the_key_does_not_fit_finds_no_decoder() -> None:
-    pem = pems.public(pems.P256)
-    keys = make_static_provider(make_settings(JWT_SECRET="", JWT_PUBLIC_KEY=pem))
-    await keys.decoder("ES256", None)
-    with pytest.raises(ApiError):
+@pytest.mark.parametrize(("algorithm", "key"), EIGHT_KEYS)
+async def test_each_of_eight_public_keys_verifies(algorithm: str, key: Any) -> None:
+    assert await verifies(eight_public_keys(), sign(key=key, algorithm=algorithm), algorithm)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [
+        pytest.param("ES256", make_key("ES256"), id="not configured"),
+        pytest.param("ES512", pems.P521, id="algorithm not allowed"),
+        pytest.param("PS512", pems.RSA, id="algorithm of a configured key, not allowed"),
+        pytest.param("HS256", SECRET, id="symmetric"),
+    ],
+)
+async def test_token_of_none_of_eight_public_keys_is_rejected(algorithm: str, key: Any) -> None:
+    assert not await verifies(eight_public_keys(), sign(key=key, algorithm=algorithm), algorithm)
+
+
+@pytest.mark.parametrize(("algorithm", "attempts"), [("ES256", 4), ("RS256", 2), ("EdDSA", 1)])
+async def test_forged_token_costs_one_verification_for_each_fitting_key(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str, attempts: int
+) -> None:
+    tried = []
+
+    def verify(key: VerificationKey, *_: bytes) -> bool:
+        tried.append(key)
+        return False
+
+    monkeypatch.setattr(VerificationKey, "verify", verify)
+    decode = await make_static_provider(eight_public_keys()).decoder(algorithm, None)
+    forged = sign(key=make_key(algorithm), algorithm=algorithm)
+    with pytest.raises(ApiError, match="signature does not verify"):
+        await decode(forged)
+    assert len(tried) == len(set(tried)) == attempts
+
+
+async def test_algorithm_without_a_fitting_key_is_rejected() -> None:
+    settings = make_settings(JWT_SECRET="", JWT_PUBLIC_KEY=pems.public(pems.P256))
+    assert settings.jwt_algorithms == ("RS256", "ES256")
+    keys = make_static_provider(settings)
+    with pytest.raises(ApiError, match="algorithm is not accepted"):
         await keys.decoder("RS256", None)
 
 
-async def test_issuer_and_audience_reach_the_decoder() -> None:
-    settings = make_settings(JWT_ISSUER="us", JWT_AUDIENCE="voice")
-    decode = make_decoders(settings.jwt_secret, ["HS256"], settings)["HS256"]
-    assert await decode(sign(claims(iss="us", aud="voice")))
-    for wrong in ({"iss": "us"}, {"aud": "voice"}, {"iss": "them", "aud": "voice"}):
-        with pytest.raises(ApiError):
-            await decode(sign(claims(**wrong)))
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"iss": "us", "aud": "voice"}, True),
+        ({"iss": "us", "aud": ["other", "calls"]}, True),
+        ({"iss": "us", "aud": "voice,calls"}, False),
+        ({"iss": "us"}, False),
+        ({"aud": "voice"}, False),
+        ({"iss": "them", "aud": "voice"}, False),
+    ],
+)
+async def test_issuer_and_audiences_are_checked(changes: dict[str, Any], *, expected: bool) -> None:
+    settings = make_settings(JWT_ISSUER="us", JWT_AUDIENCE="voice, calls")
+    assert await verifies(settings, sign(claims(**changes)), "HS256") is expected
