@@ -9,13 +9,14 @@ import uvloop
 
 from sandbox.banner import banner
 from sandbox.development import (
+    MOBILE_PORT,
     Companions,
     create_development,
     development_settings,
     is_configured,
     wants_other_hosts,
 )
-from sandbox.serving import HOST, bind, origin
+from sandbox.serving import HOST, bind, bind_if_free, origin
 from server.cli import main as commands
 from server.config.loader import SettingsError
 from server.observability.logging import configure_logging
@@ -27,17 +28,18 @@ async def develop(environ: Mapping[str, str]) -> int:
     """Serve in development mode until terminated; return the exit status."""
     if wants_other_hosts(environ):
         sys.stderr.write(f"HOST is ignored: development mode serves on {HOST} only.\n")
-    with bind() as vapi, bind() as lab, bind() as tokens:
+    with bind() as vapi, bind() as lab, bind() as tokens, bind_if_free(MOBILE_PORT) as mobile:
         settings = development_settings(environ, origin(vapi))
         configure_logging(settings.log_level, settings.log_format)
-        app = create_development(settings, Companions(vapi=vapi, lab=lab, tokens=tokens))
+        companions = Companions(vapi=vapi, lab=lab, tokens=tokens, mobile=mobile)
+        app = create_development(settings, companions)
         runner = Runner(app, grace=settings.shutdown_grace_seconds)
         try:
             await serve(
                 runner,
                 settings.host,
                 settings.port,
-                on_start=lambda _: print(banner(settings), flush=True),
+                on_start=lambda _: print(banner(settings, mobile=mobile), flush=True),
             )
         except OSError as error:
             sys.stderr.write(f"Cannot serve on port {settings.port}: {error.strerror}\n")

@@ -1,5 +1,7 @@
 """The text that development mode prints when it is ready."""
 
+from socket import socket
+
 from sandbox.playground import PATH, PATIENTS
 from sandbox.tokens import patient_token
 from server.app import PATH as START
@@ -17,18 +19,25 @@ curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
   API              {origin}/docs
   Readiness        {origin}/readyz
   Vapi's stand-in  {vapi}
+  iOS, Android     {mobile}
 
   For production: cp config.example.env .env, edit it, then `make run` again.
   Below: one audit line for each request. Press Ctrl-C to stop.
 """
+_MOBILE = "the stand-in too, for Vapi's SDKs with the host `localhost` (port 3001)"
+_NO_MOBILE = "port 3001 is taken: Vapi's SDKs cannot reach the stand-in"
 
 
-def banner(settings: Settings) -> str:
-    """Return the text: all addresses, and a curl line that works when pasted."""
+def banner(settings: Settings, *, mobile: socket | None = None) -> str:
+    """Return the text: all addresses, and a curl line that works when pasted.
+
+    `mobile` is the port for Vapi's iOS and Android SDKs, or None when it was taken.
+    """
     return _TEXT.format(
         origin=f"http://{settings.host}:{settings.port}",
         path=PREFIX + START,
         playground=PATH,
         vapi=settings.vapi_base_url,
+        mobile=_MOBILE if mobile else _NO_MOBILE,
         token=patient_token(settings, PATIENTS[0]["id"]),
     )

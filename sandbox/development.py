@@ -1,8 +1,8 @@
 """Development mode: the service with generated settings, and everything that it needs."""
 
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from server.config.settings import CredentialType
 
 ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080
+# The port of Vapi's iOS and Android SDKs when their host is `localhost`.
+MOBILE_PORT = 3001
 # These configure development mode; any other setting disables it.
 _NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format", "cors_allowed_origins"})
 _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
@@ -29,11 +31,17 @@ _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Companions:
-    """The additional loopback ports."""
+    """The additional loopback ports; `mobile` is `MOBILE_PORT`, or None when it was taken."""
 
     vapi: socket.socket
     lab: socket.socket
     tokens: socket.socket
+    mobile: socket.socket | None = None
+
+    @property
+    def all_vapi(self) -> tuple[socket.socket, ...]:
+        """The ports of the stand-in for Vapi."""
+        return (self.vapi,) if self.mobile is None else (self.vapi, self.mobile)
 
 
 def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
@@ -100,9 +108,9 @@ def create_development(settings: Settings, companions: Companions) -> web.Applic
     )
     lab = Lab(settings=settings, vapi=vapi, saboteur=saboteur, endpoints=endpoints.values())
     around = [
-        (vapi, companions.vapi),
-        (create_lab(lab, page_origin=own), companions.lab),
-        (_with_session_tokens(settings, own, saboteur), companions.tokens),
+        serving(vapi, *companions.all_vapi),
+        serving(create_lab(lab, page_origin=own), companions.lab),
+        serving(_with_session_tokens(settings, own, saboteur), companions.tokens),
     ]
     addresses = Addresses(
         endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
@@ -132,9 +140,9 @@ def _with_session_tokens(settings: Settings, page: str, saboteur: Saboteur) -> w
 
 
 async def _beside(
-    around: list[tuple[web.Application, socket.socket]], _: web.Application
+    around: Iterable[AbstractAsyncContextManager[None]], _: web.Application
 ) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for app, listener in around:
-            await stack.enter_async_context(serving(app, listener))
+        for companion in around:
+            await stack.enter_async_context(companion)
         yield

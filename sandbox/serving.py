@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import msgspec
 from aiohttp import web
@@ -15,18 +15,27 @@ def bind(port: int = 0) -> socket.socket:
     return socket.create_server((HOST, port))
 
 
+def bind_if_free(port: int) -> AbstractContextManager[socket.socket | None]:
+    """Bind a port on loopback; the context gives None when it is taken, and releases it."""
+    try:
+        return bind(port)
+    except OSError:
+        return nullcontext()
+
+
 def origin(listener: socket.socket) -> str:
     """Return the origin of a listener."""
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager
-async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a bound port; release both at the end."""
+async def serving(app: web.Application, *listeners: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on bound ports; release them at the end."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener).start()
+        for listener in listeners:
+            await web.SockSite(runner, listener).start()
         yield
     finally:
         await runner.cleanup()

@@ -1,18 +1,14 @@
 """The stand-in's routes: `GET /assistant/{id}` and `POST /call/web`."""
 
 from collections import deque
-from datetime import UTC, datetime
-from uuid import uuid4
 
-import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from yarl import URL
 
 from sandbox.serving import answer
 from sandbox.vapi.account import Account
 from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
-from sandbox.vapi.calls import Call, CallStore, Monitor, Transport, WebCall
+from sandbox.vapi.calls import CallStore, WebCall, new_call, timestamp
 from sandbox.vapi.errors import UNKNOWN_BEHAVIOUR, Refusal, error_response
 from sandbox.vapi.faults import SWITCH, Switch, misbehave, release_stuck
 
@@ -83,7 +79,7 @@ async def _assistant(request: web.Request) -> web.Response:
         raise Refusal(400, ["id must be a UUID"])
     if named != account.assistant_id:
         raise Refusal(404, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
-    now = _now()
+    now = timestamp()
     model = {
         "provider": "openai",
         "model": "gpt-4o",
@@ -108,7 +104,7 @@ async def _call_web(request: web.Request) -> web.Response:
     grant.restrictions.check(asked, origin)
     asked.validate()
     _require_known(account, asked)
-    call = _call(account, asked, request.url.origin())
+    call = new_call(account.org_id, asked, request.url.origin())
     request.app[CALLS].add(WebCall(call, grant.credential_type, origin))
     return answer(call, 201)
 
@@ -121,31 +117,5 @@ def _require_known(account: Account, asked: CallRequest) -> None:
         raise Refusal(400, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
 
 
-def _call(account: Account, asked: CallRequest, origin: URL) -> Call:
-    call_id, now = str(uuid4()), _now()
-    # A room of the stand-in's own: a caller that follows it stays on this machine.
-    room = str(origin.with_path(f"/room/{call_id}"))
-    keep_room = asked.body.get("roomDeleteOnUserLeaveEnabled") is False
-    return Call(
-        id=call_id,
-        org_id=account.org_id,
-        created_at=now,
-        updated_at=now,
-        assistant_id=asked.assistant_id or msgspec.UNSET,
-        assistant=asked.assistant if asked.assistant is not None else msgspec.UNSET,
-        assistant_overrides=asked.overrides,
-        monitor=Monitor(
-            listen_url=str(origin.with_scheme("ws").with_path(f"/{call_id}/listen")),
-            control_url=str(origin.with_path(f"/{call_id}/control")),
-        ),
-        transport=Transport(call_url=room, room_delete_on_user_leave_enabled=not keep_room),
-        web_call_url=room,
-    )
-
-
 def _bearer(request: web.Request) -> str:
     return request.headers.get("Authorization", "").removeprefix("Bearer ")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

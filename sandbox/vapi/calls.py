@@ -3,10 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from msgspec import UNSET, Struct, UnsetType
+from yarl import URL
 
+from sandbox.vapi.call_request import CallRequest
 from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, Refusal
 
 CONCURRENCY_LIMIT = 10
@@ -58,6 +62,34 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     status: str = "queued"
     cost: int = 0
     artifact_plan: ArtifactPlan = ArtifactPlan()
+
+
+def new_call(org_id: str, asked: CallRequest, origin: URL) -> Call:
+    """Build the call that was asked for; `origin` is where the stand-in was reached."""
+    call_id, now = str(uuid4()), timestamp()
+    # A room of the stand-in's own: a caller that follows it stays on this machine.
+    room = str(origin.with_path(f"/room/{call_id}"))
+    keep_room = asked.body.get("roomDeleteOnUserLeaveEnabled") is False
+    return Call(
+        id=call_id,
+        org_id=org_id,
+        created_at=now,
+        updated_at=now,
+        assistant_id=asked.assistant_id or UNSET,
+        assistant=asked.assistant if asked.assistant is not None else UNSET,
+        assistant_overrides=asked.overrides,
+        monitor=Monitor(
+            listen_url=str(origin.with_scheme("ws").with_path(f"/{call_id}/listen")),
+            control_url=str(origin.with_path(f"/{call_id}/control")),
+        ),
+        transport=Transport(call_url=room, room_delete_on_user_leave_enabled=not keep_room),
+        web_call_url=room,
+    )
+
+
+def timestamp() -> str:
+    """Give the present time as Vapi writes it: RFC 3339 with milliseconds, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

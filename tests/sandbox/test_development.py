@@ -18,7 +18,7 @@ from sandbox import __main__ as entry
 from sandbox import development
 from sandbox.banner import banner
 from sandbox.development import Companions, create_development, development_settings, is_configured
-from sandbox.serving import bind, origin, serving
+from sandbox.serving import bind, bind_if_free, origin, serving
 from sandbox.tokens import Kind, patient_token
 from server.config import Settings
 from server.config.loader import SettingsError
@@ -30,8 +30,9 @@ Answer = tuple[int, Any]
 class Sandbox:
     """Development mode, running."""
 
-    def __init__(self, settings: Settings, client: ClientSession) -> None:
+    def __init__(self, settings: Settings, companions: Companions, client: ClientSession) -> None:
         self.settings = settings
+        self.companions = companions
         self.client = client
         self.url = f"http://127.0.0.1:{settings.port}"
         self.config: dict[str, Any] = {}
@@ -54,12 +55,12 @@ class Sandbox:
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     own = bind()
-    companions = Companions(vapi=bind(), lab=bind(), tokens=bind())
+    companions = Companions(vapi=bind(), lab=bind(), tokens=bind(), mobile=bind())
     port = origin(own).rpartition(":")[2]
     settings = development_settings({"PORT": port}, origin(companions.vapi))
     app = create_development(settings, companions)
     async with serving(app, own), ClientSession() as client:
-        running = Sandbox(settings, client)
+        running = Sandbox(settings, companions, client)
         async with client.get(f"{running.url}/playground/config.json") as answer:
             running.config = await answer.json()
         yield running
@@ -83,6 +84,37 @@ async def test_banner_curl_line_works(sandbox: Sandbox) -> None:
 
 async def test_banner_names_the_stand_in(sandbox: Sandbox) -> None:
     assert f"Vapi's stand-in  {sandbox.config['vapiUrl']}\n" in banner(sandbox.settings)
+    assert "iOS, Android     port 3001 is taken" in banner(sandbox.settings)
+    with bind() as mobile:
+        assert "iOS, Android     the stand-in too" in banner(sandbox.settings, mobile=mobile)
+
+
+async def test_stand_in_has_a_second_port_for_mobile_sdks(sandbox: Sandbox) -> None:
+    mobile = sandbox.companions.mobile
+    assert mobile is not None
+    headers = {"Authorization": f"Bearer {sandbox.settings.vapi_public_api_key}"}
+    body = {"assistantId": sandbox.settings.vapi_assistant_id, "metadata": {}}
+    rooms = []
+    for listener in sandbox.companions.all_vapi:
+        url = f"{origin(listener)}/call/web"
+        async with sandbox.client.post(url, json=body, headers=headers) as answer:
+            assert answer.status == 201
+            rooms.append((await answer.json())["webCallUrl"])
+    assert rooms[0].startswith(sandbox.config["vapiUrl"])
+    assert rooms[1].startswith(origin(mobile))
+
+
+def test_mobile_port_is_left_alone_when_taken() -> None:
+    with bind() as taken, bind_if_free(taken.getsockname()[1]) as mobile:
+        assert mobile is None
+
+
+def test_mobile_port_is_taken_when_free() -> None:
+    with bind() as listener:
+        port = listener.getsockname()[1]
+    with bind_if_free(port) as mobile:
+        assert mobile is not None
+        assert mobile.getsockname() == ("127.0.0.1", port)
 
 
 async def test_both_credential_types(sandbox: Sandbox) -> None:
