@@ -32,6 +32,10 @@ TEST = [
     "pytest-xdist>=3.8",
     "pyyaml>=6",
     "schemathesis>=4.32",
+    "tree-sitter>=0.26",
+    "tree-sitter-dart>=0.1",
+    "tree-sitter-kotlin>=1.1",
+    "tree-sitter-swift>=0.7",
 ]
 LINT = ["import-linter>=2.17", "mypy>=2.4", "ruff>=0.17"]
 LOAD = ["locust>=2.47"]
