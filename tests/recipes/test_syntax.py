@@ -48,5 +48,5 @@ def test_wrong_use_of_an_sdk_is_found(sdk: Sdk) -> None:
 @by_page
 def test_patient_proof_is_passed_on(sdk: Sdk) -> None:
     recipe = blocks(sdk.page, sdk.language)[-1]
-    assert re.search(r"""["']variableValues["'].{1,9}["']patientProof["']""", recipe)
+    assert re.search(r"""["']variableValues["'].{1,12}["']patientProof["']""", recipe)
     assert "assistantOverrides" in recipe

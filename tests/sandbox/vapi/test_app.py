@@ -1,5 +1,6 @@
 """The stand-in's two routes, through a real socket."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from sandbox.vapi.app import CALLS, PROMPT
+from sandbox.vapi.fields import ASSISTANT_OVERRIDES
 from tests.sandbox.vapi import schemas
 from tests.sandbox.vapi.conftest import Clock
 from tests.sandbox.vapi.support import (
@@ -251,3 +253,8 @@ async def test_every_origin_may_read_the_answer(vapi: Client) -> None:
     assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
     refused = await call_web(vapi, "rubbish")
     assert refused.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_page_lists_every_override() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "vapi.md").read_text()
+    assert {name for name in ASSISTANT_OVERRIDES if f"`{name}`" not in page} == set()
