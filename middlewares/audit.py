@@ -16,6 +16,7 @@ from middlewares.request_context import (
     CREDENTIAL_TYPE,
     ERROR_CODE,
     PRINCIPAL,
+    PROOF_ID,
     REQUEST_ID,
     STARTED_AT,
 )
@@ -40,6 +41,7 @@ class AuditRecord(msgspec.Struct, frozen=True):
     code: str | None
     patient: str | None
     credential_type: str | None
+    proof_id: str | None
     duration_ms: float
     client: str | None
 
@@ -64,6 +66,7 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
             code=None if granted else request.get(ERROR_CODE),
             patient=_name(principal.patient_id, hash_key) if principal is not None else None,
             credential_type=request.get(CREDENTIAL_TYPE) if granted else None,
+            proof_id=request.get(PROOF_ID) if granted else None,
             duration_ms=round((perf_counter() - request[STARTED_AT]) * 1000, 3),
             client=request.remote,
         )

@@ -19,6 +19,7 @@ from middlewares.response_headers import Observer, remove_server_header, respons
 from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
 from server.api import operations
+from server.api.proof_keys import mount_proof_keys
 from server.api.routing import add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
@@ -27,6 +28,7 @@ from server.components import Components
 from server.config import Settings
 from server.observability.logging import configure_logging
 from server.observability.metrics import Metrics
+from server.proof.signer import make_proof_issuer
 from server.serving.connection import receives_compressed_bodies
 from server.serving.process import load_settings_or_exit
 from server.serving.runner import WorkerRunner
@@ -37,8 +39,7 @@ EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
 PATH: Final = "/vapi/start"
 
-_WORKER_BOOT_ERROR: Final = 3
-"""gunicorn's `Arbiter.WORKER_BOOT_ERROR`: a worker that exits with it ends the master too."""
+_WORKER_BOOT_ERROR: Final = 3  # gunicorn's: a worker that exits with it ends the master too
 
 
 class Scope(Enum):
@@ -57,14 +58,12 @@ def middleware_stack(
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role, scope = settings.jwt_patient_role, settings.jwt_required_scope
     origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
-    acquire = components.acquire_rate_limit
+    acquire, id_claim = components.acquire_rate_limit, settings.jwt_patient_id_claim
+    audit_log, hash_key = components.audit_log, settings.audit_hash_key
     authenticate = make_authenticator(components.keys, components.rules, time)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
-        (
-            Scope.ALL,
-            audit(event=EVENT, write=components.audit_log, hash_key=settings.audit_hash_key),
-        ),
+        (Scope.ALL, audit(event=EVENT, write=audit_log, hash_key=hash_key)),
         # Outside the error handler: error responses are measured and get the headers too.
         (Scope.ALL, response_headers(observe=observe)),
         # Outside the error handler: scripts of an allowed origin must be able to read errors.
@@ -78,10 +77,7 @@ def middleware_stack(
         # Before authorization: a caller whose access ended learns nothing else.
         (Scope.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
         # Before the rate limit: only patients are counted.
-        (
-            Scope.ENDPOINT,
-            authorization(role=role, scope=scope, id_claim=settings.jwt_patient_id_claim),
-        ),
+        (Scope.ENDPOINT, authorization(role=role, scope=scope, id_claim=id_claim)),
         # Innermost: the body of a request over the limit is not read.
         (Scope.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
     ]
@@ -105,8 +101,8 @@ def create_app(settings: Settings) -> web.Application:
 def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -> web.Application:
     """Add the endpoint to a host application at `{prefix}/vapi/start`; return the sub-application.
 
-    The sub-application covers exactly that path: all other paths under the prefix remain the
-    host's. Call it before the host application starts.
+    With `PROOF_KEY` the keys of patient proofs are at `{prefix}/jwks.json`. All other paths under
+    the prefix remain the host's. Call it before the host application starts.
 
     Raises ValueError for a prefix that is neither empty nor starts with a slash.
     """
@@ -115,6 +111,7 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
     sub_app = _application(settings, Components(settings), "")
     add_fallback(sub_app)
     host_app.add_subapp(prefix.rstrip("/") + PATH, sub_app)
+    mount_proof_keys(host_app, settings, prefix.rstrip("/"), sub_app.middlewares)
     return sub_app
 
 
@@ -132,6 +129,7 @@ def _application(
         assistant_id=settings.vapi_assistant_id,
         max_body_bytes=settings.max_body_bytes,
         issue=make_credential_issuer(settings, time),
+        issue_proof=make_proof_issuer(settings, time),
         ensure_vapi_available=components.vapi.ensure_available,
         is_compressed=receives_compressed_bodies,
         clock=time,

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from middlewares.json_response import json_response
 from server.api.openapi import build_document
+from server.api.proof_keys import add_proof_keys
 from server.api.routing import add_route
 from server.api.swagger_ui import add_swagger_ui
 from server.config import Settings
@@ -34,7 +35,8 @@ def add_routes(
     endpoint: str,
     draining: asyncio.Event,
 ) -> None:
-    """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/docs`.
+    """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/docs` and
+    `/.well-known/jwks.json`.
 
     `endpoint` is the path of the session endpoint; `draining` is set when shutdown begins.
     """
@@ -54,6 +56,7 @@ def add_routes(
     add_route(app, hdrs.METH_GET, "/healthz", healthz)
     add_route(app, hdrs.METH_GET, "/readyz", readyz)
     add_route(app, hdrs.METH_GET, "/openapi.json", openapi)
+    add_proof_keys(app, settings, "/.well-known/jwks.json")
     if settings.docs_enabled and (files := find_swagger_ui()):
         add_swagger_ui(app, files)
 

@@ -8,10 +8,11 @@ from aiohttp.typedefs import Handler
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.json_response import json_response
-from middlewares.request_context import CREDENTIAL_TYPE, PATIENT_ID
+from middlewares.request_context import CREDENTIAL_TYPE, PATIENT_ID, PROOF_ID
 from middlewares.timestamps import Clock, rfc3339
 from server.api.request_body import read_object
 from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
+from server.proof.signer import IssueProof, PatientProof
 from server.vapi.credentials import Credential, IssueCredential
 
 
@@ -30,6 +31,7 @@ class SessionData(msgspec.Struct, frozen=True, rename="camel"):
     expires_at: str | None
     assistant_id: str
     patient_context: PatientContext
+    patient_proof: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SessionResponse(msgspec.Struct, frozen=True):
@@ -45,6 +47,7 @@ def make_start_handler(
     assistant_id: str,
     max_body_bytes: int,
     issue: IssueCredential,
+    issue_proof: IssueProof | None,
     ensure_vapi_available: Callable[[], Awaitable[None]],
     is_compressed: Callable[[web.Request], bool],
     clock: Clock,
@@ -52,17 +55,21 @@ def make_start_handler(
     """Return the handler.
 
     `ensure_vapi_available` raises `ApiError` while Vapi cannot serve sessions; `is_compressed`
-    tells whether the body of a request still has to be decompressed.
+    tells whether the body of a request still has to be decompressed. Without `issue_proof` the
+    response has no `patientProof`.
     """
     encode = msgspec.json.Encoder().encode
 
-    def respond(patient_id: str, credential: Credential) -> SessionResponse:
+    def respond(
+        patient_id: str, credential: Credential, proof: PatientProof | None
+    ) -> SessionResponse:
         data = SessionData(
             api_key=credential.api_key,
             credential_type=credential.type,
             expires_at=credential.expires_at,
             assistant_id=assistant_id,
             patient_context=PatientContext(patient_id, rfc3339(clock())),
+            patient_proof=proof.token if proof else msgspec.UNSET,
         )
         return SessionResponse(True, data, "Vapi configuration retrieved")
 
@@ -73,8 +80,10 @@ def make_start_handler(
         await ensure_vapi_available()
         credential = issue()
         request[CREDENTIAL_TYPE] = credential.type
-        content = encode(respond(patient_id, credential))
-        return json_response(content)
+        proof = issue_proof(patient_id) if issue_proof else None
+        if proof:
+            request[PROOF_ID] = proof.id
+        return json_response(encode(respond(patient_id, credential, proof)))
 
     return start
 

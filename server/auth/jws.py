@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from server.auth.claims import invalid_token
 from server.auth.strict_json import decode_json
+from server.config.proof_key import PROOF_TYPE
 
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 """Maps the base64url alphabet to base64, and characters only base64 has to an invalid character."""
@@ -37,7 +38,8 @@ def read_header(segment: str) -> Header:
     """Read the header segment of a token.
 
     Raises `ApiError` AUTH_TOKEN_INVALID if it is not a JSON object, has no `alg`, has a `kid` that
-    is not a string, or requires an extension (`crit`, `b64`): none is supported.
+    is not a string, requires an extension (`crit`, `b64`): none is supported; and for a patient
+    proof, which is issued here and is not a patient's token.
     """
     try:
         header = decode_json(base64url_decode(segment.encode()))
@@ -47,9 +49,16 @@ def read_header(segment: str) -> Header:
         raise invalid_token("The token's header is not a JSON object")
     if "crit" in header or "b64" in header:
         raise invalid_token("The token's header requires an extension (crit or b64)")
+    if _is_proof_type(header.get("typ")):
+        raise invalid_token("The token is a patient proof (typ), not a patient's token")
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise invalid_token("The token's header has no alg")
     if "kid" in header and not isinstance(key_id, str):
         raise invalid_token("The token's header has a kid that is not a string")
     return Header(algorithm, key_id)
+
+
+def _is_proof_type(typ: object) -> bool:
+    """Compare as media types are compared (RFC 7515 section 4.1.9)."""
+    return isinstance(typ, str) and typ.lower().removeprefix("application/") == PROOF_TYPE

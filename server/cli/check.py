@@ -12,6 +12,8 @@ from aiohttp import ClientSession
 
 from server.components import Components
 from server.config import Settings
+from server.config.proof_key import load_proof_keys
+from server.proof.public_jwks import public_jwks
 from server.vapi.health import VapiState
 
 HELP: Final = "check the configuration, and that Vapi, the keys and Redis answer"
@@ -59,6 +61,8 @@ async def examine(settings: Settings) -> list[Finding]:
         findings.append(Finding("vapi", ok=healthy, details=_VAPI_ADVICE[state]))
         findings.append(await _keys(parts, session))
     findings.append(await _redis(parts))
+    if settings.proof_key:
+        findings.append(_proof(settings))
     return findings
 
 
@@ -81,6 +85,12 @@ async def _redis(parts: Components) -> Finding:
     if parts.redis.is_up:
         return Finding("redis", ok=True, details="answers")
     return Finding("redis", ok=False, details="does not answer: look at REDIS_URL, the network")
+
+
+def _proof(settings: Settings) -> Finding:
+    key_ids = [jwk["kid"] for jwk in public_jwks(load_proof_keys(settings.proof_key))["keys"]]
+    details = f"signed with key {key_ids[0]}; keys published: {len(key_ids)}"
+    return Finding("proof", ok=True, details=details)
 
 
 def report(findings: Sequence[Finding], *, as_json: bool) -> int:

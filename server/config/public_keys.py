@@ -18,7 +18,7 @@ MAX_PEM_BLOCKS: Final = 8
 
 PublicKey = PublicKeyTypes
 
-_BLOCK: Final = re.compile(r"-----BEGIN .*?(?=-----BEGIN |\Z)", re.DOTALL)
+PEM_BLOCK: Final = re.compile(r"-----BEGIN .*?(?=-----BEGIN |\Z)", re.DOTALL)
 """A PEM block, with the text up to the next; the PEM reader ignores text after the block."""
 
 _OF_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -29,7 +29,7 @@ def load_public_keys(pem: str) -> tuple[PublicKey, ...]:
 
     Raises ValueError, with a message for an operator, when a block is not a usable public key.
     """
-    blocks = _BLOCK.findall(pem)
+    blocks = PEM_BLOCK.findall(pem)
     if not blocks:
         raise ValueError("contains no PEM public key (-----BEGIN PUBLIC KEY-----)")
     if len(blocks) > MAX_PEM_BLOCKS:

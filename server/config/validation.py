@@ -7,6 +7,7 @@ from typing import Final
 import jwt.exceptions
 
 from server.config.extras import find_swagger_ui
+from server.config.proof_key import check_proof
 from server.config.public_keys import (
     HMAC_ALGORITHMS,
     PUBLIC_ALGORITHMS,
@@ -39,6 +40,7 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
         faults.append(("DOCS_ENABLED", "needs the extra `docs` of this package to be installed"))
     faults += _check_vapi(settings)
     faults += _check_key_material(settings)
+    faults += check_proof(settings)
     return settings, faults
 
 

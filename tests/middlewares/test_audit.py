@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
-from middlewares.request_context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, REQUEST_ID
+from middlewares.request_context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, PROOF_ID, REQUEST_ID
 from tests.middlewares.support import NAME, Alone, application, hello, patient_with, say
 
 OWN_ID = re.compile(r"[0-9a-f]{32}")
@@ -41,7 +41,11 @@ def answering(status: int) -> Handler:
 
 async def test_a_line_holds_these_fields_and_no_others(alone: Alone) -> None:
     lines: list[bytes] = []
-    given = {PRINCIPAL: patient_with(patient_id="pt_7"), CREDENTIAL_TYPE: "public_key"}
+    given = {
+        PRINCIPAL: patient_with(patient_id="pt_7"),
+        CREDENTIAL_TYPE: "public_key",
+        PROOF_ID: "kJ0pVhC1X5o4bQ2Zt8sYwA",
+    }
     client = await alone(audit(event=NAME, write=lines.append), given=given)
     await client.post("/", headers={"X-Request-ID": "abc.1"}, data=b"the body")
     [line] = read(lines)
@@ -55,6 +59,7 @@ async def test_a_line_holds_these_fields_and_no_others(alone: Alone) -> None:
         "code": None,
         "patient": "pt_7",
         "credential_type": "public_key",
+        "proof_id": "kJ0pVhC1X5o4bQ2Zt8sYwA",
         "client": "127.0.0.1",
     }
 

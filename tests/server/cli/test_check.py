@@ -7,6 +7,9 @@ import pytest
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.check import Finding, examine, report
+from server.proof.public_jwks import public_jwk
+from tests import pems
+from tests.server.config.test_proof_key import PROOF
 from tests.support import PRIVATE_KEY, make_settings
 from tests.wire import vapi
 
@@ -74,3 +77,12 @@ def test_machines_get_one_document(capsys: pytest.CaptureFixture[str]) -> None:
         "ok": True,
         "parts": [{"part": "a", "ok": True, "details": "holds"}],
     }
+
+
+async def test_proof_key_is_reported_by_its_id() -> None:
+    settings = make_settings(**PROOF)
+    findings = {finding.part: finding for finding in await examine(settings)}
+    key_id = public_jwk(pems.P256)["kid"]
+    assert findings["proof"] == Finding(
+        "proof", True, f"signed with key {key_id}; keys published: 1"
+    )

@@ -1,0 +1,49 @@
+"""Signs patient proofs (ES256, RFC 7518 section 3.4)."""
+
+from collections.abc import Callable
+from secrets import token_urlsafe
+from typing import Final, NamedTuple
+
+import jwt
+
+from middlewares.timestamps import Clock
+from server.config import Settings
+from server.config.proof_key import PROOF_TYPE, load_proof_keys
+from server.proof.public_jwks import public_jwk
+
+_ID_BYTES: Final = 16
+
+
+class PatientProof(NamedTuple):
+    """A compact JWS, and its `jti`."""
+
+    token: str
+    id: str
+
+
+IssueProof = Callable[[str], PatientProof]
+"""Signs a new proof for a patient id."""
+
+
+def make_proof_issuer(settings: Settings, clock: Clock) -> IssueProof | None:
+    """Return the function that signs proofs with the first key of `PROOF_KEY`; None without one."""
+    if not settings.proof_key:
+        return None
+    key = load_proof_keys(settings.proof_key)[0]
+    headers = {"typ": PROOF_TYPE, "kid": public_jwk(key)["kid"]}
+
+    def issue(patient_id: str) -> PatientProof:
+        now = int(clock())
+        proof_id = token_urlsafe(_ID_BYTES)
+        claims = {
+            "iss": settings.proof_issuer,
+            "aud": settings.proof_audience,
+            "sub": patient_id,
+            "jti": proof_id,
+            "assistantId": settings.vapi_assistant_id,
+            "iat": now,
+            "exp": now + settings.vapi_token_ttl_seconds,
+        }
+        return PatientProof(jwt.encode(claims, key, "ES256", headers), proof_id)
+
+    return issue
