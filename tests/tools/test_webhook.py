@@ -3,11 +3,9 @@
 import hmac
 import json
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from time import time
 from typing import Any
@@ -15,8 +13,7 @@ from typing import Any
 import pytest
 import vapi_webhook
 
-from tests.tools.drivers import Driver, NodeDriver, PythonDriver
-from tests.tools.node import install, lay_out
+from tests.tools.drivers import Driver
 from tests.tools.proofs import (
     AUDIENCE,
     GOOD,
@@ -34,25 +31,6 @@ SECRET = "the secret of the HMAC credential"
 BODY = json.dumps({"message": {"type": "tool-calls"}}).encode()
 EXPECTED = {"issuer": ISSUER, "audience": AUDIENCE}
 BY_NEXT = proof(header(kid="next"), key=NEXT)
-
-
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeDriver]:
-    install()
-    folder: Path = tmp_path_factory.mktemp("webhook")
-    lay_out(folder, "driver.mjs")
-    command = ["node", str(folder / "driver.mjs")]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        yield NodeDriver(process)
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture(params=["python", "javascript"])
-def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = PythonDriver() if request.param == "python" else request.getfixturevalue("node")
-    return found
 
 
 def signature(
