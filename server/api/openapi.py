@@ -4,16 +4,15 @@ from collections import defaultdict
 from http import HTTPStatus
 from typing import Any, Final
 
-from middlewares.api_errors import ERRORS, ErrorCode
-from server.auth.patient_id import PATIENT_ID_PATTERN
+from middlewares.api_errors import ERRORS
+from server.api.openapi_schemas import make_schemas
 
-_PATIENT_ID: Final = {"type": "string", "pattern": f"^{PATIENT_ID_PATTERN}$"}
 _JSON_HEADERS: Final = ("X-Request-ID", "Server-Timing", "Cache-Control")
 
 _HEADERS: Final[dict[str, str]] = {
     "X-Request-ID": "The id of the request in logs: the client's own, if it sent a usable one.",
     "Server-Timing": "`total;dur=` with the milliseconds that the answer took.",
-    "Cache-Control": "Always `no-store`.",
+    "Cache-Control": "`no-store`; the keys of patient proofs may be cached.",
     "WWW-Authenticate": "The challenge of RFC 6750.",
     "Retry-After": "Seconds until it is worth trying again.",
     "Allow": "The methods that the path takes.",
@@ -25,48 +24,6 @@ _MORE_HEADERS: Final[dict[int, tuple[str, ...]]] = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-
-
-def _object(required: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": required, "required": list(required), **more}
-
-
-def _schemas() -> dict[str, Any]:
-    instant = {"type": "string", "format": "date-time"}
-    context = _object({"id": _PATIENT_ID, "validatedAt": instant}, additionalProperties=False)
-    data = _object(
-        {
-            "apiKey": {"type": "string", "description": "Goes to the Vapi SDK as its key."},
-            "credentialType": {"enum": ["public_key", "session_token"]},
-            "expiresAt": {"type": ["string", "null"], "format": "date-time"},
-            "assistantId": {"type": "string"},
-            "patientContext": context,
-        },
-        additionalProperties=False,
-    )
-    error = _object(
-        {
-            "code": {"enum": [*ErrorCode]},
-            "message": {"type": "string"},
-            "details": {"type": "string"},
-        },
-        additionalProperties=False,
-    )
-    states = _object({name: {"type": "string"} for name in ("vapi", "keys", "redis")})
-    return {
-        "Session": _object(
-            {"success": {"const": True}, "data": data, "message": {"type": "string"}},
-            additionalProperties=False,
-        ),
-        "Error": _object({"success": {"const": False}, "error": error}, additionalProperties=False),
-        "SessionRequest": {
-            "type": "object",
-            "properties": {"patientContext": _object({"id": _PATIENT_ID})},
-        },
-        "Health": _object({"status": {"const": "ok"}}),
-        "Document": {"type": "object"},
-        "Readiness": _object({"status": {"type": "string"}, "parts": states}),
-    }
 
 
 def _answer(schema: str, description: str, status: int = 200) -> dict[str, Any]:
@@ -119,6 +76,11 @@ def _metrics() -> dict[str, Any]:
     return {"200": told, "404": _answer("Error", "Without METRICS_ENABLED=true.", 404)}
 
 
+def _proof_keys() -> dict[str, Any]:
+    described = _answer("ProofKeys", "A JWK Set (RFC 7517): the first key signs.")
+    return {"200": described, "404": _answer("Error", "Without PROOF_KEY.", 404)}
+
+
 def build_document(path: str) -> dict[str, Any]:
     """Describe the service: its endpoint under `path`, and the operator's routes."""
     ready = {str(status): _answer("Readiness", "Each part's state.") for status in (200, 503)}
@@ -136,9 +98,10 @@ def build_document(path: str) -> dict[str, Any]:
             "/readyz": _get("readiness", "Can it serve", ready),
             "/openapi.json": _get("document", "This document", {"200": own}),
             "/metrics": _get("metrics", "For Prometheus, with METRICS_ENABLED=true", _metrics()),
+            "/.well-known/jwks.json": _get("proofKeys", "Keys of patient proofs", _proof_keys()),
         },
         "components": {
-            "schemas": _schemas(),
+            "schemas": make_schemas(),
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}}
                 for name, text in _HEADERS.items()

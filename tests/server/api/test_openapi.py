@@ -13,6 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from middlewares.api_errors import ERRORS
 from server.api.openapi import build_document
 from tests.conftest import Serve
+from tests.server.config.test_proof_key import PROOF
 from tests.support import PATH, Answer, Service, sign
 from tests.table import TABLE, Row
 from tests.wire import exchange
@@ -47,6 +48,22 @@ async def test_a_success_is_as_described(serve: Serve, credential: str) -> None:
     answer = await service.start(sign(), json={"patientContext": {"id": "pt_1"}})
     assert answer.status == 200
     holds(answer, DOCUMENT["paths"][PATH]["post"])
+
+
+async def test_a_success_with_a_proof_is_as_described(serve: Serve) -> None:
+    answer = await (await serve(**PROOF)).start(sign())
+    assert "patientProof" in answer.json["data"]
+    holds(answer, DOCUMENT["paths"][PATH]["post"])
+
+
+@pytest.mark.parametrize(("variables", "status"), [(PROOF, 200), ({}, 404)])
+async def test_the_keys_of_proofs_are_as_described(
+    serve: Serve, variables: dict[str, str], status: int
+) -> None:
+    path = "/.well-known/jwks.json"
+    answer = await (await serve(**variables)).ask("GET", path)
+    assert answer.status == status
+    holds(answer, DOCUMENT["paths"][path]["get"])
 
 
 OF_NO_OPERATION = {"NOT_FOUND", "METHOD_NOT_ALLOWED"}
