@@ -1,6 +1,6 @@
-// An OpenID provider on a free port of loopback: client credentials in, a patient's JWT out.
-// It prints its address; on standard input, "rotate" has it sign with a new key from now on. The
-// key before that stays published, for the tokens that are still about; older ones go.
+// An OpenID provider on a free port of loopback: it issues a patient's JWT for client credentials.
+// It prints its address. For each line on standard input it signs with a new key from then on. The
+// previous key stays published, for tokens that are still in use; older ones are removed.
 
 import { generateKeyPair, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';

@@ -1,5 +1,5 @@
-"""`docs/authentication.md` holds: each provider's settings, with a token of that provider's shape;
-and what it says that can be tried by hand.
+"""`docs/authentication.md`: each provider's settings with a token of that provider's shape, and the
+commands to try by hand.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import pytest
 
 from server.config.loader import SettingsError
 from tests.conftest import Serve
-from tests.issuer import Issuer, Key, issuing, key
+from tests.issuer import Issuer, issuing, key
 from tests.support import SECRET, Service, make_settings, sign
 
 PAGE = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
@@ -26,10 +26,48 @@ BLOCKS = {
     for name, block in re.findall(r"\n### (.+?)\n[^#]*?```env\n(.*?)\n```", PAGE, re.DOTALL)
 }
 OWN_BACKEND = "A backend of your own, with HS256"
-NO_SECRET = BLOCKS[OWN_BACKEND]["JWT_SECRET"]
+PLACEHOLDER = BLOCKS[OWN_BACKEND]["JWT_SECRET"]
 BLOCKS[OWN_BACKEND]["JWT_SECRET"] = SECRET
 
 SHAPES: dict[str, dict[str, Any]] = {
+    "Microsoft Entra ID": {
+        "aud": "11112222-bbbb-3333-cccc-4444dddd5555",
+        "aio": "AXQAi/8TAAAA",
+        "azp": "00001111-aaaa-2222-bbbb-3333cccc4444",
+        "azpacr": "0",
+        "name": "Ada Clinic",
+        "oid": "aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb",
+        "preferred_username": "ada@clinic.example",
+        "rh": "0.AX0A",
+        "roles": ["patient"],
+        "scp": "profile voice",
+        "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ",
+        "tid": "6babcaad-604b-40ac-a9d7-9fd97c0b779f",
+        "uti": "fqiBqXLPj0eQa82S-IYFAA",
+        "ver": "2.0",
+    },
+    "Okta": {
+        "ver": 1,
+        "jti": "AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE",
+        "aud": "api://default",
+        "cid": "nmdP1fcyvdVO11AL7ECm",
+        "uid": "00ujmkLgagxeRrAg20g3",
+        "scp": ["openid", "offline_access"],
+        "auth_time": 1700000000,
+        "sub": "ada@clinic.example",
+        "groups": ["Everyone", "patient"],
+    },
+    "SMART on FHIR": {
+        "aud": "https://fhir.clinic.example/r4",
+        "sub": "f1c0a9e3",
+        "client_id": "voice-app",
+        "scope": "launch/patient patient/*.rs openid fhirUser",
+        "patient": "smart-1288992",
+        "need_patient_banner": False,
+        "fhirUser": "https://fhir.clinic.example/r4/Patient/smart-1288992",
+        "user_type": "Patient",
+        "jti": "5b1f6c2e-7a0d-4c57-8f38-0d3a1c2b9e44",
+    },
     "Auth0": {
         "https://clinic.example/roles": ["patient"],
         "sub": "auth0|65f1c0a9e3b2d4f6a8c0e2b4",
@@ -93,26 +131,28 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     OWN_BACKEND: {"id": 4711, "type": "patient", "aud": "voice"},
 }
+WITH_AUDIENCE = [name for name in SHAPES if "aud" in SHAPES[name]]
+WITH_SCOPE = [name for name, block in BLOCKS.items() if "JWT_REQUIRED_SCOPE" in block]
 
 
-def shaped(name: str, **changes: Any) -> dict[str, Any]:
-    """Give the claims of a provider's token, as they would stand in it now."""
+def claims_of(name: str, **changes: Any) -> dict[str, Any]:
+    """Return the claims of a provider's token, issued now; a value of `...` omits the claim."""
     now = int(time())
     dates = {"iat": now, "exp": now + 3600, "iss": BLOCKS[name]["JWT_ISSUER"]}
-    return {**SHAPES[name], **dates, **changes}
+    claims = {**SHAPES[name], **dates, **changes}
+    return {name: value for name, value in claims.items() if value is not ...}
 
 
-def made(name: str, signer: Key, **changes: Any) -> str:
-    payload = shaped(name, **changes)
+def token_of(name: str, issuer: Issuer, **changes: Any) -> str:
+    payload = claims_of(name, **changes)
     if name == OWN_BACKEND:
         return sign(payload, BLOCKS[name]["JWT_SECRET"])
-    return signer.token(payload, typ="at+jwt")
+    return issuer.keys[0].token(payload, typ="at+jwt")
 
 
-def without_role(name: str) -> dict[str, Any]:
+def other_role(name: str) -> dict[str, Any]:
     claim = BLOCKS[name].get("JWT_ROLE_CLAIM", "type").partition(".")[0]
-    whole = SHAPES[name]
-    return {next(each for each in whole if each.startswith(claim)): "staff"}
+    return {next(each for each in SHAPES[name] if each.startswith(claim)): "staff"}
 
 
 @pytest.fixture
@@ -121,83 +161,113 @@ async def issuer() -> AsyncIterator[Issuer]:
         yield issuer
 
 
-async def configured(name: str, issuer: Issuer, serve: Serve) -> Service:
+async def configured(name: str, issuer: Issuer, serve: Serve, **changes: str) -> Service:
     """Run the service with a provider's block; only the address of its keys is on loopback."""
-    block = {"JWT_SECRET": "", **BLOCKS[name]}
+    block = {"JWT_SECRET": "", **BLOCKS[name], **changes}
     if name != OWN_BACKEND:
         issuer.keys = [key("current", block["JWT_ALGORITHMS"]), key("next", "EdDSA")]
         block["JWT_JWKS_URL"] = issuer.url
     return await serve(**block)
 
 
-def test_there_is_a_block_for_each_provider_and_a_token_for_each_block() -> None:
+async def result(service: Service, token: str) -> tuple[int, str | None]:
+    answer = await service.start(token)
+    return answer.status, answer.code
+
+
+def test_each_block_has_a_token() -> None:
     assert BLOCKS.keys() == SHAPES.keys()
 
 
-def test_the_page_holds_no_secret_that_could_be_pasted_unread() -> None:
+def test_placeholder_of_the_secret_is_rejected() -> None:
     with pytest.raises(SettingsError, match="JWT_SECRET: must be at least 32 bytes"):
-        make_settings(JWT_SECRET=NO_SECRET)
+        make_settings(JWT_SECRET=PLACEHOLDER)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_block_holds_as_it_stands(name: str) -> None:
+def test_block_is_valid_as_written(name: str) -> None:
     settings = make_settings(**{"JWT_SECRET": "", **BLOCKS[name]})
     assert settings.jwt_issuer == BLOCKS[name]["JWT_ISSUER"]
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_a_patients_token_is_granted(name: str, issuer: Issuer, serve: Serve) -> None:
+async def test_token_of_a_patient_is_granted(name: str, issuer: Issuer, serve: Serve) -> None:
     service = await configured(name, issuer, serve)
-    answer = await service.start(made(name, issuer.keys[0]))
+    answer = await service.start(token_of(name, issuer))
     assert answer.status == 200
-    patient = str(SHAPES[name].get("sub", 4711))
-    assert answer.json["data"]["patientContext"]["id"] == patient
+    patient = SHAPES[name][BLOCKS[name].get("JWT_PATIENT_ID_CLAIM", "id")]
+    assert answer.json["data"]["patientContext"]["id"] == str(patient)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_whoever_is_no_patient_there_is_none_here(
+async def test_token_with_another_role_is_forbidden(
     name: str, issuer: Issuer, serve: Serve
 ) -> None:
     service = await configured(name, issuer, serve)
-    answer = await service.start(made(name, issuer.keys[0], **without_role(name)))
-    assert (answer.status, answer.code) == (403, "FORBIDDEN")
+    token = token_of(name, issuer, **other_role(name))
+    assert await result(service, token) == (403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_a_token_of_another_tenant_is_refused(
-    name: str, issuer: Issuer, serve: Serve
+async def test_token_of_another_issuer_is_rejected(name: str, issuer: Issuer, serve: Serve) -> None:
+    service = await configured(name, issuer, serve)
+    token = token_of(name, issuer, iss="https://other.example/")
+    assert await result(service, token) == (401, "AUTH_TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("audience", [["account", "other"], "other", ...])
+@pytest.mark.parametrize("name", WITH_AUDIENCE)
+async def test_token_for_another_audience_is_rejected(
+    name: str, audience: object, issuer: Issuer, serve: Serve
 ) -> None:
     service = await configured(name, issuer, serve)
-    answer = await service.start(made(name, issuer.keys[0], iss="https://other.example/"))
-    assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
+    token = token_of(name, issuer, aud=audience)
+    assert await result(service, token) == (401, "AUTH_TOKEN_INVALID")
 
 
-@pytest.mark.parametrize("name", [name for name in SHAPES if "aud" in SHAPES[name]])
-async def test_a_token_for_another_service_is_refused(
-    name: str, issuer: Issuer, serve: Serve
-) -> None:
+@pytest.mark.parametrize("name", WITH_SCOPE)
+async def test_token_without_the_scope_is_rejected(name: str, issuer: Issuer, serve: Serve) -> None:
+    """ID tokens have no scope, and tokens of an Entra application without a user neither."""
     service = await configured(name, issuer, serve)
-    answer = await service.start(made(name, issuer.keys[0], aud=["account", "other"]))
-    assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
+    token = token_of(name, issuer, scope=..., scp=...)
+    assert await result(service, token) == (403, "INSUFFICIENT_SCOPE")
 
 
-async def test_an_id_token_of_cognito_is_no_access_token(issuer: Issuer, serve: Serve) -> None:
-    service = await configured("Amazon Cognito", issuer, serve)
-    changes = {"token_use": "id", "aud": "7q1example2client3id", "scope": None}
-    answer = await service.start(made("Amazon Cognito", issuer.keys[0], **changes))
-    assert (answer.status, answer.code) == (403, "INSUFFICIENT_SCOPE")
+async def test_entra_token_of_version_1_is_rejected(issuer: Issuer, serve: Serve) -> None:
+    name = "Microsoft Entra ID"
+    service = await configured(name, issuer, serve)
+    tenant = SHAPES[name]["tid"]
+    version_1 = {"iss": f"https://sts.windows.net/{tenant}/", "aud": f"api://{SHAPES[name]['aud']}"}
+    token = token_of(name, issuer, **version_1, ver="1.0")
+    assert await result(service, token) == (401, "AUTH_TOKEN_INVALID")
 
 
-async def test_what_a_user_of_supabase_can_write_makes_nobody_a_patient(
-    issuer: Issuer, serve: Serve
-) -> None:
+async def test_supabase_user_metadata_does_not_make_a_patient(issuer: Issuer, serve: Serve) -> None:
     service = await configured("Supabase", issuer, serve)
     changes = {"app_metadata": {"provider": "email"}, "user_metadata": {"role": "patient"}}
-    answer = await service.start(made("Supabase", issuer.keys[0], **changes))
-    assert answer.code == "FORBIDDEN"
+    token = token_of("Supabase", issuer, **changes)
+    assert await result(service, token) == (403, "FORBIDDEN")
 
 
-async def test_what_can_be_tried_by_hand_gives_what_the_page_says(serve: Serve) -> None:
+async def test_smart_clinician_with_a_patient_in_context_is_forbidden(
+    issuer: Issuer, serve: Serve
+) -> None:
+    name = "SMART on FHIR"
+    service = await configured(name, issuer, serve)
+    practitioner = "https://fhir.clinic.example/r4/Practitioner/77"
+    token = token_of(name, issuer, fhirUser=practitioner, user_type="Practitioner")
+    assert await result(service, token) == (403, "FORBIDDEN")
+
+
+async def test_smart_launch_context_can_be_nested(issuer: Issuer, serve: Serve) -> None:
+    name = "SMART on FHIR"
+    (claim,) = re.findall(r"`JWT_PATIENT_ID_CLAIM=(context\.patient)`", PAGE)
+    service = await configured(name, issuer, serve, JWT_PATIENT_ID_CLAIM=claim)
+    answer = await service.start(token_of(name, issuer, patient=..., context={"patient": "p-1"}))
+    assert answer.json["data"]["patientContext"]["id"] == "p-1"
+
+
+async def test_commands_to_try_by_hand_respond_as_documented(serve: Serve) -> None:
     if shutil.which("bash") is None or shutil.which("curl") is None:
         pytest.skip("bash or curl is not installed")
     script = PAGE.rpartition("```sh\n")[2].partition("```")[0]
@@ -207,12 +277,11 @@ async def test_what_can_be_tried_by_hand_gives_what_the_page_says(serve: Serve) 
         "bash", "-euc", script, env={**os.environ, **variables}, stdout=PIPE
     )
     output, _ = await shell.communicate()
-    said = re.findall(r"# (\d{3}.*)", script)
-    found = [answer_line(line) for line in output.decode().splitlines()]
-    assert found == said
-    assert len(said) >= 20
+    documented = re.findall(r"# (\d{3}.*)", script)
+    assert [outcome(line) for line in output.decode().splitlines()] == documented
+    assert len(documented) >= 20
 
 
-def answer_line(line: str) -> str:
+def outcome(line: str) -> str:
     code = re.search(r'"code":"(\w+)"', line)
     return f"{line[-3:]} {code[1]}" if code else line[-3:]

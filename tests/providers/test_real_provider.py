@@ -1,4 +1,4 @@
-"""A real OpenID provider, panva's oidc-provider, whose keys rotate while patients come and go."""
+"""A real OpenID provider, panva's oidc-provider, rotates its keys under load."""
 
 import asyncio
 import fcntl
@@ -8,6 +8,7 @@ import subprocess
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ ROTATIONS = 5
 
 
 def install() -> None:
-    """Install the provider as its lock file says, or skip where that cannot be."""
+    """Install the provider from its lock file, or skip the test where that is not possible."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node or npm is not installed (Debian: apt install nodejs npm)")
     lock = FOLDER / "package-lock.json"
@@ -40,7 +41,7 @@ def install() -> None:
 
 
 class Provider:
-    """The provider's process, and how to talk with it."""
+    """The provider's process, and a client for it."""
 
     def __init__(self, process: Process, client: ClientSession, issuer: str) -> None:
         self._process = process
@@ -48,11 +49,10 @@ class Provider:
         self.issuer = issuer
 
     async def rotate(self) -> str:
-        """Sign with a new key from now on; give its id."""
+        """Sign with a new key from now on; return its id."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"rotate\n")
-        told = await read_line(self._process)
-        return str(told["kid"])
+        return str((await read_line(self._process))["kid"])
 
     async def token(self) -> str:
         """Get an access token by client credentials."""
@@ -68,8 +68,8 @@ class Provider:
 
 async def read_line(process: Process) -> dict[str, Any]:
     assert process.stdout is not None
-    told: dict[str, Any] = json.loads(await process.stdout.readline())
-    return told
+    message: dict[str, Any] = json.loads(await process.stdout.readline())
+    return message
 
 
 @asynccontextmanager
@@ -101,55 +101,53 @@ def variables(provider: Provider, algorithm: str) -> dict[str, str]:
     }
 
 
-class Crowd:
-    """Patients who come with a new token again and again, and what they were told."""
+class Load:
+    """Clients that repeatedly get a new token and start a session with it."""
 
     def __init__(self, provider: Provider, service: Service) -> None:
         self._provider = provider
         self._service = service
-        self.rounds = [0] * CLIENTS
-        self.refusals: list[bytes] = []
+        self.requests = [0] * CLIENTS
+        self.failures: list[bytes] = []
 
-    async def come_and_go(self, number: int) -> None:
+    async def run_client(self, number: int) -> None:
         while True:
             answer = await self._service.start(await self._provider.token())
-            self.rounds[number] += 1
+            self.requests[number] += 1
             if answer.status != 200:
-                self.refusals.append(answer.body)
+                self.failures.append(answer.body)
 
-    async def all_came_twice_more(self) -> None:
-        """Wait: then nobody holds a token of a key that the next rotation withdraws."""
-        aims = [rounds + 2 for rounds in self.rounds]
+    async def two_more_requests_each(self) -> None:
+        """Wait until no client has a token of the key that the next rotation removes."""
+        targets = [count + 2 for count in self.requests]
 
-        async def all_did() -> bool:
-            return all(rounds >= aim for rounds, aim in zip(self.rounds, aims, strict=True))
+        async def reached() -> bool:
+            return all(map(ge, self.requests, targets))
 
-        await eventually(all_did, seconds=20)
+        await eventually(reached, seconds=20)
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
-async def test_no_valid_token_is_refused_while_the_keys_rotate(
-    serve: Serve, algorithm: str
-) -> None:
+async def test_rotation_under_load_rejects_no_valid_token(serve: Serve, algorithm: str) -> None:
     install()
     async with providing(algorithm) as provider:
         service = await serve(**variables(provider, algorithm), JWKS_COOLDOWN_SECONDS="0.01")
-        crowd = Crowd(provider, service)
-        coming = [asyncio.create_task(crowd.come_and_go(number)) for number in range(CLIENTS)]
+        load = Load(provider, service)
+        clients = [asyncio.create_task(load.run_client(number)) for number in range(CLIENTS)]
         kids = set()
         for _ in range(ROTATIONS):
-            await crowd.all_came_twice_more()
+            await load.two_more_requests_each()
             kids.add(await provider.rotate())
-        await crowd.all_came_twice_more()
-        for task in coming:
-            task.cancel()
-        gone = await asyncio.gather(*coming, return_exceptions=True)
-    assert {type(end) for end in gone} == {asyncio.CancelledError}
-    assert crowd.refusals == []
+        await load.two_more_requests_each()
+        for client in clients:
+            client.cancel()
+        ends = await asyncio.gather(*clients, return_exceptions=True)
+    assert {type(end) for end in ends} == {asyncio.CancelledError}
+    assert load.failures == []
     assert len(kids) == ROTATIONS
 
 
-async def test_with_everything_at_its_default_a_rotation_is_got_over_at_once(serve: Serve) -> None:
+async def test_rotation_with_default_settings_takes_effect_at_once(serve: Serve) -> None:
     install()
     async with providing("ES256") as provider:
         service = await serve(**variables(provider, "ES256"))
