@@ -2,15 +2,16 @@
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import getrandbits
 from time import perf_counter, time
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from middlewares.client_address import make_address_finder
 from middlewares.cors import is_preflight
 from middlewares.request_context import (
     CREDENTIAL_TYPE,
@@ -19,9 +20,11 @@ from middlewares.request_context import (
     PROOF_ID,
     REQUEST_ID,
     STARTED_AT,
+    TRACE_ID,
 )
 from middlewares.response_headers import X_REQUEST_ID
 from middlewares.timestamps import rfc3339
+from middlewares.trace_context import TRACEPARENT, parse_trace_id
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CLIENT_LEFT: Final = 499
@@ -36,6 +39,7 @@ class AuditRecord(msgspec.Struct, frozen=True):
     event: str
     timestamp: str
     request_id: str
+    trace_id: str | None
     outcome: str
     status: int
     code: str | None
@@ -44,23 +48,35 @@ class AuditRecord(msgspec.Struct, frozen=True):
     proof_id: str | None
     duration_ms: float
     client: str | None
+    peer: str | None
 
 
-def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
-    """Give each request its id; write a line for each to the route that `event` names.
+def audit(
+    *,
+    event: str,
+    write: WriteLine,
+    hash_key: bytes = b"",
+    trusted_proxies: Collection[str] = (),
+) -> Middleware:
+    """Set the request id and the trace id; write a line for each request to the route `event`.
 
-    With `hash_key` the line carries the HMAC-SHA256 of the patient id, in hex, in place of the id.
+    With `hash_key` the line has the HMAC-SHA256 of the patient id, in hex, in place of the id.
+    `trusted_proxies` are the networks (CIDR) of proxies whose `X-Forwarded-For` is believed.
     """
     encode = msgspec.json.Encoder().encode
+    find_addresses = make_address_finder(trusted_proxies)
 
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
         principal = request.get(PRINCIPAL)
         status = response.status if response is not None else _CLIENT_LEFT
         granted = status == 200
+        forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        client, peer = find_addresses(request.remote, forwarded_for)
         return AuditRecord(
             event=event,
             timestamp=rfc3339(time()),
             request_id=request[REQUEST_ID],
+            trace_id=request.get(TRACE_ID),
             outcome="granted" if granted else "denied",
             status=status,
             code=None if granted else request.get(ERROR_CODE),
@@ -68,13 +84,17 @@ def audit(*, event: str, write: WriteLine, hash_key: bytes = b"") -> Middleware:
             credential_type=request.get(CREDENTIAL_TYPE) if granted else None,
             proof_id=request.get(PROOF_ID) if granted else None,
             duration_ms=round((perf_counter() - request[STARTED_AT]) * 1000, 3),
-            client=request.remote,
+            client=client,
+            peer=peer,
         )
 
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED_AT] = perf_counter()
         request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
+        trace_id = parse_trace_id(request.headers.getall(TRACEPARENT, ()))
+        if trace_id is not None:
+            request[TRACE_ID] = trace_id
         response = None
         try:
             response = await handler(request)

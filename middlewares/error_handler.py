@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode, internal_error
 from middlewares.json_response import json_response
-from middlewares.request_context import ERROR_CODE, REQUEST_ID
+from middlewares.request_context import ERROR_CODE, REQUEST_ID, TRACE_ID
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def error_handler() -> Middleware:
             return _respond(request, _from_aiohttp(error))
         except Exception:
             request_id = request[REQUEST_ID]
-            log.exception("request failed", extra={"request_id": request_id})
+            context = {"request_id": request_id, "trace_id": request.get(TRACE_ID)}
+            log.exception("request failed", extra=context)
             return _respond(request, internal_error(request_id))
 
     return error_handler_middleware

@@ -1,4 +1,4 @@
-"""The request id, and the one audit line of each request."""
+"""The request id, the trace id, and one audit line for each request."""
 
 import asyncio
 import json
@@ -6,61 +6,92 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import new as hmac
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, UnixConnector, web
 from aiohttp.typedefs import Handler
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
-from middlewares.request_context import CREDENTIAL_TYPE, ERROR_CODE, PRINCIPAL, PROOF_ID, REQUEST_ID
+from middlewares.request_context import (
+    CREDENTIAL_TYPE,
+    ERROR_CODE,
+    PRINCIPAL,
+    PROOF_ID,
+    REQUEST_ID,
+)
+from middlewares.request_context import (
+    TRACE_ID as TRACE_ID_KEY,
+)
 from tests.middlewares.support import NAME, Alone, application, hello, patient_with, say
 
-OWN_ID = re.compile(r"[0-9a-f]{32}")
+GENERATED_ID = re.compile(r"[0-9a-f]{32}")
 ORIGIN = {"Origin": "https://app.example"}
-ASKING = {"Access-Control-Request-Method": "POST"}
+PREFLIGHT = {"Access-Control-Request-Method": "POST"}
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+FIELDS = [
+    "event",
+    "timestamp",
+    "request_id",
+    "trace_id",
+    "outcome",
+    "status",
+    "code",
+    "patient",
+    "credential_type",
+    "proof_id",
+    "duration_ms",
+    "client",
+    "peer",
+]
 FORGED = '{"event":"vapi_session_start","outcome":"granted"}'
 
 
 def read(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Read lines as whoever collects them does, and hold them to be lines."""
+    """Parse audit lines; a control character inside a line would end it early."""
     for line in lines:
         assert not re.search(rb"[\x00-\x1f\x7f]", line)
     return [json.loads(line) for line in lines]
 
 
-def answering(status: int) -> Handler:
+def responding(status: int) -> Handler:
     async def handler(_: web.Request) -> web.Response:
         return web.Response(status=status)
 
     return handler
 
 
-async def test_a_line_holds_these_fields_and_no_others(alone: Alone) -> None:
+async def test_line_has_exactly_these_fields_in_this_order(alone: Alone) -> None:
     lines: list[bytes] = []
     given = {
         PRINCIPAL: patient_with(patient_id="pt_7"),
         CREDENTIAL_TYPE: "public_key",
-        PROOF_ID: "kJ0pVhC1X5o4bQ2Zt8sYwA",
+        PROOF_ID: "proof-1",
     }
     client = await alone(audit(event=NAME, write=lines.append), given=given)
-    await client.post("/", headers={"X-Request-ID": "abc.1"}, data=b"the body")
+    headers = {"X-Request-ID": "abc.1", "traceparent": TRACEPARENT}
+    await client.post("/", headers=headers, data=b"the body")
     [line] = read(lines)
+    assert list(line) == FIELDS
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
     assert line.pop("duration_ms") >= 0
     assert line == {
         "event": NAME,
         "request_id": "abc.1",
+        "trace_id": TRACE_ID,
         "outcome": "granted",
         "status": 200,
         "code": None,
         "patient": "pt_7",
         "credential_type": "public_key",
-        "proof_id": "kJ0pVhC1X5o4bQ2Zt8sYwA",
+        "proof_id": "proof-1",
         "client": "127.0.0.1",
+        "peer": "127.0.0.1",
     }
 
 
@@ -70,49 +101,123 @@ async def test_a_line_holds_these_fields_and_no_others(alone: Alone) -> None:
 )
 async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) -> None:
     lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), handler=answering(status))
+    client = await alone(audit(event=NAME, write=lines.append), handler=responding(status))
     await say(client)
     [line] = read(lines)
     assert (line["status"], line["outcome"]) == (status, outcome)
 
 
-async def test_a_refusal_is_noted_with_its_code_and_a_stranger_without_a_name(
+async def test_denied_request_has_no_credential_and_no_proof(alone: Alone) -> None:
+    lines: list[bytes] = []
+    given = {CREDENTIAL_TYPE: "public_key", PROOF_ID: "proof-1"}
+    middleware = audit(event=NAME, write=lines.append)
+    await say(await alone(middleware, handler=responding(504), given=given))
+    [line] = read(lines)
+    assert (line["credential_type"], line["proof_id"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace_id"),
+    [
+        ([], None),
+        ([f"traceparent: {TRACEPARENT}"], TRACE_ID),
+        ([f"TraceParent:  {TRACEPARENT} "], TRACE_ID),
+        ([f"traceparent: {TRACEPARENT}"] * 2, None),
+        ([f"traceparent: {TRACEPARENT.upper()}"], None),
+        ([f"traceparent: {TRACEPARENT}-more"], None),
+        ([f"traceparent: 00-{'0' * 32}-b7ad6b7169203331-01"], None),
+        (["traceparent: \xff"], None),
+        (["tracestate: a=b"], None),
+    ],
+)
+async def test_trace_id_is_that_of_a_valid_traceparent(
+    alone: Alone, headers: list[str], trace_id: str | None
+) -> None:
+    lines: list[bytes] = []
+    seen: list[str | None] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.get(TRACE_ID_KEY))
+        return web.Response()
+
+    client = await alone(audit(event=NAME, write=lines.append), handler=handler)
+    await say(client, *(header.encode("latin-1") for header in headers))
+    assert read(lines)[0]["trace_id"] == trace_id
+    assert seen == [trace_id]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "client_address"),
+    [
+        ((), [b"X-Forwarded-For: 192.0.2.1"], "127.0.0.1"),
+        (("10.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1"], "127.0.0.1"),
+        (("127.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1"], "192.0.2.1"),
+        (("127.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1", b"x-forwarded-for: 127.1.1.1"],
+         "192.0.2.1"),
+        (("127.0.0.0/8",), [b'X-Forwarded-For: "},' + FORGED.encode()], "127.0.0.1"),
+        (("127.0.0.0/8",), [], "127.0.0.1"),
+    ],
+)  # fmt: skip
+async def test_client_is_found_behind_trusted_proxies(
+    alone: Alone, trusted: Sequence[str], headers: list[bytes], client_address: str
+) -> None:
+    lines: list[bytes] = []
+    middleware = audit(event=NAME, write=lines.append, trusted_proxies=trusted)
+    await say(await alone(middleware), *headers)
+    [line] = read(lines)
+    assert (line["client"], line["peer"]) == (client_address, "127.0.0.1")
+
+
+async def test_request_over_a_unix_domain_socket_has_no_addresses(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+    middleware = audit(event=NAME, write=lines.append, trusted_proxies=["0.0.0.0/0", "::/0"])
+    runner = web.AppRunner(application(middleware))
+    await runner.setup()
+    await web.UnixSite(runner, tmp_path / "socket").start()
+    async with ClientSession(connector=UnixConnector(str(tmp_path / "socket"))) as client:
+        await client.post("http://here/", headers={"X-Forwarded-For": "192.0.2.1"})
+    await runner.cleanup()
+    [line] = read(lines)
+    assert (line["client"], line["peer"]) == (None, None)
+
+
+async def test_denied_request_has_its_code_and_no_patient(
     alone: Alone,
 ) -> None:
     lines: list[bytes] = []
-    link = audit(event=NAME, write=lines.append, hash_key=b"key")
+    middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
     given = {ERROR_CODE: "AUTH_TOKEN_MISSING"}
-    await say(await alone(link, handler=answering(401), given=given))
+    await say(await alone(middleware, handler=responding(401), given=given))
     [line] = read(lines)
     assert (line["code"], line["patient"]) == ("AUTH_TOKEN_MISSING", None)
 
 
-async def test_a_caller_without_a_usable_id_is_noted_without_one(alone: Alone) -> None:
+async def test_principal_without_a_patient_id(alone: Alone) -> None:
     lines: list[bytes] = []
-    link = audit(event=NAME, write=lines.append, hash_key=b"key")
-    await say(await alone(link, given={PRINCIPAL: patient_with(patient_id=None)}))
+    middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
+    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=None)}))
     assert read(lines)[0]["patient"] is None
 
 
-async def test_with_a_hash_key_the_line_holds_the_hmac_in_place_of_the_patient(
+async def test_hash_key_replaces_the_patient_id_with_its_hmac(
     alone: Alone,
 ) -> None:
     lines: list[bytes] = []
-    link = audit(event=NAME, write=lines.append, hash_key=b"a key")
-    await say(await alone(link, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
+    middleware = audit(event=NAME, write=lines.append, hash_key=b"a key")
+    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
     assert read(lines)[0]["patient"] == hmac(b"a key", b"pt_7", sha256).hexdigest()
     assert b"pt_7" not in lines[0]
 
 
-async def test_each_request_leaves_a_line_of_its_own(alone: Alone) -> None:
+async def test_each_request_has_its_own_line(alone: Alone) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append))
-    offered = [f"request-{number}" for number in range(20)]
-    await asyncio.gather(*(client.post("/", headers={"X-Request-ID": id_}) for id_ in offered))
-    assert sorted(line["request_id"] for line in read(lines)) == sorted(offered)
+    ids = [f"request-{number}" for number in range(20)]
+    await asyncio.gather(*(client.post("/", headers={"X-Request-ID": id_}) for id_ in ids))
+    assert sorted(line["request_id"] for line in read(lines)) == sorted(ids)
 
 
-async def test_a_client_that_leaves_before_its_answer_is_noted_as_499(alone: Alone) -> None:
+async def test_client_that_disconnects_early_is_recorded_as_499(alone: Alone) -> None:
     started, written = asyncio.Event(), asyncio.Event()
     lines: list[bytes] = []
 
@@ -139,14 +244,14 @@ async def test_a_client_that_leaves_before_its_answer_is_noted_as_499(alone: Alo
 @pytest.mark.parametrize(
     ("method", "headers", "count"),
     [
-        ("OPTIONS", {**ORIGIN, **ASKING}, 0),
+        ("OPTIONS", {**ORIGIN, **PREFLIGHT}, 0),
         ("OPTIONS", ORIGIN, 1),
-        ("OPTIONS", ASKING, 1),
+        ("OPTIONS", PREFLIGHT, 1),
         ("OPTIONS", {}, 1),
-        ("POST", {**ORIGIN, **ASKING}, 1),
+        ("POST", {**ORIGIN, **PREFLIGHT}, 1),
     ],
 )
-async def test_a_preflight_is_no_request_to_the_endpoint_but_any_other_options_is(
+async def test_preflight_has_no_line_but_any_other_options_request_has(
     alone: Alone, method: str, headers: dict[str, str], count: int
 ) -> None:
     lines: list[bytes] = []
@@ -156,17 +261,15 @@ async def test_a_preflight_is_no_request_to_the_endpoint_but_any_other_options_i
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_a_method_that_the_endpoint_does_not_take_is_audited(
-    alone: Alone, method: str
-) -> None:
+async def test_request_with_another_method_is_audited(alone: Alone, method: str) -> None:
     lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), handler=answering(405))
+    client = await alone(audit(event=NAME, write=lines.append), handler=responding(405))
     await client.request(method, "/")
     assert [line["status"] for line in read(lines)] == [405]
 
 
 @pytest.mark.parametrize("path", ["/other", "/nameless", "/nowhere"])
-async def test_other_routes_are_not_audited_but_named_all_the_same(
+async def test_other_routes_have_a_request_id_and_no_line(
     path: str, aiohttp_client: AiohttpClient
 ) -> None:
     ids: list[str] = []
@@ -187,7 +290,7 @@ async def test_other_routes_are_not_audited_but_named_all_the_same(
     assert len(lines) == 1
 
 
-async def test_it_audits_its_route_inside_a_sub_application_too(
+async def test_route_of_a_sub_application_is_audited(
     aiohttp_client: AiohttpClient,
 ) -> None:
     lines: list[bytes] = []
@@ -202,13 +305,13 @@ async def test_it_audits_its_route_inside_a_sub_application_too(
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("offered", ["a", "A-Z.a_z-09", "x" * 128, "0"])
-def test_a_well_formed_request_id_is_kept(offered: str) -> None:
-    assert request_id(offered) == offered
+@pytest.mark.parametrize("value", ["a", "A-Z.a_z-09", "x" * 128, "0"])
+def test_valid_request_id_is_kept(value: str) -> None:
+    assert request_id(value) == value
 
 
 @pytest.mark.parametrize(
-    "offered",
+    "value",
     [
         "",
         "x" * 129,
@@ -225,17 +328,17 @@ def test_a_well_formed_request_id_is_kept(offered: str) -> None:
         FORGED,
     ],
 )
-def test_any_other_request_id_is_replaced_by_one_of_our_own(offered: str) -> None:
-    assert OWN_ID.fullmatch(request_id(offered))
+def test_invalid_request_id_is_replaced(value: str) -> None:
+    assert GENERATED_ID.fullmatch(request_id(value))
 
 
-def test_no_two_of_our_own_ids_are_alike() -> None:
+def test_generated_request_ids_differ() -> None:
     assert len({request_id("") for _ in range(100)}) == 100
 
 
 @given(st.text())
-def test_whatever_is_offered_an_id_is_short_and_plain(offered: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id(offered))
+def test_request_id_is_always_short_and_plain(value: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id(value))
 
 
 @pytest.mark.parametrize(
@@ -250,40 +353,40 @@ def test_whatever_is_offered_an_id_is_short_and_plain(offered: str) -> None:
         b'X-Request-ID: "}\\n' + FORGED.encode(),
     ],
 )
-async def test_no_byte_of_an_odd_request_id_reaches_the_line(alone: Alone, header: bytes) -> None:
+async def test_invalid_request_id_does_not_reach_the_line(alone: Alone, header: bytes) -> None:
     lines: list[bytes] = []
-    heard = await say(await alone(audit(event=NAME, write=lines.append)), header)
-    assert heard.status == 200
+    response = await say(await alone(audit(event=NAME, write=lines.append)), header)
+    assert response.status == 200
     [line] = read(lines)
-    assert OWN_ID.fullmatch(line["request_id"])
+    assert GENERATED_ID.fullmatch(line["request_id"])
     assert line["outcome"] == "granted"
 
 
 @pytest.mark.parametrize(
     "break_", [b"\n", b"\r", b"\r\n ", b"\r\n\t", b"\x00", b"\x0b", b"\x1b[2J"]
 )
-async def test_a_line_break_in_a_header_makes_no_line_at_all(alone: Alone, break_: bytes) -> None:
+async def test_line_break_in_a_header_cannot_forge_a_line(alone: Alone, break_: bytes) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append))
-    heard = await say(client, b"X-Request-ID: a" + break_ + FORGED.encode())
-    assert heard.status == 400
+    response = await say(client, b"X-Request-ID: a" + break_ + FORGED.encode())
+    assert response.status == 400
     assert lines == []
 
 
 @pytest.mark.parametrize("key", [b"", b"key"])
 @pytest.mark.parametrize("patient_id", ["a\n" + FORGED, "a\r\nb", "\x00", "\x1b[2J", '"}'])
-async def test_line_breaks_in_a_patient_id_would_not_forge_a_line_either(
+async def test_line_break_in_a_patient_id_cannot_forge_a_line(
     alone: Alone, patient_id: str, key: bytes
 ) -> None:
     lines: list[bytes] = []
-    link = audit(event=NAME, write=lines.append, hash_key=key)
-    await say(await alone(link, given={PRINCIPAL: patient_with(patient_id=patient_id)}))
+    middleware = audit(event=NAME, write=lines.append, hash_key=key)
+    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=patient_id)}))
     [line] = read(lines)
     hashed = hmac(key, patient_id.encode(), sha256).hexdigest()
     assert line["patient"] == (hashed if key else patient_id)
 
 
-async def test_nothing_else_of_a_request_is_in_its_line(alone: Alone) -> None:
+async def test_line_contains_nothing_else_of_the_request(alone: Alone) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append))
     await client.post(

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode
 from middlewares.error_handler import error_handler
-from middlewares.request_context import ERROR_CODE
+from middlewares.request_context import ERROR_CODE, TRACE_ID
 from tests.middlewares.support import Alone, say, told
 
 SECRET = "what-nobody-may-see"
@@ -100,7 +100,8 @@ async def test_404_of_aiohttp_is_converted(alone: Alone) -> None:
 async def test_unexpected_error_is_logged_and_not_disclosed(
     alone: Alone, raised: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = await alone(error_handler(), handler=raising(raised))
+    given = {TRACE_ID: "trace-1"}
+    client = await alone(error_handler(), handler=raising(raised), given=given)
     heard = await say(client)
     assert heard.status == 500
     assert json.loads(heard.body)["error"]["details"] == "Quote request id request-1 to support"
@@ -109,6 +110,7 @@ async def test_unexpected_error_is_logged_and_not_disclosed(
     assert record.exc_info
     assert record.exc_info[1] is raised
     assert vars(record)["request_id"] == "request-1"
+    assert vars(record)["trace_id"] == "trace-1"
 
 
 async def test_api_error_is_not_logged(alone: Alone, caplog: pytest.LogCaptureFixture) -> None:
