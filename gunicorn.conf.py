@@ -20,10 +20,12 @@ from server.serving.gunicorn_hooks import (  # noqa: F401  gunicorn calls these 
     pre_exec,
     when_ready,
 )
-from server.serving.process import load_settings_or_exit, raise_open_file_limit
+from server.serving.process import load_or_exit, raise_open_file_limit
 
-_settings = load_settings_or_exit()
+_configuration = load_or_exit()
+_settings = _configuration.settings
 configure_logging(_settings.log_level, _settings.log_format)
+_configuration.log_warnings()
 raise_open_file_limit()
 prepare_metrics_directory(enabled=_settings.metrics_enabled)
 

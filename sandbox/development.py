@@ -3,7 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -18,14 +18,14 @@ from sandbox.serving import HOST, bind, origin, serving
 from sandbox.vapi.app import create_vapi
 from server import app as service
 from server.config import Settings, load_settings
-from server.config.settings import CredentialType
+from server.config.settings import VARIABLES, CredentialType
 
 ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080
 # The port of Vapi's iOS and Android SDKs when their host is `localhost`.
 MOBILE_PORT = 3001
 # These configure development mode; any other setting disables it.
-_NO_CONFIGURATION = frozenset({"host", "port", "log_level", "log_format", "cors_allowed_origins"})
+_NO_CONFIGURATION = frozenset({"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS"})
 _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 
@@ -46,10 +46,7 @@ class Companions:
 
 def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
     """Return whether the service is configured, validly or not."""
-    names = {
-        field.name.upper() for field in fields(Settings) if field.name not in _NO_CONFIGURATION
-    }
-    return dotenv.exists() or any(environ.get(name) for name in names)
+    return dotenv.exists() or any(environ.get(name) for name in VARIABLES - _NO_CONFIGURATION)
 
 
 def wants_other_hosts(environ: Mapping[str, str]) -> bool:

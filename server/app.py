@@ -30,7 +30,7 @@ from server.observability.logging import configure_logging
 from server.observability.metrics import Metrics
 from server.proof.signer import make_proof_issuer
 from server.serving.connection import receives_compressed_bodies
-from server.serving.process import load_settings_or_exit
+from server.serving.process import load_or_exit
 from server.serving.runner import WorkerRunner
 from server.serving.state import DRAINING, TIMEOUTS
 from server.vapi.credentials import make_credential_issuer
@@ -144,6 +144,6 @@ def _application(
 
 async def app_factory() -> web.AppRunner:
     """Create the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
-    settings = load_settings_or_exit(status=_WORKER_BOOT_ERROR)
+    settings = load_or_exit(status=_WORKER_BOOT_ERROR).settings
     configure_logging(settings.log_level, settings.log_format)
     return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -8,14 +8,13 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import server
-from server.config import Settings
+from server.config.settings import VARIABLES
 
-NAMES = frozenset(field.name.upper() for field in fields(Settings))
 _ROOT = Path(server.__file__).parent.parent
 
 
@@ -30,7 +29,7 @@ class Ended:
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with exactly these variables of the service."""
-    inherited = {name: value for name, value in os.environ.items() if name not in NAMES}
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     return {**inherited, "PYTHONPATH": str(_ROOT), **variables}
 
 

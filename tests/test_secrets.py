@@ -11,7 +11,8 @@ from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.main import main
 from server.config import load_settings
 from server.config.loader import SettingsError
-from tests.process import NAMES, serving
+from server.config.settings import VARIABLES as NAMES
+from tests.process import serving
 from tests.support import NO_FILE, VARIABLES, Service, claims, make_settings, running, sign
 from tests.table import TABLE
 from tests.wire import exchange, head, vapi

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Final, Protocol
 
-from server.config import Settings
+from server.config.loader import Configuration
 
 _MAX_SECONDS: Final = 10**9
 
@@ -19,7 +19,7 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
         """Declare the arguments of the command."""
 
-    def run(self, settings: Settings, arguments: argparse.Namespace, /) -> int:
+    def run(self, configuration: Configuration, arguments: argparse.Namespace, /) -> int:
         """Run the command; return its exit status."""
 
 

@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 
 from server.components import Components
 from server.config import Settings
+from server.config.loader import Configuration
 from server.config.proof_key import load_proof_keys
 from server.proof.public_jwks import public_jwks
 from server.vapi.health import VapiState
@@ -35,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON document")
 
 
-def run(settings: Settings, arguments: argparse.Namespace) -> int:
+def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Print the findings; return 0, or 1 when something fails."""
-    return report(asyncio.run(examine(settings)), as_json=arguments.json)
+    return report(asyncio.run(examine(configuration.settings)), as_json=arguments.json)
 
 
 @dataclass(frozen=True, slots=True)

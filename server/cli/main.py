@@ -7,7 +7,7 @@ from typing import Final
 from server.cli import check, revoke, serve, token
 from server.cli.arguments import Command
 from server.observability.logging import configure_logging
-from server.serving.process import load_settings_or_exit
+from server.serving.process import load_or_exit
 
 _COMMANDS: Final[Mapping[str, Command]] = {
     "serve": serve,
@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The status is 0, 1 (failed), 2 (wrong arguments) or 78 (invalid configuration).
     """
     parsed = _parser().parse_args(arguments)
-    settings = load_settings_or_exit()
-    configure_logging(settings.log_level, settings.log_format)
-    status: int = parsed.run(settings, parsed)
+    configuration = load_or_exit()
+    configure_logging(configuration.settings.log_level, configuration.settings.log_format)
+    status: int = parsed.run(configuration, parsed)
     return status
 
 

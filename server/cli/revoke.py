@@ -8,6 +8,7 @@ from typing import Final
 from server.auth.patient_id import parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
+from server.config.loader import Configuration
 from server.redis.revocation_list import patient_key, revoke_in, token_key
 
 HELP: Final = "revoke a token or all tokens of a patient"
@@ -23,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
 
 
-def run(settings: Settings, arguments: argparse.Namespace) -> int:
+def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Revoke, and print for how long; return 1 when nothing was revoked."""
+    settings = configuration.settings
     jti, patient = arguments.jti, arguments.patient
     if not settings.redis_url:
         return fail("Nothing was revoked: set REDIS_URL, where the service looks revocations up")

@@ -7,7 +7,7 @@ import uvloop
 
 from server.app import create_app
 from server.cli.arguments import fail
-from server.config import Settings
+from server.config.loader import Configuration
 from server.serving import process
 from server.serving.runner import Runner
 
@@ -18,8 +18,10 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
     """Declare no arguments."""
 
 
-def run(settings: Settings, _: argparse.Namespace) -> int:
+def run(configuration: Configuration, _: argparse.Namespace) -> int:
     """Serve; return 1 when the address is not available."""
+    configuration.log_warnings()
+    settings = configuration.settings
 
     async def serve() -> None:
         runner = Runner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -10,6 +10,7 @@ import jwt
 from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
+from server.config.loader import Configuration
 
 HELP: Final = "print a patient token, signed with JWT_SECRET"
 
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_for(parser, "its lifetime; default: an hour, or JWT_MAX_LIFETIME_SECONDS")
 
 
-def run(settings: Settings, arguments: argparse.Namespace) -> int:
+def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Print a token; return 1 when the configuration accepts no such token."""
+    settings = configuration.settings
     seconds = arguments.seconds or int(settings.jwt_max_lifetime_seconds) or _DEFAULT_SECONDS
     try:
         print(issue_test_token(settings, arguments.patient, seconds=seconds, now=time()))

@@ -1,40 +1,24 @@
-"""The sources of settings: the environment, then a `.env` file, read with environs."""
+"""Reads variables with environs: converts each value, applies its rules, collects the faults."""
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from dotenv import dotenv_values
 from environs import Env, EnvValidationError, ValidationError
 
-from server.config.secret_files import file_variable, read_secret_files
-from server.config.settings import SECRETS, Pem
+from server.config.settings import Pem
 from server.config.validators import Rule
 
 _FRIENDLIER: Final = {"Environment variable not set.": "is required"}
 
 
 class EnvironmentReader(Env):
-    """Reads the environment, then a `.env` file, then the files of secrets.
+    """Reads variables from a mapping, in which an empty value counts as unset."""
 
-    An empty value counts as unset. Values are taken byte for byte: dotenv's expansion of `${…}` is
-    off.
-    """
-
-    def __init__(self, environ: Mapping[str, str], dotenv: Path) -> None:
-        """Read the sources. Raises OSError when the `.env` file cannot be read."""
+    def __init__(self, values: Mapping[str, str]) -> None:
         super().__init__(eager=False)
+        self._variables = values
         self.add_parser("setting", _parse)
-        given = {**_read(dotenv), **{name: value for name, value in environ.items() if value}}
-        self._variables = {name: value for name, value in given.items() if value}
-        contents, self._file_faults = read_secret_files(self._variables, SECRETS)
-        self._variables |= {name: content for name, content in contents.items() if content}
-        self._from_files = (contents.keys() & self._variables.keys()) | self._file_faults.keys()
-
-    def source_of(self, name: str) -> str:
-        """Return the variable that gives the value of `name`: itself or its `NAME_FILE`."""
-        return file_variable(name) if name in self._from_files else name
 
     def faults(self) -> dict[str, str]:
         """Finish reading; return the fault of each missing or invalid variable by its name."""
@@ -42,21 +26,11 @@ class EnvironmentReader(Env):
             self.seal()
         except EnvValidationError as error:
             messages: Any = error.error_messages  # for each name a list of one
-            faults = {name: _FRIENDLIER.get(text, text) for name, (text,) in messages.items()}
-            return {**faults, **self._file_faults}
-        return self._file_faults
+            return {name: _FRIENDLIER.get(text, text) for name, (text,) in messages.items()}
+        return {}
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         return self._variables.get(env_key) or default
-
-
-def _read(dotenv: Path) -> dict[str, str | None]:
-    """Read a `.env` file; a missing file is empty. Raises OSError when it cannot be read."""
-    try:
-        with dotenv.open(encoding="utf-8", errors="surrogateescape") as stream:
-            return dotenv_values(stream=stream, interpolate=False)
-    except FileNotFoundError:
-        return {}
 
 
 def _split(value: str) -> tuple[str, ...]:

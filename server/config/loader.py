@@ -1,43 +1,83 @@
 """Loads the settings: reads every variable, applies the rules, and reports all faults together."""
 
+import logging
 import os
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.config.environment import EnvironmentReader
 from server.config.settings import Settings
+from server.config.sources import Sources, read_sources
+from server.config.spelling import printable
 from server.config.validation import validate
+from server.config.warnings import find_questionable
+
+log = logging.getLogger(__name__)
+
+_DOTENV: Final = Path(".env")
 
 
 class SettingsError(Exception):
-    """The configuration is invalid; each of `faults` names a variable and no value."""
+    """The configuration is invalid.
 
-    def __init__(self, faults: list[str]) -> None:
+    Each of `faults` is a line that names a variable and no value; so is each of `warnings`, which
+    may explain a fault.
+    """
+
+    def __init__(self, faults: Sequence[str], warnings: Sequence[str] = ()) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.warnings = warnings
 
 
-def load_settings(
-    environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")
-) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Valid settings, and warnings: lines that name a variable and no value."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+    def log_warnings(self) -> None:
+        """Write a log record for each warning."""
+        for warning in self.warnings:
+            log.warning("%s", warning)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV) -> Settings:
     """Load the settings from the environment, then from a `.env` file of the working directory.
 
-    Raises `SettingsError` with every fault, not only the first.
+    Logs the warnings. Raises `SettingsError` with every fault, not only the first.
     """
+    configuration = load_configuration(environ, dotenv)
+    configuration.log_warnings()
+    return configuration.settings
+
+
+def load_configuration(
+    environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV
+) -> Configuration:
+    """Load the settings as `load_settings` does; return them with the warnings."""
     try:
-        env = EnvironmentReader(os.environ if environ is None else environ, dotenv)
+        sources = read_sources(os.environ if environ is None else environ, dotenv)
     except OSError as error:
         raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
+    settings = _load(sources)
+    return Configuration(settings, (*sources.warnings, *find_questionable(settings)))
+
+
+def _load(sources: Sources) -> Settings:
+    env = EnvironmentReader(sources.values)
     values = {item.name: _read(env, item) for item in fields(Settings)}
-    own = env.faults()
-    settings, more = validate(Settings(**values), frozenset(own))
-    # A faulty variable was read as unset: faults that follow from that are not reported.
-    faults = [*own.items(), *((name, fault) for name, fault in more if name not in own)]
+    # The first fault of a variable counts: a faulty one reads as unset, which can cause others.
+    faults = {**env.faults(), **sources.faults}
+    settings, more = validate(Settings(**values), frozenset(faults))
+    for name, text in more:
+        faults.setdefault(name, text)
     if faults:
-        lines = (f"{env.source_of(name)}: {fault}" for name, fault in faults)
-        raise SettingsError(sorted(lines))
+        lines = (f"{printable(sources.variable_of(name))}: {text}" for name, text in faults.items())
+        raise SettingsError(sorted(lines), sources.warnings)
     return settings
 
 

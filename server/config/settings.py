@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, Final, NewType
 
 from server.config import validators
+from server.config.secret_files import file_variable
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -98,3 +99,8 @@ SECRETS: Final = frozenset(
     item.name.upper() for item in fields(Settings) if item.metadata["secret"]
 )
 """The variables that can also be given as `NAME_FILE`."""
+
+VARIABLES: Final = frozenset(item.name.upper() for item in fields(Settings)) | {
+    file_variable(name) for name in SECRETS
+}
+"""All variables that the service knows."""

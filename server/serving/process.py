@@ -12,8 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from server.config import Settings, load_settings
-from server.config.loader import SettingsError
+from server.config.loader import Configuration, SettingsError, load_configuration
 from server.serving.runner import Runner
 from server.serving.socket_drain import stop_accepting
 
@@ -26,13 +25,13 @@ _BACKLOG: Final = 1024
 _OPEN_FILES: Final = 65536
 
 
-def load_settings_or_exit(status: int = EX_CONFIG) -> Settings:
+def load_or_exit(status: int = EX_CONFIG) -> Configuration:
     """Load the settings; on a fault, print all faults to standard error and exit with `status`."""
     try:
-        return load_settings()
+        return load_configuration()
     except SettingsError as error:
-        sys.stderr.write(f"Invalid configuration:\n{error}\n")
-        sys.stderr.write("config.example.env documents each variable.\n")
+        lines = "\n".join(("Invalid configuration:", *error.faults, *error.warnings))
+        sys.stderr.write(f"{lines}\nconfig.example.env documents each variable.\n")
         raise SystemExit(status) from None
 
 

@@ -10,10 +10,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from middlewares.timeout import RequestTimeouts
 from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
+from server.config.settings import VARIABLES as NAMES
 from server.serving.runner import Runner
 from tests import support
 from tests.conftest import AuditLines
-from tests.process import NAMES
 from tests.support import VARIABLES, make_settings, sign
 
 

@@ -9,7 +9,8 @@ import jwt
 import pytest
 
 from server.cli.main import main
-from tests.process import NAMES, run, serving
+from server.config.settings import VARIABLES as NAMES
+from tests.process import run, serving
 from tests.support import SECRET, VARIABLES
 
 Captured = pytest.CaptureFixture[str]

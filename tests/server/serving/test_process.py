@@ -10,9 +10,10 @@ import pytest
 from aiohttp import ClientSession, web
 
 from server.app import create_app
-from server.serving.process import EX_CONFIG, load_settings_or_exit, raise_open_file_limit, serve
+from server.config.settings import VARIABLES as NAMES
+from server.serving.process import EX_CONFIG, load_or_exit, raise_open_file_limit, serve
 from server.serving.runner import Runner
-from tests.process import NAMES, serving
+from tests.process import serving
 from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
 from tests.table import NOWHERE
 from tests.wire import post
@@ -90,7 +91,7 @@ def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.delenv(name, raising=False)
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    assert load_settings_or_exit() == make_settings()
+    assert load_or_exit().settings == make_settings()
     assert not NO_FILE.exists()
 
 
@@ -101,7 +102,7 @@ def test_settings_that_do_not_hold_end_the_process(
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit) as caught:
-        load_settings_or_exit()
+        load_or_exit()
     assert caught.value.code == EX_CONFIG == 78
     assert caught.value.__suppress_context__
     lines = capsys.readouterr().err.splitlines()

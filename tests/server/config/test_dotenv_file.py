@@ -1,0 +1,106 @@
+"""A `.env` file: its values, duplicates with their lines, and lines that cannot be read."""
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from server.config.dotenv_file import DotenvFile, read_dotenv
+
+
+def read(folder: Path, content: bytes | str) -> DotenvFile:
+    """Write a file and read it."""
+    path = folder / ".env"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_dotenv(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"A=b", "b"),
+        (b"A=b\r\n", "b"),
+        (b"\xef\xbb\xbfA=b", "b"),
+        (b"export A=b # comment", "b"),
+        (b"A=${HOME}x", "${HOME}x"),
+        (b"A='${HOME}'", "${HOME}"),
+        (b'A="a#b"', "a#b"),
+        (b"A='a # b'", "a # b"),
+        (b'A="a\nb"', "a\nb"),
+        (b"A='\xff'", "\udcff"),
+        ("A=é".encode(), "é"),
+        (b"A=", ""),
+        (b"A", ""),
+        (b"# A=b", None),
+        (b"", None),
+    ],
+)
+def test_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, value: str | None
+) -> None:
+    monkeypatch.setenv("HOME", "expanded")
+    file = read(tmp_path, content)
+    assert file.values == ({} if value is None else {"A": value})
+    assert file.faults == {}
+
+
+def test_a_missing_file_is_empty(tmp_path: Path) -> None:
+    assert read_dotenv(tmp_path / ".env") == DotenvFile({}, {})
+
+
+def test_a_directory_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory"):
+        read_dotenv(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("A=1\nA=2\n", "1 and 2"),
+        ("A=1\nA=1\n", "1 and 2"),
+        ("A=1\nA=\n", "1 and 2"),
+        ("A=\nA\n", "1 and 2"),
+        ("\n\n# A=0\nA=1\n\n  \n# comment\n\nexport A=2\n", "4 and 9"),
+        ("B='x\n\ny'\nA=1\r\n\r\nA=2\r\n", "4 and 6"),
+        ("A=1\nA=2\nB=3\nA=4", "1, 2 and 4"),
+    ],
+)
+def test_a_variable_given_twice_is_a_fault_with_both_lines(
+    tmp_path: Path, content: str, lines: str
+) -> None:
+    file = read(tmp_path, content)
+    assert file.faults == {"A": f"is given more than once in .env, on lines {lines}; keep one"}
+
+
+QUOTE = "close the quote, and write nothing after it"
+
+
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        ('A="secret\nB=1\n', {"A": f"cannot be read on line 1 of .env; {QUOTE}"}),
+        ("\nexport A='secret' x\n", {"A": f"cannot be read on line 2 of .env; {QUOTE}"}),
+        ("A: secret\n", {".env": "cannot be read on line 1 of .env; write NAME=value"}),
+        ("A secret=\n", {".env": "cannot be read on line 1 of .env; write NAME=value"}),
+        (
+            "<<<<<<< HEAD\nA=1\n=======\n",
+            {".env": "cannot be read on line 1 and 3 of .env; write NAME=value"},
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_a_fault_without_its_content(
+    tmp_path: Path, content: str, faults: dict[str, str]
+) -> None:
+    assert read(tmp_path, content).faults == faults
+
+
+def test_the_end_of_a_pem_without_quotes_is_not_a_fault_of_its_own(tmp_path: Path) -> None:
+    file = read(tmp_path, "A=-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+    assert file.faults == {}
+    assert file.values["A"] == "-----BEGIN PUBLIC KEY-----"
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+def test_utf16_is_a_fault(tmp_path: Path, mark: bytes) -> None:
+    file = read(tmp_path, mark + b"A\0=\0b\0")
+    assert file == DotenvFile({}, {".env": "is encoded in UTF-16; save it in UTF-8"})

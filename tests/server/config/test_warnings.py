@@ -1,0 +1,27 @@
+"""Warnings about valid settings."""
+
+import pytest
+
+from server.config.warnings import find_questionable
+from tests.support import make_settings
+
+JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({}, []),
+        (JWKS, ["JWT_AUDIENCE"]),
+        ({**JWKS, "JWT_AUDIENCE": "voice"}, []),
+        ({"VAPI_ASSISTANT_ID": "33333333-3333-4333-8333-AAAAAAAAAAAA"}, []),
+        ({"VAPI_ASSISTANT_ID": "assistant"}, ["VAPI_ASSISTANT_ID"]),
+        ({"VAPI_ASSISTANT_ID": "33333333333343338333333333333333"}, ["VAPI_ASSISTANT_ID"]),
+        ({"VAPI_ASSISTANT_ID": "{33333333-3333-4333-8333-333333333333}"}, ["VAPI_ASSISTANT_ID"]),
+        ({**JWKS, "VAPI_ASSISTANT_ID": "x"}, ["JWT_AUDIENCE", "VAPI_ASSISTANT_ID"]),
+    ],
+)
+def test_questionable_settings(variables: dict[str, str], names: list[str]) -> None:
+    warnings = list(find_questionable(make_settings(**variables)))
+    assert [warning.split(":")[0] for warning in warnings] == names
+    assert all("\n" not in warning for warning in warnings)
