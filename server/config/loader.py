@@ -26,7 +26,7 @@ class SettingsError(Exception):
     may explain a fault.
     """
 
-    def __init__(self, faults: Sequence[str], warnings: Sequence[str] = ()) -> None:
+    def __init__(self, faults: list[str], warnings: Sequence[str] = ()) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
         self.warnings = warnings

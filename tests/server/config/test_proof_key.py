@@ -108,6 +108,7 @@ NOT_P256 = "is not a P-256 key (prime256v1, secp256r1)"
         (written(pems.P256, PrivateFormat.PKCS8, b"phrase"), ENCRYPTED),
         (written(pems.P256, PrivateFormat.TraditionalOpenSSL, b"phrase"), ENCRYPTED),
     ],
+    ids=lambda value: "PEM" if "BEGIN" in value else None,  # every process has keys of its own
 )
 def test_other_values_are_faults(value: str, fault: str) -> None:
     assert faults(PROOF_KEY=value) == [f"PROOF_KEY: {fault}"]
