@@ -12,9 +12,10 @@ from uuid import uuid4
 from aiohttp import web
 
 from sandbox.lab import Lab, create_lab
+from sandbox.local_requests import local_requests_only
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
-from sandbox.serving import HOST, bind, origin, serving
+from sandbox.serving import HOST, bind, origin, port_of, serving
 from sandbox.vapi.app import create_vapi
 from server import app as service
 from server.config import Settings, load_settings
@@ -103,29 +104,41 @@ def create_development(settings: Settings, companions: Companions) -> web.Applic
         org_id=settings.vapi_org_id,
         assistant_id=settings.vapi_assistant_id,
     )
+    vapi_ports = [port_of(each) for each in companions.all_vapi]
+    # Like Vapi, its stand-in serves every origin.
+    vapi.middlewares.insert(0, local_requests_only(*vapi_ports, origins=None))
     lab = Lab(settings=settings, vapi=vapi, saboteur=saboteur, endpoints=endpoints.values())
+    lab_app = create_lab(lab, page_origin=own)
+    lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=[own]))
     around = [
         serving(vapi, *companions.all_vapi),
-        serving(create_lab(lab, page_origin=own), companions.lab),
-        serving(_with_session_tokens(settings, own, saboteur), companions.tokens),
+        serving(lab_app, companions.lab),
+        serving(
+            _with_session_tokens(settings, own, saboteur, port_of(companions.tokens)),
+            companions.tokens,
+        ),
     ]
     addresses = Addresses(
         endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
     )
-    app = _sabotaged(settings, saboteur)
+    app = _sabotaged(settings, saboteur, settings.port)
     app.add_subapp(PATH, create_playground(addresses, settings))
     # First, because the service checks Vapi when it starts.
     app.cleanup_ctx.insert(0, partial(_beside, around))
     return app
 
 
-def _sabotaged(settings: Settings, saboteur: Saboteur) -> web.Application:
+def _sabotaged(settings: Settings, saboteur: Saboteur, port: int) -> web.Application:
     app = service.create_app(settings)
+    # Inside audit and response_headers, outside CORS: a preflight must be local too.
+    app.middlewares.insert(2, local_requests_only(port, origins=settings.cors_allowed_origins))
     app.middlewares.append(saboteur.middleware())
     return app
 
 
-def _with_session_tokens(settings: Settings, page: str, saboteur: Saboteur) -> web.Application:
+def _with_session_tokens(
+    settings: Settings, page: str, saboteur: Saboteur, port: int
+) -> web.Application:
     """Return a second service that issues session tokens, for the same page."""
     changed = replace(
         settings,
@@ -133,7 +146,7 @@ def _with_session_tokens(settings: Settings, page: str, saboteur: Saboteur) -> w
         vapi_allowed_origins=(page,),
         cors_allowed_origins=(page,),
     )
-    return _sabotaged(changed, saboteur)
+    return _sabotaged(changed, saboteur, port)
 
 
 async def _beside(

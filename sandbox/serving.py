@@ -23,9 +23,15 @@ def bind_if_free(port: int) -> AbstractContextManager[socket.socket | None]:
         return nullcontext()
 
 
+def port_of(listener: socket.socket) -> int:
+    """Return the port of a listener."""
+    port: int = listener.getsockname()[1]
+    return port
+
+
 def origin(listener: socket.socket) -> str:
     """Return the origin of a listener."""
-    return f"http://{HOST}:{listener.getsockname()[1]}"
+    return f"http://{HOST}:{port_of(listener)}"
 
 
 @asynccontextmanager

@@ -1,0 +1,58 @@
+"""Rejects what other sites send to loopback: DNS rebinding, and requests across sites.
+
+A page that a developer visits can send requests to this machine. With DNS rebinding its own host
+name leads here, and it can read the responses too. Both are visible in `Host` and `Origin`.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.error_handler import error_response
+from middlewares.request_context import ERROR_CODE
+
+_NAMES: Final = ("127.0.0.1", "localhost", "[::1]", "10.0.2.2")
+"""Names of this machine; Android's emulator reaches it at 10.0.2.2."""
+
+_HTTP_PORT: Final = 80
+
+
+def local_requests_only(*ports: int, origins: Collection[str] | None) -> Middleware:
+    """Answer local requests to these ports, which the application listens on; others get 403.
+
+    `Host` must be a name of this machine with its port. `Origin`, when present, must be the origin
+    of `Host` or one of `origins`; None allows every origin.
+    """
+    hosts = frozenset[str]().union(*map(local_hosts, ports))
+
+    @web.middleware
+    async def local_requests_middleware(
+        request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        host = ",".join(request.headers.getall(hdrs.HOST, ())).lower()
+        if host not in hosts:
+            return _reject(request, "Host must be a name of this machine, with the port")
+        sent = request.headers.getall(hdrs.ORIGIN, ())
+        if origins is not None and not _are_allowed(sent, host, origins):
+            return _reject(request, "Origin must be this service or one of CORS_ALLOWED_ORIGINS")
+        return await handler(request)
+
+    return local_requests_middleware
+
+
+def local_hosts(port: int) -> set[str]:
+    """Return the allowed values of `Host` (RFC 9110 section 7.2): port 80 may be omitted."""
+    hosts = {f"{name}:{port}" for name in _NAMES}
+    return hosts.union(_NAMES) if port == _HTTP_PORT else hosts
+
+
+def _are_allowed(sent: Sequence[str], host: str, origins: Collection[str]) -> bool:
+    return all(each == f"http://{host}" or each in origins for each in sent)
+
+
+def _reject(request: web.Request, details: str) -> web.Response:
+    request[ERROR_CODE] = ErrorCode.FORBIDDEN
+    return error_response(ApiError(ErrorCode.FORBIDDEN, details))
