@@ -135,4 +135,4 @@ async def _until_noticed(client: ClientSession, endpoint: str, *, up: bool) -> N
 async def _is_ready(client: ClientSession, endpoint: str) -> bool:
     url = endpoint.partition("/api/")[0] + "/readyz"
     async with client.get(url) as response:
-        return response.status == 200
+        return bool((await response.json())["status"] == "ready")

@@ -24,7 +24,7 @@ from server.redis.rate_limiter import (
 )
 from server.redis.revocation_list import make_revocation_check
 from server.serving.supervisor import Run, supervise
-from server.vapi.health import VapiHealthMonitor, VapiState
+from server.vapi.health import VapiHealthMonitor
 
 
 class Components:
@@ -50,16 +50,17 @@ class Components:
         self.jwks = make_jwks_provider(settings) if settings.jwt_jwks_url else None
         self.keys: KeyProvider = self.jwks or make_static_provider(settings)
         self.redis = _redis(settings) if settings.redis_url else None
-        self.serves_without_redis = settings.redis_failure == "serve"
-        self.is_revoked = self._revocation_check()
+        self.is_revoked = self._revocation_check(
+            serve_without_redis=settings.redis_failure == "serve"
+        )
         self.acquire_rate_limit = self._rate_limiter(settings.rate_limit)
 
-    def _revocation_check(self) -> IsRevoked | None:
+    def _revocation_check(self, *, serve_without_redis: bool) -> IsRevoked | None:
         if self.redis is None:
             return None
         return make_revocation_check(
             self.redis,
-            serve_without=self.serves_without_redis,
+            serve_without=serve_without_redis,
             on_failure=self.revocation_failures,
         )
 
@@ -83,11 +84,13 @@ class Components:
         redis = "off" if self.redis is None else "up" if self.redis.is_up else "down"
         return {"vapi": self.vapi.state, "keys": self.keys.state, "redis": redis}
 
-    def is_ready(self) -> bool:
-        """Return whether a valid request would be granted now."""
-        redis_ready = self.redis is None or self.redis.is_up or self.serves_without_redis
-        vapi_ready = self.vapi.state in {VapiState.UP, VapiState.OFF}
-        return redis_ready and vapi_ready and self.keys.state != "missing"
+    def has_started(self) -> bool:
+        """Return whether the verification keys have been available once, and Vapi and Redis have
+        not rejected our configuration from the beginning.
+        """
+        has_had_keys = self.jwks is None or self.jwks.age is not None
+        rejected_by_redis = self.redis is not None and self.redis.credentials_rejected
+        return has_had_keys and self.vapi.has_verdict and not rejected_by_redis
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """The operational routes: liveness, readiness, metrics and the API documents."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -16,16 +17,18 @@ from server.config.extras import find_swagger_ui
 from server.observability.metrics import Metrics
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SOUND: Final = frozenset({"up", "off", "ready"})
+_SERVING: Final = frozenset({"ready", "degraded"})
 
 
 class Status(Protocol):
     """What the routes report; `server.components.Components` provides it."""
 
-    def is_ready(self) -> bool:
-        """Return whether a valid request would be granted now."""
+    def has_started(self) -> bool:
+        """Return whether the service can be sent requests since it started."""
 
     def states(self) -> dict[str, str]:
-        """Return the state of each component."""
+        """Return the state of each component, in one word."""
 
 
 def add_routes(
@@ -46,9 +49,10 @@ def add_routes(
         return json_response(msgspec.json.encode({"status": "ok"}))
 
     async def readyz(_: web.Request) -> web.StreamResponse:
-        text = "shutting down" if draining.is_set() else _readiness(status)
-        body = msgspec.json.encode({"status": text, "parts": status.states()})
-        return json_response(body, status=200 if text == "ready" else 503)
+        states = status.states()
+        text = "shutting down" if draining.is_set() else _readiness(status, states)
+        body = msgspec.json.encode({"status": text, "parts": states})
+        return json_response(body, status=200 if text in _SERVING else 503)
 
     async def openapi(_: web.Request) -> web.StreamResponse:
         return json_response(document)
@@ -73,5 +77,12 @@ def add_metrics(app: web.Application, metrics: Metrics) -> None:
         app.cleanup_ctx.insert(0, metrics.lifespan)
 
 
-def _readiness(status: Status) -> str:
-    return "ready" if status.is_ready() else "not ready"
+def _readiness(status: Status, states: Mapping[str, str]) -> str:
+    """Return the status of a process that is not shutting down.
+
+    A failing upstream degrades and keeps the process in the load balancer: it fails for every
+    replica at once, and an error response of ours is better than the load balancer's.
+    """
+    if not status.has_started():
+        return "starting"
+    return "ready" if _SOUND.issuperset(states.values()) else "degraded"

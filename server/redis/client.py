@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ class RedisClient:
         )
         self.client = Redis(connection_pool=self.pool)
         self.is_up = True
+        self.credentials_rejected = False
+        """Whether Redis rejected the credentials before the first successful probe."""
+        self._has_answered = False
         self._timeout = timeout
         self._asking: set[asyncio.Future[Any]] = set()
         self._refused_at: dict[str, float] = {}
@@ -66,6 +69,8 @@ class RedisClient:
         try:
             await self._in_time(self.client.mget(_PROBE_KEY))
         except (RedisError, OSError, TimeoutError) as error:
+            rejected = isinstance(error, AuthenticationError)
+            self.credentials_rejected = rejected and not self._has_answered
             self._record_down(type(error).__name__)
         else:
             self._record_up()
@@ -107,7 +112,8 @@ class RedisClient:
     def _record_up(self) -> None:
         if not self.is_up:
             log.info("Redis answers again")
-        self.is_up = True
+        self.is_up = self._has_answered = True
+        self.credentials_rejected = False
 
     def _record_down(self, why: str) -> None:
         if self.is_up:

@@ -44,6 +44,8 @@ class VapiHealthMonitor:
         self._interval = interval
         self._timeout = ClientTimeout(total=timeout)
         self.state = VapiState.UNKNOWN if interval else VapiState.OFF
+        self.has_verdict = self.state is VapiState.OFF
+        """Whether Vapi has been up or down once; never before it accepts key and assistant."""
         self._failures = 0
         self._next_check = 0.0
         self._answered = asyncio.Event()
@@ -102,4 +104,5 @@ class VapiHealthMonitor:
         if state is not self.state:
             self.state = state
             log.log(level, text)
+        self.has_verdict = self.has_verdict or state is not VapiState.MISCONFIGURED
         self._answered.set()

@@ -25,7 +25,7 @@ def test_only_configured_components_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "states", "serves"),
+    ("variables", "states", "has_started"),
     [
         ({}, {"vapi": "off", "keys": "ready", "redis": "off"}, True),
         ({"VAPI_CHECK_SECONDS": "1"}, {"vapi": "unknown", "keys": "ready", "redis": "off"}, False),
@@ -33,21 +33,21 @@ def test_only_configured_components_exist() -> None:
         (REDIS, {"vapi": "off", "keys": "ready", "redis": "up"}, True),
     ],
 )
-def test_unknown_state_is_not_ready(
-    variables: dict[str, str], states: dict[str, str], serves: object
+def test_initial_states(
+    variables: dict[str, str], states: dict[str, str], has_started: object
 ) -> None:
     components = Components(make_settings(**variables))
     assert components.states() == states
-    assert components.is_ready() is serves
+    assert components.has_started() is has_started
 
 
-@pytest.mark.parametrize(("failure", "serves"), [("refuse", False), ("serve", True)])
-async def test_readiness_without_redis_follows_the_setting(failure: str, serves: object) -> None:
+@pytest.mark.parametrize("failure", ["refuse", "serve"])
+async def test_unreachable_redis_does_not_prevent_the_start(failure: str) -> None:
     components = Components(make_settings(**REDIS, REDIS_FAILURE=failure))
     assert components.redis is not None
     await components.redis.probe()
     assert components.states()["redis"] == "down"
-    assert components.is_ready() is serves
+    assert components.has_started()
     await components.redis.close()
 
 

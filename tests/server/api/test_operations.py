@@ -1,21 +1,23 @@
-"""The operator's routes."""
+"""The operational routes."""
 
 import pytest
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.serving.state import DRAINING
 from tests.conftest import AuditLines, Serve
+from tests.issuer import eventually, issuing
+from tests.redis_server import RedisServer
 from tests.support import Service, sign
 from tests.table import NOWHERE
 from tests.wire import vapi
 
 
-async def test_alive_is_all_that_healthz_tells(service: Service) -> None:
+async def test_healthz(service: Service) -> None:
     answer = await service.ask("GET", "/healthz")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
 
 
-async def test_it_is_alive_whatever_others_are(serve: Serve) -> None:
+async def test_healthz_does_not_depend_on_upstreams(serve: Serve) -> None:
     service = await serve(
         VAPI_CHECK_SECONDS="30",
         VAPI_BASE_URL=f"http://{NOWHERE}",
@@ -24,7 +26,7 @@ async def test_it_is_alive_whatever_others_are(serve: Serve) -> None:
     assert (await service.ask("GET", "/healthz")).status == 200
 
 
-async def test_ready_with_every_parts_state(service: Service) -> None:
+async def test_ready(service: Service) -> None:
     answer = await service.ask("GET", "/readyz")
     assert answer.status == 200
     assert answer.json == {
@@ -33,42 +35,97 @@ async def test_ready_with_every_parts_state(service: Service) -> None:
     }
 
 
+JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}
+REDIS = {"REDIS_URL": f"redis://{NOWHERE}"}
+VAPI = {"VAPI_CHECK_SECONDS": "30", "VAPI_BASE_URL": f"http://{NOWHERE}"}
+
+
 @pytest.mark.parametrize(
     ("variables", "part", "state", "status"),
     [
-        ({"REDIS_URL": f"redis://{NOWHERE}"}, "redis", "down", 503),
-        ({"REDIS_URL": f"redis://{NOWHERE}", "REDIS_FAILURE": "serve"}, "redis", "down", 200),
-        (
-            {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"},
-            "keys",
-            "missing",
-            503,
-        ),
-        ({"VAPI_CHECK_SECONDS": "30", "VAPI_BASE_URL": f"http://{NOWHERE}"}, "vapi", "down", 503),
+        (REDIS, "redis", "down", "degraded"),
+        ({**REDIS, "REDIS_FAILURE": "serve"}, "redis", "down", "degraded"),
+        (VAPI, "vapi", "down", "degraded"),
+        (JWKS, "keys", "missing", "starting"),
     ],
 )
-async def test_ready_only_while_sessions_can_be_had(
-    serve: Serve, variables: dict[str, str], part: str, state: str, status: int
+async def test_unreachable_upstream(
+    serve: Serve, variables: dict[str, str], part: str, state: str, status: str
 ) -> None:
     service = await serve(**variables)
-    granted = await service.start(sign())  # has the part asked, and its state known
+    await service.start(sign())  # waits until the state is known
     answer = await service.ask("GET", "/readyz")
-    assert (answer.status, answer.json["parts"][part]) == (status, state)
-    assert answer.json["status"] == ("ready" if status == 200 else "not ready")
-    assert (granted.status == 200) == (status == 200)
+    assert (answer.json["parts"][part], answer.json["status"]) == (state, status)
+    assert answer.status == (503 if status == "starting" else 200)
 
 
-@pytest.mark.parametrize(("fault", "state"), [(401, "misconfigured"), (500, "down"), (200, "up")])
-async def test_ready_follows_vapi(serve: Serve, fault: int, state: str) -> None:
-    async with vapi(Behaviour(Fault.STATUS, status=fault)) as stand_in:
-        service = await serve(VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="30")
+@pytest.mark.parametrize(
+    ("first", "second", "state", "status"),
+    [
+        (200, None, "up", "ready"),
+        (500, None, "down", "degraded"),
+        (401, None, "misconfigured", "starting"),
+        (401, 500, "down", "degraded"),
+        (401, 200, "up", "ready"),
+        (200, 401, "misconfigured", "degraded"),
+        (500, 404, "misconfigured", "degraded"),
+    ],
+)
+async def test_started_once_vapi_has_accepted_the_configuration(
+    serve: Serve, first: int, second: int | None, state: str, status: str
+) -> None:
+    async with vapi(Behaviour(Fault.STATUS, status=first)) as stand_in:
+        service = await serve(VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="0.05")
         await service.start(sign())
+        if second is not None:
+            stand_in.behave(Behaviour(Fault.STATUS, status=second))
+        await eventually_is(service, status, f"vapi={state}")
+
+
+async def eventually_is(service: Service, expected: str, parts: str) -> None:
+    """Wait until `/readyz` reports this status, its HTTP status, and this state of a part."""
+    name, state = parts.split("=")
+
+    async def is_reported() -> bool:
         answer = await service.ask("GET", "/readyz")
-    assert answer.json["parts"]["vapi"] == state
-    assert answer.status == (200 if fault == 200 else 503)
+        assert answer.status == (503 if answer.json["status"] == "starting" else 200)
+        return bool(answer.json["status"] == expected and answer.json["parts"][name] == state)
+
+    await eventually(is_reported)
 
 
-async def test_while_shutting_down_it_is_alive_but_not_ready(service: Service) -> None:
+async def test_started_once_the_keys_have_been_available(serve: Serve) -> None:
+    async with issuing() as issuer:
+        await issuer.go_down()
+        service = await serve(
+            **issuer.variables, JWKS_CACHE_SECONDS="0.05", JWKS_STALE_SECONDS="0.5"
+        )
+        await eventually_is(service, "starting", "keys=missing")
+        await issuer.come_up()
+        await eventually_is(service, "ready", "keys=ready")
+        await issuer.go_down()
+        await eventually_is(service, "degraded", "keys=stale")
+        await eventually_is(service, "degraded", "keys=missing")
+        await issuer.come_up()
+        await eventually_is(service, "ready", "keys=ready")
+
+
+@pytest.mark.redis
+async def test_started_unless_redis_rejects_the_credentials(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    redis = redis_server.client
+    await redis.config_set("requirepass", "secret")
+    service = await serve(REDIS_URL=redis_server.url)
+    await eventually_is(service, "starting", "redis=down")
+    await redis.config_set("requirepass", "")
+    await eventually_is(service, "ready", "redis=up")
+    await redis.config_set("requirepass", "secret")
+    await redis.client_kill_filter(_type="normal", skipme=True)
+    await eventually_is(service, "degraded", "redis=down")
+
+
+async def test_readyz_while_shutting_down(service: Service) -> None:
     service.app[DRAINING].set()
     answer = await service.ask("GET", "/readyz")
     assert (answer.status, answer.json["status"]) == (503, "shutting down")
@@ -77,14 +134,14 @@ async def test_while_shutting_down_it_is_alive_but_not_ready(service: Service) -
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
-async def test_head_is_get_without_the_body(service: Service, path: str) -> None:
+async def test_head_is_get_without_a_body(service: Service, path: str) -> None:
     whole, bare = await service.ask("GET", path), await service.ask("HEAD", path)
     assert (bare.status, bare.body) == (200, b"")
     for name in ("Content-Length", "Content-Type", "Cache-Control"):
         assert bare.response.headers[name] == whole.response.headers[name]
 
 
-async def test_metrics_are_there_only_when_asked_for(serve: Serve) -> None:
+async def test_metrics_only_when_enabled(serve: Serve) -> None:
     without, with_ = await serve(), await serve(METRICS_ENABLED="true")
     assert (await without.ask("GET", "/metrics")).code == "NOT_FOUND"
     await with_.start(sign())
@@ -98,7 +155,7 @@ async def test_metrics_are_there_only_when_asked_for(serve: Serve) -> None:
     assert "pt_1" not in text
 
 
-async def test_the_operators_routes_write_no_audit_lines(
+async def test_operational_routes_write_no_audit_lines(
     service: Service, audit_lines: AuditLines
 ) -> None:
     for path in ("/healthz", "/readyz", "/openapi.json", "/nowhere"):
