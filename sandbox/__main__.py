@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 
 import uvloop
 
@@ -28,18 +29,25 @@ async def develop(environ: Mapping[str, str]) -> int:
     """Serve in development mode until terminated; return the exit status."""
     if wants_other_hosts(environ):
         sys.stderr.write(f"HOST is ignored: development mode serves on {HOST} only.\n")
-    with bind() as vapi, bind() as lab, bind() as tokens, bind_if_free(MOBILE_PORT) as mobile:
+    secret = token_hex(32)
+    with (
+        bind() as vapi,
+        bind() as lab,
+        bind() as tokens,
+        bind() as tools,
+        bind_if_free(MOBILE_PORT) as mobile,
+    ):
         settings = development_settings(environ, origin(vapi))
         configure_logging(settings.log_level, settings.log_format)
-        companions = Companions(vapi=vapi, lab=lab, tokens=tokens, mobile=mobile)
-        app = create_development(settings, companions)
+        companions = Companions(vapi=vapi, lab=lab, tokens=tokens, tools=tools, mobile=mobile)
+        app = create_development(settings, companions, secret)
         runner = Runner(app, grace=settings.shutdown_grace_seconds)
         try:
             await serve(
                 runner,
                 settings.host,
                 settings.port,
-                on_start=lambda _: print(banner(settings, mobile=mobile), flush=True),
+                on_start=lambda _: print(banner(settings, secret, mobile=mobile), flush=True),
             )
         except OSError as error:
             sys.stderr.write(f"Cannot serve on port {settings.port}: {error.strerror}\n")

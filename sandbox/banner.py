@@ -21,6 +21,13 @@ curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
   Vapi's stand-in  {vapi}
   iOS, Android     {mobile}
 
+  A tool server of your own (docs/tools/README.md) needs:
+
+export JWKS_URL={origin}/.well-known/jwks.json
+export EXPECTED_ISSUER={issuer}
+export EXPECTED_AUDIENCE={audience}
+export WEBHOOK_SECRET={secret}
+
   For production: cp config.example.env .env, edit it, then `make run` again.
   Below: one audit line for each request. Press Ctrl-C to stop.
 """
@@ -28,10 +35,11 @@ _MOBILE = "the stand-in too, for Vapi's SDKs with the host `localhost` (port 300
 _NO_MOBILE = "port 3001 is taken: Vapi's SDKs cannot reach the stand-in"
 
 
-def banner(settings: Settings, *, mobile: socket | None = None) -> str:
-    """Return the text: all addresses, and a curl line that works when pasted.
+def banner(settings: Settings, webhook_secret: str, *, mobile: socket | None = None) -> str:
+    """Return the text: all addresses, and lines for the shell that work when pasted.
 
-    `mobile` is the port for Vapi's iOS and Android SDKs, or None when it was taken.
+    Vapi's stand-in signs tool calls with `webhook_secret`; `mobile` is the port for Vapi's iOS and
+    Android SDKs, or None when it was taken.
     """
     return _TEXT.format(
         origin=f"http://{settings.host}:{settings.port}",
@@ -39,5 +47,8 @@ def banner(settings: Settings, *, mobile: socket | None = None) -> str:
         playground=PATH,
         vapi=settings.vapi_base_url,
         mobile=_MOBILE if mobile else _NO_MOBILE,
+        issuer=settings.proof_issuer,
+        audience=settings.proof_audience,
+        secret=webhook_secret,
         token=patient_token(settings, PATIENTS[0]["id"]),
     )

@@ -16,6 +16,9 @@ from sandbox.local_requests import local_requests_only
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import HOST, bind, origin, port_of, serving
+from sandbox.tools.proofs import new_proof_key
+from sandbox.tools.server import PATH as TOOL_PATH
+from sandbox.tools.server import ToolServer, create_tool_server
 from sandbox.vapi.app import create_vapi
 from server import app as service
 from server.config import Settings, load_settings
@@ -25,6 +28,7 @@ ENDPOINT = service.PREFIX + service.PATH
 PORT = 8080
 # The port of Vapi's iOS and Android SDKs when their host is `localhost`.
 MOBILE_PORT = 3001
+PROOF_AUDIENCE = "https://tools.clinic.example"
 # These configure development mode; any other setting disables it.
 _NO_CONFIGURATION = frozenset({"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS"})
 _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
@@ -37,6 +41,7 @@ class Companions:
     vapi: socket.socket
     lab: socket.socket
     tokens: socket.socket
+    tools: socket.socket
     mobile: socket.socket | None = None
 
     @property
@@ -69,9 +74,10 @@ def _port(named: str) -> str:
 
 def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
     """Return settings with generated secrets, for a stand-in at the address `vapi`."""
+    port = _port(environ.get("PORT", ""))
     generated = {
         "HOST": HOST,
-        "PORT": _port(environ.get("PORT", "")),
+        "PORT": port,
         "CORS_ALLOWED_ORIGINS": environ.get("CORS_ALLOWED_ORIGINS", ""),
         "LOG_LEVEL": environ.get("LOG_LEVEL") or "WARNING",
         "LOG_FORMAT": environ.get("LOG_FORMAT") or "console",
@@ -84,14 +90,22 @@ def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
         "VAPI_CHECK_SECONDS": "1",
         "JWT_SECRET": token_hex(32),
         "JWT_REQUIRED_SCOPE": "voice:start",
+        "PROOF_KEY": new_proof_key(),
+        "PROOF_ISSUER": f"http://{HOST}:{port}",
+        "PROOF_AUDIENCE": PROOF_AUDIENCE,
         "METRICS_ENABLED": "true",
         "DOCS_ENABLED": "true",
     }
     return load_settings(generated, dotenv=Path("/nonexistent/.env"))
 
 
-def create_development(settings: Settings, companions: Companions) -> web.Application:
-    """Return the service with the playground; the stand-ins have the same lifetime."""
+def create_development(
+    settings: Settings, companions: Companions, webhook_secret: str
+) -> web.Application:
+    """Return the service with the playground; the stand-ins have the same lifetime.
+
+    Vapi's stand-in signs tool calls with `webhook_secret`.
+    """
     own = f"http://{HOST}:{settings.port}"
     endpoints = {
         str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
@@ -107,11 +121,22 @@ def create_development(settings: Settings, companions: Companions) -> web.Applic
     vapi_ports = [port_of(each) for each in companions.all_vapi]
     # Like Vapi, its stand-in serves every origin.
     vapi.middlewares.insert(0, local_requests_only(*vapi_ports, origins=None))
-    lab = Lab(settings=settings, vapi=vapi, saboteur=saboteur, endpoints=endpoints.values())
+    tools = _tool_server(settings, own, webhook_secret)
+    # Vapi calls tool servers from its own servers: no page does.
+    tools.middlewares.insert(0, local_requests_only(port_of(companions.tools), origins=()))
+    lab = Lab(
+        settings=settings,
+        vapi=vapi,
+        saboteur=saboteur,
+        endpoints=endpoints.values(),
+        tool_server_url=origin(companions.tools) + TOOL_PATH,
+        webhook_secret=webhook_secret,
+    )
     lab_app = create_lab(lab, page_origin=own)
     lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=[own]))
     around = [
         serving(vapi, *companions.all_vapi),
+        serving(tools, companions.tools),
         serving(lab_app, companions.lab),
         serving(
             _with_session_tokens(settings, own, saboteur, port_of(companions.tokens)),
@@ -126,6 +151,16 @@ def create_development(settings: Settings, companions: Companions) -> web.Applic
     # First, because the service checks Vapi when it starts.
     app.cleanup_ctx.insert(0, partial(_beside, around))
     return app
+
+
+def _tool_server(settings: Settings, own: str, webhook_secret: str) -> web.Application:
+    expected = ToolServer(
+        jwks_url=f"{own}/.well-known/jwks.json",
+        issuer=settings.proof_issuer,
+        audience=settings.proof_audience,
+        secret=webhook_secret,
+    )
+    return create_tool_server(expected)
 
 
 def _sabotaged(settings: Settings, saboteur: Saboteur, port: int) -> web.Application:

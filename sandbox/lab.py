@@ -4,23 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import ClientSession, web
 
 from middlewares.cors import cors
 from sandbox.sabotage import Saboteur
-from sandbox.serving import answer
+from sandbox.serving import answer, read_json
 from sandbox.tokens import Kind, expired_credential, patient_token
+from sandbox.tools.routes import add_tool_routes
+from sandbox.vapi.app import CALLS
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
 from server.config import Settings
 
 _NOTICE_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
-
-T = TypeVar("T")
 
 
 class _TokenWish(msgspec.Struct):
@@ -39,12 +39,17 @@ class _VapiWish(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
-    """The objects that the helpers use; `endpoints` are the addresses of the session endpoints."""
+    """The objects that the helpers use; `endpoints` are the addresses of the session endpoints.
+
+    The stand-in sends tool calls to `tool_server_url`, signed with `webhook_secret`.
+    """
 
     settings: Settings
     vapi: web.Application
     saboteur: Saboteur
     endpoints: Collection[str]
+    tool_server_url: str
+    webhook_secret: str
 
 
 LAB = web.AppKey("lab", Lab)
@@ -60,6 +65,8 @@ def create_lab(lab: Lab, *, page_origin: str) -> web.Application:
     app.router.add_post("/credentials", _credentials)
     app.router.add_post("/stall", _stall)
     app.router.add_post("/vapi", _vapi)
+    calls, url = lab.vapi[CALLS], lab.tool_server_url
+    add_tool_routes(app, lab.settings, calls, url=url, secret=lab.webhook_secret)
     return app
 
 
@@ -69,15 +76,8 @@ async def _client(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def _wish(request: web.Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
-
-
 async def _tokens(request: web.Request) -> web.Response:
-    wish, lab = await _wish(request, _TokenWish), request.app[LAB]
+    wish, lab = await read_json(request, _TokenWish), request.app[LAB]
     try:
         token = patient_token(lab.settings, wish.patient, wish.kind)
     except ValueError as error:
@@ -92,7 +92,7 @@ async def _credentials(request: web.Request) -> web.Response:
 
 async def _stall(request: web.Request) -> web.Response:
     """Send a request whose body stops in the middle, which a browser cannot do."""
-    wish = await _wish(request, _StallWish)
+    wish = await read_json(request, _StallWish)
     if wish.url not in request.app[LAB].endpoints:
         raise web.HTTPBadRequest(text="not an address of the service")
     return answer(await _stalled(request.app[_CLIENT], wish))
@@ -118,7 +118,7 @@ async def _half_a_body() -> AsyncIterator[bytes]:
 
 async def _vapi(request: web.Request) -> web.Response:
     """Switch the stand-in; respond when every service has noticed."""
-    wish, lab = await _wish(request, _VapiWish), request.app[LAB]
+    wish, lab = await read_json(request, _VapiWish), request.app[LAB]
     up = wish.status == 200
     lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=wish.status)
     async with asyncio.timeout(_NOTICE_SECONDS):

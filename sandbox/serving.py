@@ -3,11 +3,14 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 HOST = "127.0.0.1"
+
+T = TypeVar("T")
 
 
 def bind(port: int = 0) -> socket.socket:
@@ -45,6 +48,14 @@ async def serving(app: web.Application, *listeners: socket.socket) -> AsyncItera
         yield
     finally:
         await runner.cleanup()
+
+
+async def read_json(request: web.Request, kind: type[T]) -> T:
+    """Read a body of this type. Raises HTTPBadRequest."""
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def answer(value: object, status: int = 200) -> web.Response:

@@ -80,7 +80,14 @@ async def clinic(*, calls: CallStore | None = None, **variables: str) -> AsyncIt
 
 
 def _lab(settings: Settings, vapi: web.Application, page: str) -> web.Application:
-    lab = Lab(settings=settings, vapi=vapi, saboteur=Saboteur(), endpoints=())
+    lab = Lab(
+        settings=settings,
+        vapi=vapi,
+        saboteur=Saboteur(),
+        endpoints=(),
+        tool_server_url="http://127.0.0.1:1",
+        webhook_secret="unused",
+    )
     return create_lab(lab, page_origin=page)
 
 
@@ -93,11 +100,13 @@ def _page(addresses: Addresses, settings: Settings) -> web.Application:
 @asynccontextmanager
 async def development() -> AsyncIterator[str]:
     """Serve development mode, as `make run` does; give the address of its playground."""
-    with bind() as own, bind() as vapi_port, bind() as lab, bind() as tokens:
+    with bind() as own, bind() as vapi_port, bind() as lab, bind() as tokens, bind() as tools:
         port = origin(own).rpartition(":")[2]
         settings = development_settings({"PORT": port}, origin(vapi_port))
-        companions = Companions(vapi=vapi_port, lab=lab, tokens=tokens)
-        async with serving(create_development(settings, companions), own):
+        companions = Companions(vapi=vapi_port, lab=lab, tokens=tokens, tools=tools)
+        async with serving(
+            create_development(settings, companions, "the secret of the HMAC credential"), own
+        ):
             yield origin(own) + PATH
 
 

@@ -7,63 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientSession
 
 from sandbox import __main__ as entry
 from sandbox import development
 from sandbox.banner import banner
-from sandbox.development import Companions, create_development, development_settings, is_configured
-from sandbox.serving import bind, bind_if_free, origin, serving
+from sandbox.development import development_settings, is_configured
+from sandbox.serving import bind, bind_if_free, origin
 from sandbox.tokens import Kind, patient_token
-from server.config import Settings
 from server.config.loader import SettingsError
+from tests.sandbox.support import SECRET, Sandbox
 from tests.support import Service
-
-Answer = tuple[int, Any]
-
-
-class Sandbox:
-    """Development mode, running."""
-
-    def __init__(self, settings: Settings, companions: Companions, client: ClientSession) -> None:
-        self.settings = settings
-        self.companions = companions
-        self.client = client
-        self.url = f"http://127.0.0.1:{settings.port}"
-        self.config: dict[str, Any] = {}
-
-    async def token(self, kind: str, patient: str = "pt_1001") -> str:
-        _, answer = await self.lab("tokens", {"kind": kind, "patient": patient})
-        return str(answer["token"])
-
-    async def lab(self, path: str, wish: object) -> Answer:
-        async with self.client.post(f"{self.config['lab']}/{path}", json=wish) as answer:
-            text = await answer.text()
-            return answer.status, await answer.json() if text.startswith("{") else text
-
-    async def start(self, token: str, kind: str = "public_key") -> Answer:
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self.client.post(self.config["endpoints"][kind], headers=headers) as answer:
-            return answer.status, await answer.json()
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    own = bind()
-    companions = Companions(vapi=bind(), lab=bind(), tokens=bind(), mobile=bind())
-    port = origin(own).rpartition(":")[2]
-    settings = development_settings({"PORT": port}, origin(companions.vapi))
-    app = create_development(settings, companions)
-    async with serving(app, own), ClientSession() as client:
-        running = Sandbox(settings, companions, client)
-        async with client.get(f"{running.url}/playground/config.json") as answer:
-            running.config = await answer.json()
-        yield running
 
 
 async def test_production_has_no_playground(service: Service) -> None:
@@ -74,7 +30,7 @@ async def test_production_has_no_playground(service: Service) -> None:
 
 async def test_banner_curl_line_works(sandbox: Sandbox) -> None:
     found = re.search(
-        r"^curl .*-H 'Authorization: Bearer (\S+)'$", banner(sandbox.settings), re.MULTILINE
+        r"^curl .*-H 'Authorization: Bearer (\S+)'$", banner(sandbox.settings, SECRET), re.MULTILINE
     )
     assert found is not None
     status, answer = await sandbox.start(found[1])
@@ -83,10 +39,12 @@ async def test_banner_curl_line_works(sandbox: Sandbox) -> None:
 
 
 async def test_banner_names_the_stand_in(sandbox: Sandbox) -> None:
-    assert f"Vapi's stand-in  {sandbox.config['vapiUrl']}\n" in banner(sandbox.settings)
-    assert "iOS, Android     port 3001 is taken" in banner(sandbox.settings)
+    assert f"Vapi's stand-in  {sandbox.config['vapiUrl']}\n" in banner(sandbox.settings, SECRET)
+    assert "iOS, Android     port 3001 is taken" in banner(sandbox.settings, SECRET)
     with bind() as mobile:
-        assert "iOS, Android     the stand-in too" in banner(sandbox.settings, mobile=mobile)
+        assert "iOS, Android     the stand-in too" in banner(
+            sandbox.settings, SECRET, mobile=mobile
+        )
 
 
 async def test_stand_in_has_a_second_port_for_mobile_sdks(sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from sandbox.development import Companions, create_development, development_sett
 from sandbox.local_requests import local_hosts
 from sandbox.serving import bind, origin, serving
 from tests.conftest import AuditLines
+from tests.sandbox.support import SECRET
 from tests.support import PATH
 
 LISTED = "http://localhost:5173"
@@ -59,7 +60,7 @@ class Sandbox:
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     page = bind()
-    companions = Companions(vapi=bind(), lab=bind(), tokens=bind(), mobile=bind())
+    companions = Companions(vapi=bind(), lab=bind(), tokens=bind(), tools=bind(), mobile=bind())
     port = str(page.getsockname()[1])
     environ = {"PORT": port, "CORS_ALLOWED_ORIGINS": LISTED}
     settings = development_settings(environ, origin(companions.vapi))
@@ -70,17 +71,18 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         "lab": companions.lab,
         "vapi": companions.vapi,
         "mobile": companions.mobile,
+        "tools": companions.tools,
     }
     ports = {name: listener.getsockname()[1] for name, listener in listeners.items()}
     connector = TCPConnector(resolver=RebindingResolver(), use_dns_cache=False)
     async with (
-        serving(create_development(settings, companions), page),
+        serving(create_development(settings, companions, SECRET), page),
         ClientSession(connector=connector) as client,
     ):
         yield Sandbox(ports, client)
 
 
-EVERY_SERVER = ["page", "tokens", "lab", "vapi", "mobile"]
+EVERY_SERVER = ["page", "tokens", "lab", "vapi", "mobile", "tools"]
 
 
 @pytest.mark.parametrize("name", EVERY_SERVER)
@@ -127,7 +129,7 @@ async def test_own_and_listed_origins_are_served(
         assert status != 403, each
 
 
-@pytest.mark.parametrize("name", ["page", "tokens", "lab"])
+@pytest.mark.parametrize("name", ["page", "tokens", "lab", "tools"])
 async def test_other_origins_are_forbidden(sandbox: Sandbox, name: str) -> None:
     for origins in (
         ["https://evil.example"],

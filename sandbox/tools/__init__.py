@@ -1,0 +1,1 @@
+"""A tool server of the clinic, and the webhooks with which Vapi calls it."""

@@ -1,0 +1,71 @@
+"""The clinic's tool server: it reads lab results, only of the patient whom the proof names."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from sandbox.serving import answer
+from sandbox.tools.verifier import (
+    ProofError,
+    ProofKeys,
+    UsedProofs,
+    authenticate_hmac,
+    read_tool_calls,
+    refuse_replay,
+)
+
+PATH: Final = "/webhook"
+
+_RESULTS: Final = {
+    "pt_1001": "Cholesterol 182 mg/dL",
+    "pt_1002": "Cholesterol 241 mg/dL",
+    "pt_1003": "Cholesterol 167 mg/dL",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolServer:
+    """What the server expects: webhooks signed with `secret`, proofs of `issuer`."""
+
+    jwks_url: str
+    issuer: str
+    audience: str
+    secret: str
+
+
+def create_tool_server(expected: ToolServer) -> web.Application:
+    """Return the server; it answers as Vapi's documentation says."""
+    keys, used = ProofKeys(expected.jwks_url), UsedProofs()
+
+    def read_lab_results(call: Any, proof: Any) -> str:
+        claims = keys.verify(proof, call, issuer=expected.issuer, audience=expected.audience)
+        refuse_replay(claims, call, used)
+        patient = claims["sub"]
+        results = _RESULTS.get(patient, "no results")
+        return msgspec.json.encode({"patient": patient, "results": results}).decode()
+
+    async def result(call: Any, tool_call_id: str, arguments: Any) -> dict[str, str]:
+        try:
+            text = await asyncio.to_thread(read_lab_results, call, arguments.get("patientProof"))
+        except ProofError as error:
+            return {"toolCallId": tool_call_id, "error": f"{error.reason}: {error}"}
+        return {"toolCallId": tool_call_id, "result": text}
+
+    async def webhook(request: web.Request) -> web.Response:
+        body = await request.read()
+        signature, timestamp = map(request.headers.get, ("x-signature", "x-timestamp"))
+        try:
+            authenticate_hmac(body, signature, timestamp, secret=expected.secret)
+        except ProofError as error:
+            return answer({"error": f"{error.reason}: {error}"}, 401)
+        message = msgspec.json.decode(body)["message"]
+        calls = read_tool_calls(message)
+        results = [await result(message["call"], id_, arguments) for id_, _, arguments in calls]
+        return answer({"results": results})
+
+    app = web.Application()
+    app.router.add_post(PATH, webhook)
+    return app

@@ -1,0 +1,221 @@
+"""The whole loop: session, call at the stand-in, signed webhook, tool server with the verifier."""
+
+import asyncio
+import hmac
+import json
+from typing import Any
+
+import pytest
+from msgspec import UNSET, structs
+
+from sandbox.tool_call import main
+from sandbox.tools.proofs import BadProof, bad_proof
+from sandbox.tools.webhook import make_webhook
+from sandbox.vapi.calls import Call, Monitor, Transport
+from tests.sandbox.support import SECRET, Sandbox
+from tests.support import make_settings
+
+KINDS = ["public_key", "session_token"]
+
+
+async def start_session(sandbox: Sandbox, kind: str = "public_key") -> dict[str, Any]:
+    _, answer = await sandbox.start(await sandbox.token("valid"), kind)
+    session: dict[str, Any] = answer["data"]
+    return session
+
+
+async def start_call(sandbox: Sandbox, session: dict[str, Any], **variables: str) -> str:
+    """Start a call at the stand-in; return its id."""
+    body = {
+        "assistantId": session["assistantId"],
+        "assistantOverrides": {"variableValues": variables},
+    }
+    headers = {"Authorization": f"Bearer {session['apiKey']}", "Origin": sandbox.url}
+    url = f"{sandbox.config['vapiUrl']}/call/web"
+    async with sandbox.client.post(url, json=body, headers=headers) as answer:
+        assert answer.status == 201, await answer.text()
+        return str((await answer.json())["id"])
+
+
+async def call_tool(sandbox: Sandbox, call_id: str) -> Any:
+    """Have the call call the tool; return the one result."""
+    status, found = await sandbox.lab("tool-calls", {"callId": call_id})
+    assert (status, found["status"]) == (200, 200)
+    [result] = json.loads(found["text"])["results"]
+    [tool_call] = found["webhook"]["message"]["toolCallList"]
+    assert result.pop("toolCallId") == tool_call["id"]
+    return json.loads(result["result"]) if "result" in result else result["error"]
+
+
+async def bad(sandbox: Sandbox, kind: str, proof: str, patient: str) -> str:
+    _, answer = await sandbox.lab("proofs", {"kind": kind, "proof": proof, "patient": patient})
+    return str(answer["proof"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_tool_knows_the_patient(sandbox: Sandbox, kind: str) -> None:
+    session = await start_session(sandbox, kind)
+    call_id = await start_call(sandbox, session, patientProof=session["patientProof"])
+    for _ in range(2):  # a call may call its tools several times
+        result = await call_tool(sandbox, call_id)
+        assert result == {"patient": "pt_1001", "results": "Cholesterol 182 mg/dL"}
+
+
+async def test_other_variables_name_no_patient(sandbox: Sandbox) -> None:
+    session = await start_session(sandbox)
+    variables = {"patientProof": session["patientProof"], "patientId": "pt_1002"}
+    result = await call_tool(sandbox, await start_call(sandbox, session, **variables))
+    assert result["patient"] == "pt_1001"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_attacks_are_refused_with_a_reason(sandbox: Sandbox, kind: str) -> None:
+    session = await start_session(sandbox, kind)
+    good = session["patientProof"]
+    old = await bad(sandbox, "old", "", "pt_1001")
+    forged = await bad(sandbox, "other_patient", good, "pt_1002")
+    errors = {
+        name: await call_tool(sandbox, await start_call(sandbox, session, **variables))
+        for name, variables in {
+            "old": {"patientProof": old},
+            "other patient": {"patientProof": forged},
+            "none": {},
+            "text": {"patientProof": "pt_1002"},
+        }.items()
+    }
+    assert errors == {
+        "old": "window: The call was not created while the proof was valid",
+        "other patient": "signature: The signature of the proof does not verify",
+        "none": "missing: The call carries no patient proof",
+        "text": "malformed: The proof is not a compact JWS, or is too long",
+    }
+
+
+async def test_a_proof_is_refused_in_a_second_call(sandbox: Sandbox) -> None:
+    session = await start_session(sandbox)
+    first, second = [
+        await start_call(sandbox, session, patientProof=session["patientProof"]) for _ in range(2)
+    ]
+    assert (await call_tool(sandbox, first))["patient"] == "pt_1001"
+    assert await call_tool(sandbox, second) == "replayed: Another call has used this proof"
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"callId": "no such call"},
+        {"callId": "", "url": "https://tools.example/"},
+        {"callId": 1},
+        {},
+    ],
+)
+async def test_tool_calls_stay_on_this_machine(sandbox: Sandbox, wish: dict[str, Any]) -> None:
+    session = await start_session(sandbox)
+    if wish.get("callId") == "":
+        wish = {**wish, "callId": await start_call(sandbox, session)}
+    assert (await sandbox.lab("tool-calls", wish))[0] == 400
+
+
+async def test_a_tool_server_that_is_not_there(sandbox: Sandbox) -> None:
+    call_id = await start_call(sandbox, await start_session(sandbox))
+    wish = {"callId": call_id, "url": "http://127.0.0.1:1/"}
+    status, text = await sandbox.lab("tool-calls", wish)
+    assert status == 502
+    assert text.startswith("the tool server cannot be reached")
+
+
+@pytest.mark.parametrize("proof", ["", "a.b", "a.b.c", "a.!.c"])
+async def test_only_a_proof_can_be_changed(sandbox: Sandbox, proof: str) -> None:
+    wish = {"kind": "other_patient", "proof": proof, "patient": "pt_1002"}
+    assert (await sandbox.lab("proofs", wish))[0] == 400
+
+
+def test_without_key_there_is_no_old_proof() -> None:
+    with pytest.raises(ValueError, match="PROOF_KEY is not set"):
+        bad_proof(make_settings(), BadProof.OLD, proof="", patient="pt_1")
+
+
+async def test_unsigned_webhooks_are_refused(sandbox: Sandbox) -> None:
+    url = f"http://127.0.0.1:{sandbox.companions.tools.getsockname()[1]}/webhook"
+    webhook = make_webhook(CALL, "another secret")
+    for headers in ({}, webhook.headers):
+        async with sandbox.client.post(url, data=webhook.body, headers=headers) as answer:
+            assert answer.status == 401
+            assert (await answer.json())["error"].startswith("webhook: ")
+
+
+CALL = Call(
+    id="call-1",
+    org_id="org-1",
+    created_at="2027-01-15T08:00:00.000Z",
+    updated_at="2027-01-15T08:00:00.000Z",
+    assistant_id=UNSET,
+    assistant_overrides={"variableValues": {"patientProof": "a.b.c", "name": "{{name}}"}},
+    monitor=Monitor(listen_url="", control_url=""),
+    transport=Transport(call_url=""),
+    web_call_url="",
+)
+
+
+def test_webhook_is_as_vapi_sends_it() -> None:
+    webhook = make_webhook(CALL, SECRET, now=1_800_000_000.5)
+    signed = b"1800000000." + webhook.body
+    assert webhook.headers == {
+        "content-type": "application/json",
+        "x-timestamp": "1800000000",
+        "x-signature": hmac.new(SECRET.encode(), signed, "sha256").hexdigest(),
+    }
+    message = json.loads(webhook.body)["message"]
+    [tool_call] = message["toolCallList"]
+    [with_tool] = message["toolWithToolCallList"]
+    assert message["type"] == "tool-calls"
+    assert message["call"]["id"] == "call-1"
+    assert message["call"]["createdAt"] == "2027-01-15T08:00:00.000Z"
+    assert tool_call["function"] == {
+        "name": "read_lab_results",
+        "arguments": {"test": "cholesterol", "patientProof": "a.b.c"},
+    }
+    assert with_tool["toolCall"] == tool_call
+    # The model sees the function alone.
+    assert "patientProof" not in str(with_tool["function"])
+
+
+def test_variable_without_value_stays_a_template() -> None:
+    values: list[Any] = [{}, {"variableValues": None}, {"variableValues": {"other": "x"}}]
+    for overrides in values:
+        call = structs.replace(CALL, assistant_overrides=overrides)
+        message = json.loads(make_webhook(call, SECRET).body)["message"]
+        arguments = message["toolCallList"][0]["function"]["arguments"]
+        assert arguments["patientProof"] == "{{patientProof}}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "response"),
+    [
+        ([], '"result":"{\\"patient\\":\\"pt_1001\\"'),
+        (["--patient", "pt_1003"], '"result":"{\\"patient\\":\\"pt_1003\\"'),
+        (["--proof", "none"], '"error":"missing: '),
+        (["--proof", "old"], '"error":"window: '),
+        (["--proof", "other_patient"], '"error":"signature: '),
+        (["--proof", "replayed"], '"error":"replayed: '),
+    ],
+)
+async def test_command_calls_a_tool_server(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], arguments: list[str], response: str
+) -> None:
+    url = f"http://127.0.0.1:{sandbox.companions.tools.getsockname()[1]}/webhook"
+    command = [url, "--service", sandbox.url, *arguments]
+    assert await asyncio.to_thread(main, command) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith('200 {"results":[{')
+    assert response in last
+
+
+async def test_command_reports_what_went_wrong(sandbox: Sandbox) -> None:
+    url = "http://127.0.0.1:1/"
+    with pytest.raises(SystemExit, match="the tool server cannot be reached"):
+        await asyncio.to_thread(main, [url, "--service", sandbox.url])
+    with pytest.raises(SystemExit, match="Development mode cannot be reached"):
+        await asyncio.to_thread(main, [url, "--service", "http://127.0.0.1:1"])
+    with pytest.raises(SystemExit, match="tokens: 400"):
+        await asyncio.to_thread(main, [url, "--service", sandbox.url, "--patient", "not an id"])
