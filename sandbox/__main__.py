@@ -9,15 +9,9 @@ from secrets import token_hex
 import uvloop
 
 from sandbox.banner import banner
-from sandbox.development import (
-    MOBILE_PORT,
-    Companions,
-    create_development,
-    development_settings,
-    is_configured,
-    wants_other_hosts,
-)
+from sandbox.development import MOBILE_PORT, Companions, create_development
 from sandbox.serving import HOST, bind, bind_if_free, origin
+from sandbox.settings import development_settings, is_configured, wants_other_hosts
 from server.cli import main as commands
 from server.config.loader import SettingsError
 from server.observability.logging import configure_logging

@@ -1,13 +1,10 @@
 """Development mode: the service with generated settings, and everything that it needs."""
 
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from secrets import token_hex
-from uuid import uuid4
 
 from aiohttp import web
 
@@ -15,23 +12,17 @@ from sandbox.lab import Lab, create_lab
 from sandbox.local_requests import local_requests_only
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
-from sandbox.serving import HOST, bind, origin, port_of, serving
-from sandbox.tools.proofs import new_proof_key
+from sandbox.serving import HOST, origin, port_of, serving
 from sandbox.tools.server import PATH as TOOL_PATH
 from sandbox.tools.server import ToolServer, create_tool_server
 from sandbox.vapi.app import create_vapi
 from server import app as service
-from server.config import Settings, load_settings
-from server.config.settings import VARIABLES, CredentialType
+from server.config import Settings
+from server.config.settings import CredentialType
 
 ENDPOINT = service.PREFIX + service.PATH
-PORT = 8080
 # The port of Vapi's iOS and Android SDKs when their host is `localhost`.
 MOBILE_PORT = 3001
-PROOF_AUDIENCE = "https://tools.clinic.example"
-# These configure development mode; any other setting disables it.
-_NO_CONFIGURATION = frozenset({"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS"})
-_LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,55 +39,6 @@ class Companions:
     def all_vapi(self) -> tuple[socket.socket, ...]:
         """The ports of the stand-in for Vapi."""
         return (self.vapi,) if self.mobile is None else (self.vapi, self.mobile)
-
-
-def is_configured(environ: Mapping[str, str], dotenv: Path) -> bool:
-    """Return whether the service is configured, validly or not."""
-    return dotenv.exists() or any(environ.get(name) for name in VARIABLES - _NO_CONFIGURATION)
-
-
-def wants_other_hosts(environ: Mapping[str, str]) -> bool:
-    """Return whether `HOST` requests an address other than loopback."""
-    return environ.get("HOST", "") not in _LOOPBACK
-
-
-def _port(named: str) -> str:
-    """Return the requested port, else the default port, else a free one."""
-    if named not in {"", "0"}:
-        return named
-    try:
-        listener = bind(PORT)
-    except OSError:
-        listener = bind()
-    with listener:
-        return str(listener.getsockname()[1])
-
-
-def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
-    """Return settings with generated secrets, for a stand-in at the address `vapi`."""
-    port = _port(environ.get("PORT", ""))
-    generated = {
-        "HOST": HOST,
-        "PORT": port,
-        "CORS_ALLOWED_ORIGINS": environ.get("CORS_ALLOWED_ORIGINS", ""),
-        "LOG_LEVEL": environ.get("LOG_LEVEL") or "WARNING",
-        "LOG_FORMAT": environ.get("LOG_FORMAT") or "console",
-        "VAPI_API_KEY": str(uuid4()),
-        "VAPI_PUBLIC_API_KEY": str(uuid4()),
-        "VAPI_ORG_ID": str(uuid4()),
-        "VAPI_ASSISTANT_ID": str(uuid4()),
-        "VAPI_BASE_URL": vapi,
-        # Short enough to watch an outage begin and end.
-        "VAPI_CHECK_SECONDS": "1",
-        "JWT_SECRET": token_hex(32),
-        "JWT_REQUIRED_SCOPE": "voice:start",
-        "PROOF_KEY": new_proof_key(),
-        "PROOF_ISSUER": f"http://{HOST}:{port}",
-        "PROOF_AUDIENCE": PROOF_AUDIENCE,
-        "METRICS_ENABLED": "true",
-        "DOCS_ENABLED": "true",
-    }
-    return load_settings(generated, dotenv=Path("/nonexistent/.env"))
 
 
 def create_development(

@@ -10,16 +10,12 @@ from functools import partial
 
 from aiohttp import ClientError, ClientSession, web
 
-from sandbox.development import (
-    ENDPOINT,
-    Companions,
-    create_development,
-    development_settings,
-)
+from sandbox.development import ENDPOINT, Companions, create_development
 from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.sabotage import Saboteur
 from sandbox.serving import bind, origin, serving
+from sandbox.settings import development_settings
 from sandbox.vapi.app import CALLS, create_vapi
 from sandbox.vapi.calls import CallStore
 from server.config import Settings

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientSession
 
-from sandbox.development import Companions, create_development, development_settings
+from sandbox.development import Companions, create_development
 from sandbox.serving import bind, origin, serving
+from sandbox.settings import development_settings
 from tests.sandbox.support import SECRET, Sandbox
 
 

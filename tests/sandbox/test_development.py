@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from sandbox import __main__ as entry
-from sandbox import development
+from sandbox import settings as sandbox_settings
 from sandbox.banner import banner
-from sandbox.development import development_settings, is_configured
 from sandbox.serving import bind, bind_if_free, origin
+from sandbox.settings import development_settings, is_configured
 from sandbox.tokens import Kind, patient_token
 from server.config.loader import SettingsError
 from tests.sandbox.support import SECRET, Sandbox
@@ -186,7 +186,7 @@ def test_any_configuration_disables_development_mode(
 def test_default_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with bind() as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(development, "PORT", port)
+        monkeypatch.setattr(sandbox_settings, "PORT", port)
         assert development_settings({}, "http://127.0.0.1:1").port not in {0, port}
         assert development_settings({"PORT": "0"}, "http://127.0.0.1:1").port not in {0, port}
     assert development_settings({}, "http://127.0.0.1:1").port == port

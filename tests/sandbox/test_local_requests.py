@@ -7,9 +7,10 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from sandbox.development import Companions, create_development, development_settings
+from sandbox.development import Companions, create_development
 from sandbox.local_requests import local_hosts
 from sandbox.serving import bind, origin, serving
+from sandbox.settings import development_settings
 from tests.conftest import AuditLines
 from tests.sandbox.support import SECRET
 from tests.support import PATH
