@@ -18,7 +18,7 @@ COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test e2e recipes fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle load soak alerts rehearse \
+	bench-tokens bench-workers bench-idle load soak chaos alerts rehearse \
 	playground-sdk clean
 
 help: ## list the targets
@@ -98,6 +98,9 @@ load: $(LOAD) ## run a load test with locust (USERS, SECONDS, WORKERS, HOST with
 
 soak: $(TEST) ## run a long load test and check that memory stays bounded (SECONDS)
 	$(BIN)/python -m loadtests.soak
+
+chaos: $(SERVE) ## inject faults under load and check the bounds (SECONDS; Debian: redis-server)
+	$(BIN)/python -m loadtests.chaos $(if $(SECONDS),--seconds $(SECONDS))
 
 alerts: ## check the alert rules (Debian: apt install prometheus)
 	promtool check rules deploy/alerts.yaml

@@ -1,0 +1,1 @@
+"""Chaos experiments: faults injected into real processes under a steady load."""

@@ -1,0 +1,133 @@
+"""`make chaos`: injects faults under a steady load and prints one table.
+
+Exit status 1 when a bound of the contract is broken: a lost request, an unexpected error code, a
+response after the budget, a granted session without its audit line, or a late recovery.
+"""
+
+import argparse
+import asyncio
+import sys
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from time import monotonic
+
+import uvloop
+
+from loadtests.chaos.experiments import EXPERIMENTS, Experiment
+from loadtests.chaos.load import Load, Record
+from loadtests.chaos.rig import Rig, rig
+from loadtests.chaos.upstreams import until
+
+BUDGET_SECONDS = 3.0
+MEASUREMENT_SECONDS = 0.5
+"""The tolerance of a response time: the clients share the machine with the service."""
+
+RATE = 100
+CLIENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of an experiment; `faults` are the broken bounds."""
+
+    name: str
+    record: Record
+    recovery: float
+    memory: float
+    faults: list[str]
+
+    def row(self) -> str:
+        """Return a row of the table."""
+        record = self.record
+        refused = ", ".join(f"{count} {code}" for code, count in record.codes().items()) or "0"
+        return (
+            f"| {self.name} | {len(record.answers)} | {len(record.lost)} | {refused} "
+            f"| {record.p99() * 1000:.0f} ms | {self.recovery:.1f} s | {self.memory:.0f} MiB |"
+        )
+
+
+HEADER = (
+    "| experiment | requests | lost | refused | p99 | recovery | memory |\n"
+    "| --- | ---: | ---: | --- | ---: | ---: | ---: |"
+)
+
+
+async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
+    """Run an experiment under load."""
+    load = Load(target.service.port, target.provider.token, rate=RATE, clients=CLIENTS)
+    running = asyncio.create_task(load.run())
+    await asyncio.sleep(seconds / 4)
+    faults = []
+    try:
+        await experiment.inject(target, seconds)
+    except TimeoutError:
+        faults.append("the experiment did not finish")
+    ended_at = monotonic()
+    memory = target.service.memory_megabytes()
+    if target.service.process.poll() is None:
+        await asyncio.sleep(max(seconds / 2, experiment.recovery))
+    elif experiment.name != "SIGTERM":
+        faults.append("the service ended")
+    load.stop()
+    await running
+    recovery = load.record.recovery(ended_at)
+    faults += await _faults(experiment, target, load.record, recovery)
+    return Result(experiment.name, load.record, recovery, memory, faults)
+
+
+async def _faults(
+    experiment: Experiment, target: Rig, record: Record, recovery: float
+) -> list[str]:
+    faults = []
+    if len(record.lost) > experiment.lost:
+        faults.append(f"{len(record.lost)} lost ({', '.join(sorted(set(record.lost)))})")
+    if unexpected := set(record.codes()) - experiment.codes:
+        faults.append(f"unexpected codes: {', '.join(sorted(unexpected))}")
+    slowest = max((answer.seconds for answer in record.answers), default=0)
+    if slowest > BUDGET_SECONDS + MEASUREMENT_SECONDS:
+        faults.append(f"a response took {slowest:.1f} s")
+    if recovery > experiment.recovery:
+        faults.append(f"recovery took {recovery:.1f} s")
+    if missing := await _missing_lines(target, record):
+        faults.append(f"{missing} granted sessions without an audit line")
+    if not record.answers:
+        faults.append("no request was answered")
+    return faults
+
+
+async def _missing_lines(target: Rig, record: Record) -> int:
+    """Count granted sessions without an audit line, once the lines have arrived."""
+    granted = {answer.request_id for answer in record.answers if answer.status == 200}
+    with suppress(TimeoutError):
+        await until(lambda: granted <= target.service.audit.granted, seconds=2)
+    return len(granted - target.service.audit.granted) + target.service.audit.malformed
+
+
+async def main() -> int:
+    """Run all experiments; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make chaos")
+    parser.add_argument("--seconds", type=float, default=8, help="duration of each fault")
+    parser.add_argument("--only", default="", help="run experiments whose name contains this")
+    options = parser.parse_args()
+    chosen = [each for each in EXPERIMENTS if options.only in each.name]
+    print(HEADER, flush=True)
+    faults = []
+    async with AsyncExitStack() as stack:
+        shared = await stack.enter_async_context(rig())
+        for experiment in chosen:
+            if experiment.open_files:
+                async with rig(open_files=experiment.open_files) as separate:
+                    result = await run(experiment, separate, options.seconds)
+            else:
+                result = await run(experiment, shared, options.seconds)
+            if shared.service.process.poll() is not None and experiment is not chosen[-1]:
+                shared = await stack.enter_async_context(rig())
+            print(result.row(), flush=True)
+            faults += [f"{experiment.name}: {fault}" for fault in result.faults]
+    for fault in faults:
+        print(f"BROKEN  {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(uvloop.run(main()))

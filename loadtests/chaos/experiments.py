@@ -1,0 +1,200 @@
+"""The experiments: each injects one fault, and states which answers are acceptable meanwhile."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from os import kill
+
+from loadtests.chaos.load import idle_connections
+from loadtests.chaos.rig import Rig, write_settings
+from loadtests.chaos.upstreams import until
+
+Inject = Callable[[Rig, float], Awaitable[None]]
+"""Injects a fault, keeps it for a number of seconds, and removes it."""
+
+_SHARED_UPSTREAM = frozenset({"AUTH_UNAVAILABLE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A fault, and the bounds of the contract while it lasts.
+
+    `codes` are the acceptable error codes, `lost` the acceptable number of lost requests, and
+    `recovery` the acceptable seconds until every request is granted again. `open_files` limits the
+    service, which then runs separately.
+    """
+
+    name: str
+    inject: Inject
+    codes: frozenset[str] = frozenset()
+    lost: int = 0
+    recovery: float = 0.0
+    open_files: int = 0
+
+
+async def nothing(_: Rig, seconds: float) -> None:
+    """Inject no fault."""
+    await asyncio.sleep(seconds)
+
+
+async def reload(rig: Rig, seconds: float) -> None:
+    """Reload the configuration with SIGHUP."""
+    before = set(rig.service.workers())
+    rig.service.process.send_signal(signal.SIGHUP)
+    await rig.service.wait_for_workers(before)
+    await asyncio.sleep(seconds)
+
+
+async def faulty_reload(rig: Rig, seconds: float) -> None:
+    """Reload a faulty configuration with SIGHUP, then repair it and reload again."""
+    write_settings(rig.service.folder, rig.settings | {"PORT": "not a port"})
+    rig.service.process.send_signal(signal.SIGHUP)
+    await asyncio.sleep(seconds)
+    write_settings(rig.service.folder, rig.settings)
+    await reload(rig, 0)
+
+
+async def upgrade(rig: Rig, seconds: float) -> None:
+    """Start a second master with USR2, and terminate its workers and itself again."""
+    before = set(rig.service.workers())
+    rig.service.process.send_signal(signal.SIGUSR2)
+    await until(lambda: len(set(rig.service.workers()) - before) == 1)
+    [master] = set(rig.service.workers()) - before
+    await until(lambda: len(rig.service.workers(master)) == 2)
+    await asyncio.sleep(seconds)
+    kill(master, signal.SIGTERM)
+    await until(lambda: master not in rig.service.workers())
+
+
+async def kill_worker(rig: Rig, seconds: float) -> None:
+    """Kill a worker with SIGKILL."""
+    victim = rig.service.workers()[0]
+    kill(victim, signal.SIGKILL)
+    await rig.service.wait_for_workers({victim})
+    await asyncio.sleep(seconds)
+
+
+async def suspend_worker(rig: Rig, _: float) -> None:
+    """Suspend a worker for a second."""
+    victim = rig.service.workers()[0]
+    kill(victim, signal.SIGSTOP)
+    await asyncio.sleep(1)
+    kill(victim, signal.SIGCONT)
+
+
+async def kill_redis(rig: Rig, seconds: float) -> None:
+    """Kill Redis and start it again."""
+    rig.redis.kill()
+    await asyncio.sleep(seconds)
+    rig.redis.start()
+
+
+async def suspend_redis(rig: Rig, seconds: float) -> None:
+    """Suspend Redis."""
+    rig.redis.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    rig.redis.send_signal(signal.SIGCONT)
+
+
+def delay_redis(milliseconds: int) -> Inject:
+    """Return an experiment with this round-trip time to Redis."""
+
+    async def inject(rig: Rig, seconds: float) -> None:
+        rig.proxy.round_trip_seconds = milliseconds / 1000
+        await asyncio.sleep(seconds)
+        rig.proxy.round_trip_seconds = 0
+
+    return inject
+
+
+async def read_only_redis(rig: Rig, seconds: float) -> None:
+    """Make Redis a replica, which accepts no writes."""
+    await rig.redis.command("REPLICAOF", "127.0.0.1", "1")
+    await asyncio.sleep(seconds)
+    await rig.redis.command("REPLICAOF", "NO", "ONE")
+
+
+async def full_redis(rig: Rig, seconds: float) -> None:
+    """Leave Redis no memory for writes."""
+    await rig.redis.command("CONFIG", "SET", "maxmemory", "1")
+    await asyncio.sleep(seconds)
+    await rig.redis.command("CONFIG", "SET", "maxmemory", "0")
+
+
+async def redis_password(rig: Rig, seconds: float) -> None:
+    """Require a password that the service does not have, also on open connections."""
+    await rig.redis.command("CONFIG", "SET", "requirepass", "secret")
+    await rig.redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", password="secret")
+    await asyncio.sleep(seconds)
+    await rig.redis.command("CONFIG", "SET", "requirepass", "", password="secret")
+
+
+async def failing_jwks(rig: Rig, seconds: float) -> None:
+    """Let the JWKS address fail and recover, several times."""
+    for _ in range(4):
+        rig.provider.fails = not rig.provider.fails
+        await asyncio.sleep(seconds / 4)
+    rig.provider.fails = False
+
+
+async def rotating_key(rig: Rig, seconds: float) -> None:
+    """Replace the key of the identity provider."""
+    rig.provider.rotate()
+    await asyncio.sleep(seconds)
+
+
+async def failing_vapi(rig: Rig, seconds: float) -> None:
+    """Let Vapi answer 500."""
+    rig.vapi.status = 500
+    await asyncio.sleep(seconds)
+    rig.vapi.status = 200
+
+
+async def blocked_output(rig: Rig, seconds: float) -> None:
+    """Stop reading the audit log."""
+    rig.service.audit.suspend()
+    await asyncio.sleep(seconds)
+    rig.service.audit.resume()
+
+
+def many_connections(count: int) -> Inject:
+    """Return an experiment with this number of idle connections."""
+
+    async def inject(rig: Rig, seconds: float) -> None:
+        writers = await idle_connections(rig.service.port, count)
+        await asyncio.sleep(seconds)
+        for writer in writers:
+            writer.close()
+
+    return inject
+
+
+async def terminate(rig: Rig, _: float) -> None:
+    """Terminate the service with SIGTERM."""
+    rig.service.process.send_signal(signal.SIGTERM)
+    await until(lambda: rig.service.process.poll() is not None)
+
+
+EXPERIMENTS = [
+    Experiment("no fault", nothing),
+    Experiment("SIGHUP", reload),
+    Experiment("SIGHUP, faulty settings", faulty_reload),
+    Experiment("USR2, second master", upgrade),
+    Experiment("kill -9 of a worker", kill_worker, lost=20),
+    Experiment("SIGSTOP of a worker, 1 s", suspend_worker),
+    Experiment("Redis killed", kill_redis, _SHARED_UPSTREAM, recovery=3.5),
+    Experiment("Redis suspended", suspend_redis, _SHARED_UPSTREAM, recovery=3.5),
+    *(Experiment(f"Redis at {ms} ms", delay_redis(ms)) for ms in (20, 50, 200)),
+    Experiment("Redis read-only", read_only_redis),
+    Experiment("Redis full", full_redis),
+    Experiment("Redis wrong password", redis_password, _SHARED_UPSTREAM, recovery=3.5),
+    Experiment("JWKS failing", failing_jwks),
+    Experiment("JWKS key rotated", rotating_key, frozenset({"AUTH_UNAVAILABLE"}), recovery=1),
+    Experiment("Vapi failing", failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5),
+    Experiment("blocked output", blocked_output),
+    Experiment("1,000 connections", many_connections(1000)),
+    Experiment("5,000 connections", many_connections(5000)),
+    Experiment("open files used up", many_connections(400), _SHARED_UPSTREAM, open_files=150, recovery=1),
+    Experiment("SIGTERM", terminate),
+]

@@ -1,0 +1,165 @@
+"""A steady load that accounts for every request."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+
+from loadtests.chaos.upstreams import HOST
+from loadtests.target import PATH
+
+TIMEOUT_SECONDS = 8.0
+"""A request without a response for this long is lost."""
+
+_CODE = re.compile(rb'"code":"([A-Z_]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response: when the request was sent and how long the response took, in seconds."""
+
+    sent_at: float
+    seconds: float
+    status: int
+    code: str
+    request_id: str
+
+
+@dataclass
+class Record:
+    """All requests of an experiment."""
+
+    answers: list[Answer] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    retried: int = 0
+    unreachable: int = 0
+
+    def codes(self) -> Counter[str]:
+        """Return the error codes, counted."""
+        return Counter(answer.code for answer in self.answers if answer.code)
+
+    def p99(self) -> float:
+        """Return the 99th percentile of the response times, in seconds."""
+        times = sorted(answer.seconds for answer in self.answers)
+        return times[int(len(times) * 0.99)] if times else 0.0
+
+    def recovery(self, since: float) -> float:
+        """Return the seconds from `since` to the last request that was not granted."""
+        failed = [answer.sent_at for answer in self.answers if answer.status != 200]
+        return max(0.0, max(failed, default=since) - since)
+
+
+class Load:
+    """Clients on persistent connections that together send `rate` requests a second.
+
+    A request on a reused connection that the server closed is sent again on a new connection, as
+    proxies and HTTP clients do. A request on a new connection that gets no response is lost.
+    """
+
+    def __init__(self, port: int, token: Callable[[str], str], *, rate: int, clients: int) -> None:
+        self._port = port
+        self._token = token
+        self._interval = clients / rate
+        self._clients = clients
+        self._stopping = False
+        self.record = Record()
+
+    async def run(self) -> None:
+        """Send requests until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._clients):
+                group.create_task(self._client(number))
+
+    def stop(self) -> None:
+        """Finish the requests in flight and return from `run`."""
+        self._stopping = True
+
+    async def _client(self, number: int) -> None:
+        connection = _Connection(self._port)
+        await asyncio.sleep(self._interval * number / self._clients)
+        while not self._stopping:
+            started = monotonic()
+            await self._request(connection, f"pt_{number}")
+            await asyncio.sleep(max(0.0, self._interval - (monotonic() - started)))
+        connection.close()
+
+    async def _request(self, connection: "_Connection", patient: str) -> None:
+        reused = connection.is_open
+        request = _request(self._token(patient))
+        sent_at = monotonic()
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                head, body = await connection.send(request)
+        except ConnectionRefusedError:
+            self.record.unreachable += 1
+            connection.close()
+        except (OSError, EOFError) as error:
+            connection.close()
+            if reused and not isinstance(error, TimeoutError):
+                self.record.retried += 1
+                await self._request(connection, patient)
+            else:
+                self.record.lost.append(type(error).__name__)
+        else:
+            self.record.answers.append(_answer(sent_at, head, body))
+
+
+class _Connection:
+    """A persistent connection that is opened when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a connection is open."""
+        return self._streams is not None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+    async def send(self, request: bytes) -> tuple[bytes, bytes]:
+        """Send a request; return the head and the body of the response."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(HOST, self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        body = await reader.readexactly(int(length))
+        if b"connection: close" in head.lower():
+            self.close()
+        return head, body
+
+
+def _request(token: str) -> bytes:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+
+
+def _answer(sent_at: float, head: bytes, body: bytes) -> Answer:
+    code = _CODE.search(body)
+    request_id = head.lower().partition(b"x-request-id: ")[2].partition(b"\r\n")[0]
+    return Answer(
+        sent_at=sent_at,
+        seconds=monotonic() - sent_at,
+        status=int(head[9:12]),
+        code=code[1].decode() if code else "",
+        request_id=request_id.decode(),
+    )
+
+
+async def idle_connections(port: int, count: int) -> list[asyncio.StreamWriter]:
+    """Open connections that send nothing; return those that could be opened."""
+    writers: list[asyncio.StreamWriter] = []
+    for _ in range(count):
+        with suppress(OSError):
+            writers.append((await asyncio.open_connection(HOST, port))[1])
+    return writers
