@@ -13,7 +13,7 @@ from loadtests.chaos.upstreams import until
 Inject = Callable[[Rig, float], Awaitable[None]]
 """Injects a fault, keeps it for a number of seconds, and removes it."""
 
-_SHARED_UPSTREAM = frozenset({"AUTH_UNAVAILABLE"})
+_UNAVAILABLE = frozenset({"AUTH_UNAVAILABLE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +183,18 @@ EXPERIMENTS = [
     Experiment("USR2, second master", upgrade),
     Experiment("kill -9 of a worker", kill_worker, lost=20),
     Experiment("SIGSTOP of a worker, 1 s", suspend_worker),
-    Experiment("Redis killed", kill_redis, _SHARED_UPSTREAM, recovery=3.5),
-    Experiment("Redis suspended", suspend_redis, _SHARED_UPSTREAM, recovery=3.5),
+    Experiment("Redis killed", kill_redis, _UNAVAILABLE, recovery=3.5),
+    Experiment("Redis suspended", suspend_redis, _UNAVAILABLE, recovery=3.5),
     *(Experiment(f"Redis at {ms} ms", delay_redis(ms)) for ms in (20, 50, 200)),
     Experiment("Redis read-only", read_only_redis),
     Experiment("Redis full", full_redis),
-    Experiment("Redis wrong password", redis_password, _SHARED_UPSTREAM, recovery=3.5),
+    Experiment("Redis wrong password", redis_password, _UNAVAILABLE, recovery=3.5),
     Experiment("JWKS failing", failing_jwks),
     Experiment("JWKS key rotated", rotating_key, frozenset({"AUTH_UNAVAILABLE"}), recovery=1),
     Experiment("Vapi failing", failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5),
     Experiment("blocked output", blocked_output),
     Experiment("1,000 connections", many_connections(1000)),
     Experiment("5,000 connections", many_connections(5000)),
-    Experiment("open files used up", many_connections(400), _SHARED_UPSTREAM, open_files=150, recovery=1),
+    Experiment("open files used up", many_connections(400), _UNAVAILABLE, 0, 1, open_files=150),
     Experiment("SIGTERM", terminate),
 ]
