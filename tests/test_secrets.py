@@ -20,9 +20,9 @@ from tests.wire import exchange, head, vapi
 MARK = "M4RK"
 SECRET = f"{MARK}-jwt-secret-that-is-long-enough-for-any-of-them-64-bytes-or-more"
 SECRETS = {
-    "VAPI_API_KEY": f"{MARK}-private-key",
+    "VAPI_API_KEY": f"{MARK}-private-key-of-at-least-32-characters",
     "JWT_SECRET": SECRET,
-    "AUDIT_HASH_KEY": f"{MARK}-audit-hash-key",
+    "AUDIT_HASH_KEY": f"{MARK}-audit-hash-key-of-at-least-32-bytes",
 }
 
 

@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ _ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
 class DotenvFile:
     """The values of a `.env` file by name, and its faults by the name of a variable or the file."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     faults: Mapping[str, str]
 
 

@@ -56,7 +56,7 @@ class Settings:
     jwt_secret: bytes = _secret(b"")
     jwt_secret_previous: bytes = _secret(b"")
     jwt_public_key: Pem = _setting("", secret=True)  # noqa: RUF009  a Pem is immutable
-    jwt_jwks_url: str = _setting("", validators.secure_url)
+    jwt_jwks_url: str = _setting("", validators.secure_url_with_query)
     jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
     jwt_issuer: str = _setting("", validators.text)
     jwt_audience: tuple[str, ...] = _setting((), validators.text_items)
@@ -90,7 +90,7 @@ class Settings:
     cors_allowed_origins: tuple[str, ...] = _setting((), validators.origins)
     metrics_enabled: bool = _setting(False)
     docs_enabled: bool = _setting(False)
-    audit_hash_key: bytes = _secret(b"")
+    audit_hash_key: bytes = _secret(b"", validators.at_least_bytes(32))
     log_level: str = _setting("INFO", validators.one_of(*_LEVELS))
     log_format: str = _setting("json", validators.one_of("json", "console"))
 

@@ -1,7 +1,7 @@
 """The sources of the variables: the environment, a `.env` file, and the files of secrets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.config.dotenv_file import read_dotenv
@@ -18,7 +18,7 @@ class Sources:
     file is by the name of the secret.
     """
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     from_files: frozenset[str]
     faults: Mapping[str, str]
     warnings: tuple[str, ...]

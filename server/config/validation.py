@@ -14,9 +14,11 @@ from server.config.public_keys import (
     algorithms_of,
     load_public_keys,
 )
-from server.config.settings import Settings
+from server.config.settings import CredentialType, Settings
 
 MIN_SECRET_BYTES: Final = 32
+MIN_SIGNING_KEY_CHARACTERS: Final = 32
+"""RFC 7518 section 3.2: a key for HS256 has at least 256 bits."""
 
 _KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
 _ONE_KEY_SOURCE: Final = (
@@ -37,9 +39,10 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
         settings = replace(settings, jwt_algorithms=default)
     faults += _check_key_sources(settings, faulty)
     if settings.docs_enabled and find_swagger_ui() is None:
-        faults.append(("DOCS_ENABLED", "needs the extra `docs` of this package to be installed"))
+        faults.append(("DOCS_ENABLED", "needs the extra `docs`, which `make install` installs"))
     faults += _check_vapi(settings)
     faults += _check_key_material(settings)
+    faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
     return settings, faults
 
@@ -67,8 +70,16 @@ def _check_vapi(settings: Settings) -> Iterator[Fault]:
             yield name, "must differ from VAPI_API_KEY, which never leaves the service"
     if settings.vapi_timeout_seconds >= settings.session_budget_seconds:
         yield "VAPI_TIMEOUT_SECONDS", "must be less than SESSION_BUDGET_SECONDS"
+    yield from _check_vapi_key(settings)
+
+
+def _check_vapi_key(settings: Settings) -> Iterator[Fault]:
     if not _can_sign(settings.vapi_api_key.encode()):
-        yield "VAPI_API_KEY", "looks like a public or private key, not like an API key"
+        yield "VAPI_API_KEY", "looks like a PEM or SSH key; copy the private key from Vapi"
+    signs = settings.vapi_credential == CredentialType.SESSION_TOKEN
+    if signs and 0 < len(settings.vapi_api_key) < MIN_SIGNING_KEY_CHARACTERS:
+        text = f"must have at least {MIN_SIGNING_KEY_CHARACTERS} characters"
+        yield "VAPI_API_KEY", f"{text} with VAPI_CREDENTIAL=session_token; copy it whole from Vapi"
 
 
 def _check_key_material(settings: Settings) -> Iterator[Fault]:
@@ -76,18 +87,25 @@ def _check_key_material(settings: Settings) -> Iterator[Fault]:
     allowed = HMAC_ALGORITHMS if settings.jwt_secret else PUBLIC_ALGORITHMS
     kind = "JWT_SECRET" if settings.jwt_secret else "a public key or JWT_JWKS_URL"
     if not chosen <= allowed:
-        yield "JWT_ALGORITHMS", f"must be out of {', '.join(sorted(allowed))} with {kind}"
+        yield "JWT_ALGORITHMS", f"must be some of {', '.join(sorted(allowed))} with {kind}"
     if settings.jwt_secret:
-        yield from _check_secret(settings.jwt_secret)
+        yield from _check_secret("JWT_SECRET", settings.jwt_secret)
     elif settings.jwt_public_key:
         yield from _check_public_keys(settings, chosen)
 
 
-def _check_secret(secret: bytes) -> Iterator[Fault]:
+def _check_previous_secret(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
+    if settings.jwt_secret_previous and not (settings.jwt_secret or "JWT_SECRET" in faulty):
+        yield "JWT_SECRET_PREVIOUS", "is used only with JWT_SECRET; set that too or remove this"
+    elif settings.jwt_secret_previous:
+        yield from _check_secret("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)
+
+
+def _check_secret(name: str, secret: bytes) -> Iterator[Fault]:
     if len(secret) < MIN_SECRET_BYTES:
-        yield "JWT_SECRET", f"must be at least {MIN_SECRET_BYTES} bytes long"
+        yield name, f"must be at least {MIN_SECRET_BYTES} bytes; try openssl rand -base64 48"
     elif not _can_sign(secret):
-        yield "JWT_SECRET", "looks like a public or private key; use JWT_PUBLIC_KEY for those"
+        yield name, "looks like a PEM or SSH key; use JWT_PUBLIC_KEY for a public key"
 
 
 def _check_public_keys(settings: Settings, chosen: frozenset[str]) -> Iterator[Fault]:

@@ -33,6 +33,16 @@ def trimmed(value: str | bytes) -> None:
         raise ValidationError("must not begin or end with white space")
 
 
+def at_least_bytes(length: int) -> Rule:
+    """A key of at least `length` bytes."""
+
+    def rule(value: bytes) -> None:
+        if len(value) < length:
+            raise ValidationError(f"must be at least {length} bytes; try openssl rand -base64 48")
+
+    return rule
+
+
 def between(low: float, high: float) -> Rule:
     """A number from low to high."""
 
@@ -53,7 +63,7 @@ def one_of(*allowed: str) -> Rule:
     return rule
 
 
-def secure_url(value: str) -> None:
+def secure_url_with_query(value: str) -> None:
     """An https address, or http on loopback: secrets must not cross a network unencrypted."""
     try:
         url = urlsplit(value)
@@ -63,8 +73,15 @@ def secure_url(value: str) -> None:
     loopback = url.scheme == "http" and _LOOPBACK.fullmatch(url.hostname or "")
     if not (url.hostname and (url.scheme == "https" or loopback)) or port == 0:
         raise ValidationError("must be an https address, or http on loopback")
-    if url.username is not None or url.query or url.fragment or not _VISIBLE.fullmatch(value):
-        raise ValidationError("must contain no user name, query, fragment or spaces")
+    if url.username is not None or url.fragment or not _VISIBLE.fullmatch(value):
+        raise ValidationError("must contain no user name, fragment or spaces")
+
+
+def secure_url(value: str) -> None:
+    """A `secure_url_with_query` without a query: paths are appended to it."""
+    secure_url_with_query(value)
+    if "?" in value:
+        raise ValidationError("must contain no query")
 
 
 def redis_url(value: str) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Final
 
-from server.config.settings import Settings
+from server.config.settings import SECRETS, Settings
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -21,3 +22,7 @@ def find_questionable(settings: Settings) -> Iterator[str]:
             "VAPI_ASSISTANT_ID: is not a UUID, which ids of Vapi's assistants are; copy it from "
             "the dashboard, under Assistants"
         )
+    for item in fields(settings):
+        name, value = item.name.upper(), getattr(settings, item.name)
+        if name not in SECRETS and isinstance(value, str) and value != value.strip():
+            yield f"{name}: begins or ends with white space, which counts as part of the value"

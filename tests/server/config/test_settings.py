@@ -1,102 +1,87 @@
-"""The settings: defaults, what is required, and every fault in one report without a value."""
+"""The settings: defaults and limits of every variable, and all faults in one report."""
 
+import logging
 import re
-from dataclasses import MISSING, FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 
-import server
 from server.config import Settings, load_settings
-from server.config.loader import SettingsError
+from server.config.loader import SettingsError, load_configuration
+from server.config.settings import VARIABLES as NAMES
 from tests.support import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
-
-EXAMPLE = Path(server.__file__).parent.parent / "config.example.env"
-ASSIGNED = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
 
 
 def faults(**variables: str) -> dict[str, str]:
-    """Load with these changes; give each fault by the variable it names."""
+    """Load with these changes; return each fault by the variable it names."""
     with pytest.raises(SettingsError) as caught:
         load_settings({**VARIABLES, **variables}, NO_FILE)
     return dict(fault.split(": ", 1) for fault in caught.value.faults)
 
 
-def test_the_least_there_must_be_is_enough() -> None:
-    least = {
-        "VAPI_API_KEY": PRIVATE_KEY,
-        "VAPI_PUBLIC_API_KEY": PUBLIC_KEY,
-        "VAPI_ASSISTANT_ID": "assistant",
-        "JWT_SECRET": SECRET,
-    }
-    settings = load_settings(least, NO_FILE)
-    given = {name.lower() for name in least} | {"jwt_algorithms"}
-    for field in fields(Settings):
-        if field.name not in given:
-            assert getattr(settings, field.name) == field.default
-    assert settings.jwt_algorithms == ("HS256",)
+MINIMUM = {
+    "VAPI_API_KEY": PRIVATE_KEY,
+    "VAPI_PUBLIC_API_KEY": PUBLIC_KEY,
+    "VAPI_ASSISTANT_ID": "33333333-3333-4333-8333-333333333333",
+    "JWT_SECRET": SECRET,
+}
+
+DEFAULTS = {
+    "vapi_credential": "public_key",
+    "vapi_org_id": "",
+    "vapi_token_ttl_seconds": 120,
+    "vapi_allowed_origins": (),
+    "vapi_base_url": "https://api.vapi.ai",
+    "vapi_check_seconds": 30,
+    "vapi_timeout_seconds": 2,
+    "jwt_secret_previous": b"",
+    "jwt_public_key": "",
+    "jwt_jwks_url": "",
+    "jwt_algorithms": ("HS256",),
+    "jwt_issuer": "",
+    "jwt_audience": (),
+    "jwt_leeway_seconds": 5,
+    "jwt_max_lifetime_seconds": 0,
+    "jwt_patient_id_claim": "id",
+    "jwt_role_claim": "type",
+    "jwt_patient_role": "patient",
+    "jwt_required_scope": "",
+    "jwks_cache_seconds": 600,
+    "jwks_stale_seconds": 86400,
+    "jwks_cooldown_seconds": 5,
+    "host": "0.0.0.0",
+    "port": 8080,
+    "trusted_proxies": (),
+    "session_budget_seconds": 3,
+    "max_body_bytes": 16384,
+    "max_connections": 10000,
+    "shutdown_grace_seconds": 10,
+    "rate_limit": "30/minute",
+    "sessions_paused": False,
+    "redis_url": "",
+    "redis_failure": "refuse",
+    "proof_key": "",
+    "proof_issuer": "",
+    "proof_audience": "",
+    "cors_allowed_origins": (),
+    "metrics_enabled": False,
+    "docs_enabled": False,
+    "audit_hash_key": b"",
+    "log_level": "INFO",
+    "log_format": "json",
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("vapi_credential", "public_key"),
-        ("vapi_token_ttl_seconds", 120),
-        ("vapi_allowed_origins", ()),
-        ("vapi_base_url", "https://api.vapi.ai"),
-        ("vapi_check_seconds", 30),
-        ("vapi_timeout_seconds", 2),
-        ("jwt_issuer", ""),
-        ("jwt_audience", ()),
-        ("jwt_leeway_seconds", 5),
-        ("jwt_max_lifetime_seconds", 0),
-        ("jwt_patient_id_claim", "id"),
-        ("jwt_role_claim", "type"),
-        ("jwt_patient_role", "patient"),
-        ("jwt_required_scope", ""),
-        ("jwks_cache_seconds", 600),
-        ("jwks_stale_seconds", 86400),
-        ("jwks_cooldown_seconds", 5),
-        ("host", "0.0.0.0"),
-        ("port", 8080),
-        ("session_budget_seconds", 3),
-        ("max_body_bytes", 16384),
-        ("max_connections", 10000),
-        ("trusted_proxies", ()),
-        ("sessions_paused", False),
-        ("proof_key", ""),
-        ("rate_limit", "30/minute"),
-        ("redis_url", ""),
-        ("redis_failure", "refuse"),
-        ("cors_allowed_origins", ()),
-        ("metrics_enabled", False),
-        ("audit_hash_key", b""),
-        ("log_level", "INFO"),
-        ("log_format", "json"),
-        ("shutdown_grace_seconds", 10),
-    ],
-)
-def test_the_defaults_are_those_of_the_contract(name: str, value: object) -> None:
-    (field,) = (field for field in fields(Settings) if field.name == name)
-    assert field.default == value
+def test_defaults() -> None:
+    configuration = load_configuration(MINIMUM, NO_FILE)
+    required = {name.lower() for name in MINIMUM}
+    actual = {item.name: getattr(configuration.settings, item.name) for item in fields(Settings)}
+    assert {name: value for name, value in actual.items() if name not in required} == DEFAULTS
+    assert configuration.warnings == ()
 
 
-def test_the_example_names_every_variable_once_and_nothing_else() -> None:
-    names = [name for name, _ in ASSIGNED.findall(EXAMPLE.read_text())]
-    assert sorted(names) == sorted(field.name.upper() for field in fields(Settings))
-
-
-def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
-    required = {"VAPI_API_KEY": "a", "VAPI_ASSISTANT_ID": "b", "VAPI_PUBLIC_API_KEY": "c"}
-    required["JWT_SECRET"] = SECRET
-    assert load_settings(required, EXAMPLE) == load_settings(required, NO_FILE)
-    shown = dict(ASSIGNED.findall(EXAMPLE.read_text()))
-    for field in fields(Settings):
-        is_empty = field.default in {MISSING, "", (), b""}
-        assert bool(shown[field.name.upper()]) != is_empty, field.name
-
-
-def test_nothing_set_names_all_that_is_required() -> None:
+def test_without_variables_all_required_ones_are_named() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({}, NO_FILE)
     assert [fault.split(":")[0] for fault in caught.value.faults] == [
@@ -108,93 +93,96 @@ def test_nothing_set_names_all_that_is_required() -> None:
     assert str(caught.value) == "\n".join(caught.value.faults)
 
 
-def test_all_faults_come_in_one_report_one_line_each() -> None:
-    told = faults(
-        PORT="x",
-        RATE_LIMIT="often",
-        LOG_LEVEL="loud",
-        VAPI_BASE_URL="http://api.vapi.ai",
-        VAPI_ASSISTANT_ID="",
-        JWT_SECRET="short",
-        CORS_ALLOWED_ORIGINS="*",
-        METRICS_ENABLED="perhaps",
-    )
-    assert set(told) == {
-        "PORT",
-        "RATE_LIMIT",
-        "LOG_LEVEL",
-        "VAPI_BASE_URL",
-        "VAPI_ASSISTANT_ID",
-        "JWT_SECRET",
-        "CORS_ALLOWED_ORIGINS",
-        "METRICS_ENABLED",
+def test_all_faults_are_reported_together_one_line_each() -> None:
+    invalid = {
+        "PORT": "x",
+        "RATE_LIMIT": "often",
+        "LOG_LEVEL": "loud",
+        "VAPI_BASE_URL": "http://api.vapi.ai",
+        "VAPI_ASSISTANT_ID": "",
+        "JWT_SECRET": "short",
+        "CORS_ALLOWED_ORIGINS": "*",
+        "METRICS_ENABLED": "perhaps",
+        "REDIS_URL_FILE": "/nonexistent",
     }
-    assert all("\n" not in text for text in told.values())
+    reported = faults(**invalid)
+    assert reported.keys() == invalid.keys()
+    assert all("\n" not in text for text in reported.values())
 
 
-LIMITS = [
+LIMITS: list[tuple[str, list[str], list[str]]] = [
+    ("VAPI_API_KEY", ["a-b"], ["a b", "é", "a\x00b"]),
+    ("VAPI_PUBLIC_API_KEY", ["a-b"], ["a b"]),
+    ("VAPI_ASSISTANT_ID", ["a-b"], ["a b"]),
+    ("VAPI_CREDENTIAL", ["public_key", "session_token"], ["private_key", "PUBLIC_KEY"]),
+    ("VAPI_ORG_ID", ["a-b"], ["a b"]),
     ("VAPI_TOKEN_TTL_SECONDS", ["10", "3600"], ["9", "3601", "10.5", "x"]),
+    ("VAPI_ALLOWED_ORIGINS", ["https://a.test, https://b.test"], ["https://a b.test"]),
+    ("VAPI_BASE_URL", ["https://a.test/x", "http://127.0.0.1:1"], ["http://a.test", "a.test"]),
     ("VAPI_CHECK_SECONDS", ["0", "0.5", "3600"], ["-1", "3601", "nan", "inf"]),
+    ("VAPI_TIMEOUT_SECONDS", ["0.01", "2.9"], ["0", "3", "3601"]),
+    ("JWT_SECRET", ["x" * 32, "é" * 16], ["x" * 31, f"ssh-rsa {'A' * 40}"]),
+    ("JWT_SECRET_PREVIOUS", ["x" * 32], ["x" * 31, f"ssh-rsa {'A' * 40}"]),
+    ("JWT_ISSUER", ["https://a.test", "a b"], ["a\nb"]),
+    ("JWT_AUDIENCE", ["a, b c"], ["a\nb"]),
     ("JWT_LEEWAY_SECONDS", ["0", "300"], ["-0.1", "300.1"]),
     ("JWT_MAX_LIFETIME_SECONDS", ["0", "86400"], ["-1"]),
-    ("PORT", ["0", "1", "65535"], ["-1", "65536", "http"]),
-    ("MAX_BODY_BYTES", ["1", "16777216"], ["0", "16777217"]),
-    ("SESSION_BUDGET_SECONDS", ["2.5", "60"], ["0", "-1", "1e9"]),
-    ("SHUTDOWN_GRACE_SECONDS", ["0", "3600"], ["-1"]),
+    ("JWT_PATIENT_ID_CLAIM", ["user.id"], ["\x00"]),
+    ("JWT_ROLE_CLAIM", ["https://a.test/roles"], ["a\nb"]),
+    ("JWT_PATIENT_ROLE", ["Patient Zero"], ["a\nb"]),
+    ("JWT_REQUIRED_SCOPE", ["voice:start"], ["a\nb"]),
     ("JWKS_CACHE_SECONDS", ["1"], ["0", "-1"]),
     ("JWKS_STALE_SECONDS", ["1"], ["0"]),
     ("JWKS_COOLDOWN_SECONDS", ["1"], ["0"]),
-    ("VAPI_CREDENTIAL", ["public_key", "session_token"], ["private_key", "PUBLIC_KEY"]),
+    ("HOST", ["::1", "localhost"], ["a b"]),
+    ("PORT", ["0", "1", "65535"], ["-1", "65536", "http"]),
+    ("TRUSTED_PROXIES", ["10.0.0.0/8, ::1", "192.0.2.1"], ["10.0.0.1/8", "proxy", "10.0.0.0/33"]),
+    ("SESSION_BUDGET_SECONDS", ["2.5", "60"], ["0", "-1", "1e9"]),
+    ("MAX_BODY_BYTES", ["1", "16777216"], ["0", "16777217"]),
+    ("MAX_CONNECTIONS", ["1", "1000000"], ["0", "-1", "many"]),
+    ("RATE_LIMIT", ["1/second", "30/day", "off"], ["0/minute", "30 per minute", "OFF"]),
+    ("SESSIONS_PAUSED", ["true", "false"], ["1", "paused"]),
+    ("REDIS_URL", ["redis://h", "unix:///x", "rediss://:p@h:1/0"], ["http://h", "h:6379"]),
     ("REDIS_FAILURE", ["refuse", "serve"], ["ignore"]),
+    ("CORS_ALLOWED_ORIGINS", ["https://a.test, https://b.test"], ["*", "https://a.test/"]),
+    ("METRICS_ENABLED", ["true", "false", "True"], ["1", "on"]),
+    ("DOCS_ENABLED", ["true", "false"], ["1", "on"]),
+    ("AUDIT_HASH_KEY", ["x" * 32, "é" * 16], ["x" * 31]),
     ("LOG_LEVEL", ["DEBUG", "CRITICAL"], ["debug", "TRACE"]),
     ("LOG_FORMAT", ["json", "console"], ["text"]),
-    ("METRICS_ENABLED", ["true", "false", "True"], ["1", "on"]),
-    ("RATE_LIMIT", ["1/second", "30/day"], ["0/minute", "30 per minute"]),
-    ("VAPI_BASE_URL", ["https://a.test/x", "http://127.0.0.1:1"], ["http://a.test", "a.test"]),
-    ("REDIS_URL", ["redis://h", "unix:///x"], ["http://h"]),
-    ("VAPI_API_KEY", ["a-b"], ["a b", "a\n", "é"]),
-    ("VAPI_ASSISTANT_ID", ["a-b"], ["a b"]),
-    ("VAPI_PUBLIC_API_KEY", ["a-b"], ["a b"]),
-    ("VAPI_ORG_ID", ["a-b"], ["a b"]),
-    ("CORS_ALLOWED_ORIGINS", ["https://a.test, https://b.test"], ["*", "https://a.test/"]),
-    ("JWT_ISSUER", ["https://a.test", "a b"], ["a\nb"]),
+    ("SHUTDOWN_GRACE_SECONDS", ["0", "3600"], ["-1"]),
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, good, _ in LIMITS for value in good]
-)
-def test_a_value_inside_the_limits_is_taken(name: str, value: str) -> None:
-    assert isinstance(make_settings(**{name: value}), Settings)
+@pytest.mark.parametrize(("name", "valid", "invalid"), LIMITS, ids=[row[0] for row in LIMITS])
+def test_limits(name: str, valid: list[str], invalid: list[str]) -> None:
+    for value in valid:
+        assert getattr(make_settings(**{name: value}), name.lower()) is not None
+    for value in invalid:
+        reported = faults(**{name: value})
+        assert set(reported) == {name}
+        shown = re.search(rf"(?<![\w.]){re.escape(value)}(?![\w.])", reported[name])
+        assert not shown or len(value) < 4
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, _, bad in LIMITS for value in bad]
-)
-def test_a_value_outside_the_limits_is_a_fault_of_its_variable(name: str, value: str) -> None:
-    told = faults(**{name: value})
-    assert set(told) == {name}
-    assert not re.search(rf"(?<![\w.]){re.escape(value)}(?![\w.])", told[name]) or len(value) < 3
-
-
-def test_secrets_stay_out_of_what_python_shows() -> None:
-    settings = make_settings(AUDIT_HASH_KEY="hash-key", REDIS_URL="redis://:pass@h")
+def test_repr_omits_secrets() -> None:
+    settings = make_settings(AUDIT_HASH_KEY="hash-key" * 4, REDIS_URL="redis://:pass@h")
     shown = repr(settings)
     for secret in (PRIVATE_KEY, SECRET, "hash-key", "pass@"):
         assert secret not in shown
     assert PUBLIC_KEY in shown
 
 
-def test_settings_never_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         make_settings().port = 1  # type: ignore[misc]  # that is the point
 
 
-def test_without_arguments_environment_and_folder_are_read(
+def test_by_default_the_environment_and_the_working_directory_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for field in fields(Settings):
-        monkeypatch.delenv(field.name.upper(), raising=False)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     lines = [f"{name}={value}" for name, value in VARIABLES.items()]
     (tmp_path / ".env").write_text("\n".join([*lines, "LOG_LEVEL=ERROR", "LOG_FORMAT=console"]))
@@ -203,7 +191,7 @@ def test_without_arguments_environment_and_folder_are_read(
     assert (settings.log_level, settings.log_format) == ("DEBUG", "console")
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(VARIABLES, tmp_path)
 
@@ -211,3 +199,43 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_secret_is_taken_byte_for_byte() -> None:
     secret = '"${HOME}" #\udcff' + "x" * 32
     assert make_settings(JWT_SECRET=secret).jwt_secret == secret.encode("utf-8", "surrogateescape")
+
+
+def test_a_duplicate_in_the_file_is_a_fault_even_when_the_environment_wins(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("PORT=1\nJWT_AUDIENCE=voice\n\nJWT_AUDIENCE=\n\x1b[31m=1\n\x1b[31m=2\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**VARIABLES, "JWT_AUDIENCE": "voice"}, dotenv)
+    assert caught.value.faults == [
+        "JWT_AUDIENCE: is given more than once in .env, on lines 2 and 4; keep one",
+        "\\x1b[31m: is given more than once in .env, on lines 5 and 6; keep one",
+    ]
+
+
+def test_a_duplicate_counts_as_given(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text('JWT_SECRET="unclosed\nVAPI_API_KEY=\nVAPI_API_KEY=\n')
+    variables = {
+        name: value
+        for name, value in VARIABLES.items()
+        if name not in {"JWT_SECRET", "VAPI_API_KEY"}
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(variables, dotenv)
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == ["JWT_SECRET", "VAPI_API_KEY"]
+
+
+def test_warnings_are_returned_logged_and_part_of_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warning = "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?"
+    variables = {**VARIABLES, "JWT_AUDIANCE": "voice"}
+    assert load_configuration(variables, NO_FILE).warnings == (warning,)
+    assert caplog.records == []
+    load_settings(variables, NO_FILE)
+    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
+        (logging.WARNING, warning)
+    ]
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**variables, "PORT": "x"}, NO_FILE)
+    assert caught.value.warnings == (warning,)

@@ -1,4 +1,4 @@
-"""What variables must hold together, and the fault that each breach is."""
+"""The rules that relate several variables."""
 
 import pytest
 
@@ -10,10 +10,11 @@ from tests.table import NOWHERE
 
 PEM = pems.public(pems.RSA)
 JWKS = f"http://{NOWHERE}/jwks"
+USES_JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}
 
 
 def faults(**variables: str) -> dict[str, str]:
-    """Load with these changes; give each fault by the variable it names."""
+    """Load with these changes; return each fault by the variable it names."""
     with pytest.raises(SettingsError) as caught:
         load_settings({**VARIABLES, **variables}, NO_FILE)
     return dict(fault.split(": ", 1) for fault in caught.value.faults)
@@ -32,9 +33,7 @@ def faults(**variables: str) -> dict[str, str]:
         ),
     ],
 )
-def test_algorithms_follow_the_kind_of_key(
-    variables: dict[str, str], algorithms: tuple[str, ...]
-) -> None:
+def test_default_algorithms(variables: dict[str, str], algorithms: tuple[str, ...]) -> None:
     assert make_settings(**variables).jwt_algorithms == algorithms
 
 
@@ -44,10 +43,13 @@ def test_algorithms_follow_the_kind_of_key(
         {"VAPI_CREDENTIAL": "session_token", "VAPI_PUBLIC_API_KEY": ""},
         {"VAPI_CREDENTIAL": "public_key", "VAPI_ORG_ID": ""},
         {"SESSION_BUDGET_SECONDS": "0.2", "VAPI_TIMEOUT_SECONDS": "0.1"},
-        {"JWT_SECRET": "x" * 32},
+        {"JWT_SECRET": "x" * 32, "JWT_SECRET_PREVIOUS": "y" * 32},
+        {"VAPI_CREDENTIAL": "session_token", "VAPI_API_KEY": "x" * 32},
+        {"VAPI_CREDENTIAL": "public_key", "VAPI_API_KEY": "x"},
+        {"JWT_SECRET": "", "JWT_JWKS_URL": f"{JWKS}?appid=1", "JWT_ISSUER": "us"},
     ],
 )
-def test_what_holds_together_is_taken(variables: dict[str, str]) -> None:
+def test_valid_combinations(variables: dict[str, str]) -> None:
     for name, value in variables.items():
         assert str(getattr(make_settings(**variables), name.lower())).strip("b'") == value
 
@@ -104,21 +106,37 @@ def test_what_holds_together_is_taken(variables: dict[str, str]) -> None:
         ({"VAPI_TIMEOUT_SECONDS": "3"}, {"VAPI_TIMEOUT_SECONDS"}),
         ({"SESSION_BUDGET_SECONDS": "1"}, {"VAPI_TIMEOUT_SECONDS"}),
         ({"VAPI_API_KEY": f"ssh-rsa{'A' * 40}"}, {"VAPI_API_KEY"}),
+        ({"VAPI_CREDENTIAL": "session_token", "VAPI_API_KEY": "x" * 31}, {"VAPI_API_KEY"}),
+        ({"JWT_SECRET_PREVIOUS": "x" * 31}, {"JWT_SECRET_PREVIOUS"}),
+        ({"JWT_SECRET_PREVIOUS": PEM}, {"JWT_SECRET_PREVIOUS"}),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_SECRET_PREVIOUS": "x" * 32},
+            {"JWT_SECRET_PREVIOUS"},
+        ),
+        (
+            {**USES_JWKS, "JWT_SECRET_PREVIOUS": "x" * 32},
+            {"JWT_SECRET_PREVIOUS"},
+        ),
+        (
+            {"JWT_SECRET": "", "JWT_SECRET_PREVIOUS": "x" * 32},
+            {"JWT_SECRET", "JWT_SECRET_PREVIOUS"},
+        ),
+        (
+            {"JWT_SECRET_FILE": "/nonexistent", "JWT_SECRET": "", "JWT_SECRET_PREVIOUS": "x" * 32},
+            {"JWT_SECRET_FILE"},
+        ),
+        ({"PROOF_KEY": pems.private(pems.P256)}, {"PROOF_ISSUER", "PROOF_AUDIENCE"}),
     ],
 )
-def test_what_does_not_hold_together_is_a_fault(variables: dict[str, str], names: set[str]) -> None:
+def test_invalid_combinations(variables: dict[str, str], names: set[str]) -> None:
     assert set(faults(**variables)) == names
 
 
-def test_no_two_faults_speak_of_the_same_variable() -> None:
+def test_one_fault_is_reported_for_each_variable() -> None:
     told = faults(JWT_SECRET="short", JWT_PUBLIC_KEY="x", JWT_ALGORITHMS="none", VAPI_API_KEY="")
     assert told["VAPI_API_KEY"] == "is required"
     assert told["JWT_SECRET"].startswith("must be at least 32 bytes")
 
 
-def test_a_source_at_fault_still_counts_as_given() -> None:
+def test_a_faulty_key_source_counts_as_given() -> None:
     assert set(faults(JWT_SECRET="", JWT_JWKS_URL="nonsense", JWT_ISSUER="us")) == {"JWT_JWKS_URL"}
-
-
-def test_a_secret_of_32_bytes_is_counted_in_bytes() -> None:
-    assert make_settings(JWT_SECRET="é" * 16).jwt_secret == ("é" * 16).encode()

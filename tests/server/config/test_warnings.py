@@ -18,6 +18,7 @@ JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": 
         ({"VAPI_ASSISTANT_ID": "assistant"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "33333333333343338333333333333333"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "{33333333-3333-4333-8333-333333333333}"}, ["VAPI_ASSISTANT_ID"]),
+        ({"JWT_ISSUER": "https://id.test/ ", "JWT_SECRET": "x" * 32}, ["JWT_ISSUER"]),
         ({**JWKS, "VAPI_ASSISTANT_ID": "x"}, ["JWT_AUDIENCE", "VAPI_ASSISTANT_ID"]),
     ],
 )
