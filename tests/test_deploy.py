@@ -20,7 +20,7 @@ from tests.support import make_settings
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 VARIABLES = {name.upper() for name in Settings.__dataclass_fields__}
-SECRETS = {"VAPI_API_KEY", "VAPI_PUBLIC_API_KEY", "JWT_SECRET", "REDIS_URL", "AUDIT_HASH_KEY"}
+SECRETS = {"VAPI_API_KEY", "JWT_SECRET", "REDIS_URL", "AUDIT_HASH_KEY", "PROOF_KEY"}
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
@@ -102,11 +102,37 @@ class TestKubernetes:
         assert "Secret" not in DOCUMENTS
         given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
         assert not SECRETS & given
-        assert {"secretRef": {"name": "vapi-sessions"}} in CONTAINER["envFrom"]
+
+    def test_secrets_are_mounted_as_files(self) -> None:
+        (mount,) = [each for each in CONTAINER["volumeMounts"] if each["name"] == "secrets"]
+        files = {
+            Path(value)
+            for name, value in DOCUMENTS["ConfigMap"]["data"].items()
+            if name.endswith("_FILE")
+        }
+        assert mount["readOnly"]
+        assert {file.parent for file in files} == {Path(mount["mountPath"])}
+        assert {f"{file.name}_FILE" for file in files} <= set(DOCUMENTS["ConfigMap"]["data"])
+        text = (DEPLOY / "kubernetes.yaml").read_text("utf-8")
+        assert all(f"--from-file={file.name}=" in text for file in files)
+
+    def test_memory_limit_fits_the_connections(self) -> None:
+        connections = int(DOCUMENTS["ConfigMap"]["data"]["MAX_CONNECTIONS"])
+        limit = CONTAINER["resources"]["limits"]["memory"]
+        assert 90 + connections * 100 / 1024 < int(limit.removesuffix("Mi"))
+
+    def test_ingress_exposes_public_paths_only(self) -> None:
+        (rule,) = DOCUMENTS["Ingress"]["spec"]["rules"]
+        assert [each["path"] for each in rule["http"]["paths"]] == ["/api/", "/.well-known/"]
+
+    def test_network_policy_covers_the_pods(self) -> None:
+        policy = DOCUMENTS["NetworkPolicy"]["spec"]
+        assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "vapi-sessions"}
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
 
     def test_sets_known_variables(self) -> None:
         given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
-        assert given <= VARIABLES | {"WEB_CONCURRENCY"}
+        assert {name.removesuffix("_FILE") for name in given} <= VARIABLES | {"WEB_CONCURRENCY"}
 
     def test_termination_grace(self) -> None:
         wait = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
