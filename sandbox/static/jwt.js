@@ -12,7 +12,7 @@ const MEANING = {
   id: (value) => `says who is asking: ${value}`,
   type: (value) => `says in which role: ${value}`,
   scope: (value) => `grants: ${value}`,
-  orgId: () => "belongs to one Vapi organisation",
+  orgId: () => "belongs to one Vapi organization",
   iat: (value) => `was made ${fromNow(value)}`,
   nbf: (value) => `holds from ${fromNow(value)}`,
   exp: runsOut,

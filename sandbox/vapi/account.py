@@ -1,4 +1,4 @@
-"""One Vapi organisation: which credentials it accepts, and what they allow."""
+"""One Vapi organization: which credentials it accepts, and what they allow."""
 
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -55,7 +55,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The organisation's two keys and its one assistant."""
+    """The organization's two keys and its one assistant."""
 
     private_key: str
     public_key: str

@@ -1,4 +1,4 @@
-"""What the stand-in for Vapi can be told to do with every request."""
+"""The faults that the stand-in can have."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What happens to each request; `status` is for `STATUS`, `pause` (seconds) for a trickle."""
+    """A fault and its parameters: `status` for `STATUS`, `pause` in seconds for the trickles."""
 
     fault: Fault = Fault.NONE
     status: int = 503

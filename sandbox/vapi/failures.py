@@ -1,4 +1,4 @@
-"""Each way in which the stand-in fails, from a plain status to no HTTP at all."""
+"""One handler for each fault, from an error status to bytes that are not HTTP."""
 
 import asyncio
 import socket
@@ -19,13 +19,13 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Filler: "
 
 async def _status(_: web.Request, behaviour: Behaviour) -> web.StreamResponse:
     response = error_response(behaviour.status)
-    # Means something with a redirect only, and does no harm beside it.
+    # For redirects; clients ignore it with other statuses.
     response.headers["Location"] = "/moved"
     return response
 
 
 async def _hang(_: web.Request, __: Behaviour) -> web.StreamResponse:
-    # Nothing ends this wait but cancellation.
+    # Only cancellation ends this wait.
     never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
     return await never
 
@@ -53,7 +53,7 @@ async def _junk(request: web.Request, _: Behaviour) -> web.StreamResponse:
     transport = _transport(request)
     transport.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
     transport.close()
-    # Nothing of this is sent: the transport is closed.
+    # Not sent: the transport is closed.
     return web.Response()
 
 

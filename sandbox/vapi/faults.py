@@ -1,4 +1,4 @@
-"""The switch that makes the stand-in fail, at any time while it runs."""
+"""The switch for faults, and the middleware that obeys it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from sandbox.vapi.failures import FAILURES
 
 @dataclass(slots=True)
 class Switch:
-    """Holds the behaviour in force; assign to `behaviour` at any time."""
+    """The current behaviour, which can be assigned at any time."""
 
     behaviour: Behaviour = UP
-    # Requests that may never end by themselves: the server's shutdown cancels them.
+    # Requests that may never end by themselves; shutdown cancels them.
     stuck: set[asyncio.Task[object]] = field(default_factory=set)
 
 
@@ -29,7 +29,7 @@ def misbehave() -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         switch = request.app[SWITCH]
-        # A preflight is the browser's: when it fails, no page sees Vapi's answer.
+        # When a preflight fails, a page cannot read Vapi's answer.
         if switch.behaviour.fault is Fault.NONE or request.method == hdrs.METH_OPTIONS:
             return await handler(request)
         return await _fail(request, switch)
@@ -38,7 +38,7 @@ def misbehave() -> Middleware:
 
 
 async def release_stuck(app: web.Application) -> None:
-    """End the requests that hang, so that closing the server never waits for them."""
+    """Cancel the stuck requests, so that shutdown does not wait for them."""
     for task in app[SWITCH].stuck:
         task.cancel()
 

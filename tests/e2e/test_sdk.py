@@ -1,4 +1,4 @@
-"""Vapi's real web SDK starts calls with what the service hands out, and with nothing else."""
+"""Vapi's web SDK in Chromium, with credentials of the service and with others."""
 
 import asyncio
 import shutil
@@ -39,7 +39,7 @@ async def refused(page: Page, words: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("credential", ["public_key", "session_token"])
-async def test_a_call_is_accepted(chromium: Browser, credential: str) -> None:
+async def test_issued_credential_starts_a_call(chromium: Browser, credential: str) -> None:
     async with clinic(VAPI_CREDENTIAL=credential) as here:
         page = await open_page(chromium, here.page)
         await ask(page)
@@ -60,7 +60,9 @@ async def test_a_call_is_accepted(chromium: Browser, credential: str) -> None:
         ("With my own prompt", "This credential does not allow a prompt of your own.", 403),
     ],
 )
-async def test_a_misuse_is_refused(chromium: Browser, how: str, words: str, status: int) -> None:
+async def test_session_token_is_restricted(
+    chromium: Browser, how: str, words: str, status: int
+) -> None:
     async with clinic(VAPI_CREDENTIAL="session_token") as here:
         page = await open_page(chromium, here.page)
         await ask(page)
@@ -99,7 +101,7 @@ REFUSALS: list[tuple[str, list[Any], int, str]] = [
 ]
 
 
-async def test_every_refusal_is_shown_in_the_words_of_vapi(chromium: Browser) -> None:
+async def test_refusals_show_the_text_of_vapi(chromium: Browser) -> None:
     async with clinic(calls=CallStore(limit=0)) as here:
         page = await open_page(chromium, here.page)
         for credential, options, status, text in REFUSALS:
@@ -124,7 +126,7 @@ async def call(page: Page, credential: str, *options: Any) -> None:
     )
 
 
-async def test_another_site_cannot_use_a_session_token(chromium: Browser) -> None:
+async def test_session_token_is_limited_to_allowed_origins(chromium: Browser) -> None:
     elsewhere = "https://clinic.example"
     async with clinic(VAPI_CREDENTIAL="session_token", VAPI_ALLOWED_ORIGINS=elsewhere) as here:
         page = await open_page(chromium, here.page)
@@ -134,7 +136,7 @@ async def test_another_site_cannot_use_a_session_token(chromium: Browser) -> Non
     assert len(here.calls) == 0
 
 
-async def test_a_site_that_is_not_listed_cannot_ask(chromium: Browser) -> None:
+async def test_unlisted_origin_gets_no_session(chromium: Browser) -> None:
     async with clinic(CORS_ALLOWED_ORIGINS="https://clinic.example") as here:
         page = await open_page(chromium, here.page)
         await page.get_by_role("button", name="Ask for a session").click()
@@ -144,7 +146,7 @@ async def test_a_site_that_is_not_listed_cannot_ask(chromium: Browser) -> None:
 
 @pytest.mark.redis
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
-async def test_a_revoked_patient_gets_nothing(chromium: Browser) -> None:
+async def test_revoked_patient_gets_no_session(chromium: Browser) -> None:
     async with redis() as url, clinic(REDIS_URL=url) as here:
         page = await open_page(chromium, here.page)
         await ask(page)

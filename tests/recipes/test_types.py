@@ -1,12 +1,13 @@
 """The JavaScript recipes against the SDKs' own types, with TypeScript's strict rules."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.recipes.support import HERE, MODULES
+from tests.recipes.support import HERE, MODULES, blocks
 
 pytestmark = pytest.mark.e2e
 
@@ -42,3 +43,12 @@ def test_wrong_use_of_an_sdk_is_found(folder: Path, right: str, wrong: str) -> N
     errors = type_errors(folder)
     assert "web.js" in errors
     assert "react-native.js" in errors
+
+
+@pytest.mark.parametrize(("page", "language"), [("web", "html"), ("react-native", "jsx")])
+def test_examples_have_the_right_syntax(packages: None, page: str, language: str) -> None:
+    (example,) = blocks(page, language)
+    script = re.search(r'<script type="module">(.*)</script>', example, re.DOTALL)
+    code = script[1] if script else f"function Screen() {{ {example} }}"
+    command = (str(MODULES / ".bin" / "esbuild"), "--loader=jsx", "--log-level=warning")
+    subprocess.run(command, input=code, text=True, check=True, stdout=subprocess.DEVNULL)

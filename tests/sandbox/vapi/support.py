@@ -1,4 +1,4 @@
-"""One organisation of the stand-in, tokens signed for it, and requests to it."""
+"""One organization of the stand-in, tokens signed for it, and requests to it."""
 
 import time
 from typing import Any
