@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+import msgspec
+from aiohttp import ClientSession, web
+from verify_patient import verify_patient
 
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi.app import create_vapi
-from sandbox.vapi.calls import CallStore
+from sandbox.vapi.calls import Call, CallStore
+from tests.server.config.test_proof_key import PROOF
 from tests.support import (
     ASSISTANT_ID,
     ORG_ID,
@@ -83,12 +86,17 @@ async def run_node(script: Path, options: object) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The service, and the stand-in for Vapi that it is configured for."""
+    """The service at `origin`, and the stand-in for Vapi that it is configured for."""
 
-    url: str
+    origin: str
     vapi: web.Application
     vapi_url: str
     calls: CallStore
+
+    @property
+    def url(self) -> str:
+        """The service's endpoint."""
+        return self.origin + PATH
 
     def options(self, *tokens: str, **more: Any) -> dict[str, Any]:
         """Give a driver's options; `tokens` are what getToken and refreshToken give."""
@@ -109,4 +117,15 @@ async def backend(**variables: str) -> AsyncIterator[Backend]:
     with bind() as port:
         variables = {"VAPI_BASE_URL": origin(port), "VAPI_CHECK_SECONDS": "1", **variables}
         async with serving(vapi, port), running(make_settings(**variables)) as service:
-            yield Backend(service.url + PATH, vapi, origin(port), calls)
+            yield Backend(service.url, vapi, origin(port), calls)
+
+
+async def verified_patient(service: Backend, call: Call) -> str:
+    """Give the patient that a tool verifies in a call, with the service's published keys."""
+    url = f"{service.origin}/.well-known/jwks.json"
+    async with ClientSession() as client, client.get(url) as answer:
+        jwks = await answer.json()
+    proof = call.assistant_overrides["variableValues"]["patientProof"]
+    issuer, audience = PROOF["PROOF_ISSUER"], PROOF["PROOF_AUDIENCE"]
+    webhook_call = msgspec.to_builtins(call)
+    return verify_patient(proof, webhook_call, jwks=jwks, issuer=issuer, audience=audience)

@@ -8,8 +8,16 @@ import pytest
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
-from tests.recipes.support import Backend, backend, bundle, lay_out, run_node
+from tests.recipes.support import (
+    Backend,
+    backend,
+    bundle,
+    lay_out,
+    run_node,
+    verified_patient,
+)
 from tests.recipes.test_session import SIGNED_OUT, expired
+from tests.server.config.test_proof_key import PROOF
 from tests.support import ASSISTANT_ID, sign
 
 pytestmark = pytest.mark.e2e
@@ -80,6 +88,13 @@ async def test_hanging_up_needs_no_progress_events(app: Path) -> None:
         options = {"hangUpAt": "call created", "withoutProgress": True}
         report = await run(app, service, sign(), **options)
     assert report["microphones"] == ["ended"]
+
+
+async def test_tools_can_verify_the_patient(app: Path) -> None:
+    async with backend(**PROOF) as service:
+        await run(app, service, sign())
+        (call,) = service.calls
+        assert await verified_patient(service, call.call) == "pt_1"
 
 
 async def test_text_of_a_failed_join_stays(app: Path) -> None:

@@ -17,9 +17,10 @@ from sandbox.serving import bind, origin, serving
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import browser
-from tests.recipes.support import Backend, backend, bundle
+from tests.recipes.support import Backend, backend, bundle, verified_patient
 from tests.recipes.test_react_native import MOMENTS, NOT_STARTED
 from tests.recipes.test_session import SIGNED_OUT, expired
+from tests.server.config.test_proof_key import PROOF
 from tests.support import ASSISTANT_ID, PUBLIC_KEY, sign
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -73,6 +74,13 @@ async def test_call_connects(folder: Path) -> None:
         (call,) = page.backend.calls
     assert report == {"shown": ["Connecting…", "Connected."], "microphones": ["live"]}
     assert (call.credential_type, call.call.assistant_id) == ("session_token", ASSISTANT_ID)
+
+
+async def test_tools_can_verify_the_patient(folder: Path) -> None:
+    async with app(folder, **PROOF) as page:
+        await page.run(sign())
+        (call,) = page.backend.calls
+        assert await verified_patient(page.backend, call.call) == "pt_1"
 
 
 async def test_hanging_up_leaves_no_live_microphone(folder: Path) -> None:
