@@ -33,11 +33,27 @@ def _authorize(
     principal: Principal | None, role: str, required: frozenset[str], id_claim: str
 ) -> str:
     """Return the patient id of an authorized principal."""
+    patient = check_role(principal, role)
+    check_scope(patient, required)
+    return check_patient_id(patient, id_claim)
+
+
+def check_role(principal: Principal | None, role: str) -> Principal:
+    """Return a principal with the role of a patient. Raises `ApiError` FORBIDDEN."""
     if principal is None or role not in principal.roles:
         raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
+    return principal
+
+
+def check_scope(principal: Principal, required: frozenset[str]) -> None:
+    """Check that all required scopes are granted. Raises `ApiError` INSUFFICIENT_SCOPE."""
     if not required <= principal.scopes:
         details = f"The token must grant the scope: {' '.join(sorted(required))}"
         raise ApiError(ErrorCode.INSUFFICIENT_SCOPE, details)
+
+
+def check_patient_id(principal: Principal, id_claim: str) -> str:
+    """Return the patient id. Raises `ApiError` INVALID_PATIENT_CONTEXT without one."""
     if principal.patient_id is None:
         details = f"The token has no usable patient id in the claim {id_claim}"
         raise ApiError(ErrorCode.INVALID_PATIENT_CONTEXT, details)

@@ -34,20 +34,34 @@ class ClaimRules:
         Raises `ApiError` AUTH_TOKEN_INVALID for a malformed date or `jti`, and for a lifetime that
         is not allowed.
         """
+        valid_from, expires_at = self.read_dates(claims)
+        return self.describe(claims, read_token_id(claims), valid_from, expires_at)
+
+    def describe(
+        self, claims: Claims, token_id: str | None, valid_from: float, expires_at: float
+    ) -> Principal:
+        """Return the principal of these claims, with a token id and dates read before."""
+        return Principal(
+            patient_id=parse_patient_id(find_claim(claims, self.patient_id_claim)),
+            roles=_roles_of(*_strings(find_claim(claims, self.role_claim))),
+            scopes=_scopes_of(*_scopes(claims)),
+            token_id=token_id,
+            valid_from=valid_from,
+            expires_at=expires_at,
+        )
+
+    def read_dates(self, claims: Claims) -> tuple[float, float]:
+        """Return when the token becomes valid (0: at once) and when it expires.
+
+        Raises `ApiError` AUTH_TOKEN_INVALID for a malformed date or a lifetime that is not allowed.
+        """
         expires_at = _date(claims, "exp")
         issued_at = _date(claims, "iat")
         if expires_at is None:
             raise invalid_token("The token has no exp claim")
         if self.max_lifetime:
             self._check_lifetime(expires_at, issued_at)
-        return Principal(
-            patient_id=parse_patient_id(find_claim(claims, self.patient_id_claim)),
-            roles=_roles_of(*_strings(find_claim(claims, self.role_claim))),
-            scopes=_scopes_of(*_scopes(claims)),
-            token_id=_token_id(claims),
-            valid_from=max(_date(claims, "nbf") or 0, issued_at or 0),
-            expires_at=expires_at,
-        )
+        return max(_date(claims, "nbf") or 0, issued_at or 0), expires_at
 
     def _check_lifetime(self, expires_at: float, issued_at: float | None) -> None:
         if issued_at is None:
@@ -84,7 +98,8 @@ def find_claim(claims: Claims, path: str) -> object:
     return value
 
 
-def _token_id(claims: Claims) -> str | None:
+def read_token_id(claims: Claims) -> str | None:
+    """Return `jti` as text, or None without one. Raises `ApiError` AUTH_TOKEN_INVALID."""
     value = claims.get("jti")
     if value is None or isinstance(value, str):
         return value

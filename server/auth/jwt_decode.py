@@ -31,9 +31,9 @@ def make_decode(
     def decode(token: bytes) -> Claims:
         claims = _verified_claims(token, keys)
         if issuer:
-            _check_issuer(claims, issuer)
+            check_issuer(claims, issuer)
         if accepted:
-            _check_audience(claims, accepted)
+            check_audience(claims, accepted)
         return claims
 
     return decode
@@ -54,11 +54,11 @@ def _verified_claims(token: bytes, keys: Collection[VerificationKey]) -> Claims:
         raise invalid_token("The token's algorithm is not the algorithm of its key")
     if not any(key.verify(signing_input, signature) for key in fitting):
         raise invalid_token("The token's signature does not verify")
-    return _read_claims(payload)
+    return read_claims(payload)
 
 
-def _read_claims(payload: bytes) -> Claims:
-    """Read the JSON object of a verified payload."""
+def read_claims(payload: bytes) -> Claims:
+    """Read the JSON object of a payload. Raises `ApiError` AUTH_TOKEN_INVALID."""
     try:
         claims = _read_json(payload)
     except (ValueError, RecursionError):
@@ -84,16 +84,19 @@ def _malformed() -> ApiError:
     return invalid_token("The token is malformed")
 
 
-def _check_issuer(claims: Claims, issuer: str) -> None:
-    """Check `iss` (RFC 7519 section 4.1.1)."""
+def check_issuer(claims: Claims, issuer: str) -> None:
+    """Check `iss` (RFC 7519 section 4.1.1). Raises `ApiError` AUTH_TOKEN_INVALID."""
     if "iss" not in claims:
         raise invalid_token(_REQUIRED_CLAIM)
     if claims["iss"] != issuer:
         raise invalid_token("The token was issued by another issuer")
 
 
-def _check_audience(claims: Claims, accepted: frozenset[str]) -> None:
-    """Check `aud` (RFC 7519 section 4.1.3): a string or a list of strings, one of them accepted."""
+def check_audience(claims: Claims, accepted: frozenset[str]) -> None:
+    """Check `aud` (RFC 7519 section 4.1.3): a string or a list of strings, one of them accepted.
+
+    Raises `ApiError` AUTH_TOKEN_INVALID.
+    """
     value = claims.get("aud")
     if not value:
         raise invalid_token(_REQUIRED_CLAIM)
