@@ -1,4 +1,4 @@
-"""Vapi's health, asked for in the background so that no request waits on Vapi."""
+"""Vapi's health, checked in the background so that no request waits for Vapi."""
 
 import asyncio
 import logging
@@ -13,14 +13,16 @@ from yarl import URL
 
 from middlewares.api_errors import ApiError, ErrorCode
 from server.backoff import retry_delay
+from server.vapi.advice import describe_status
 
 log = logging.getLogger(__name__)
 
-_REJECTED: Final = frozenset({401, 403, 404})
+_REJECTED: Final = frozenset({400, 401, 403, 404})
+"""Statuses that blame the key or the assistant id, and that waiting does not mend."""
 
 
 class VapiState(StrEnum):
-    """What is known of Vapi: `unknown` until it first answered, `off` when it is not asked."""
+    """The state of Vapi: `unknown` before the first verdict, `off` when it is not checked."""
 
     OFF = "off"
     UNKNOWN = "unknown"
@@ -30,9 +32,9 @@ class VapiState(StrEnum):
 
 
 class VapiHealthMonitor:
-    """Asks Vapi for the assistant every `interval` seconds (0: never), `timeout` seconds at most.
+    """Requests the assistant every `interval` seconds (0: never), within `timeout` seconds.
 
-    Only the status line counts; the body, which holds the assistant's prompt, is never read.
+    Only the status line is used: the body contains the assistant's prompt and is never read.
     """
 
     def __init__(
@@ -48,15 +50,15 @@ class VapiHealthMonitor:
         """Whether Vapi has been up or down once; never before it accepts key and assistant."""
         self._failures = 0
         self._next_check = 0.0
-        self._answered = asyncio.Event()
+        self._has_status = asyncio.Event()
 
     async def ensure_available(self) -> None:
-        """Return when sessions can be served, waiting for Vapi's first answer if need be.
+        """Return when sessions can be served; before the first verdict, wait for it.
 
-        Raises `ApiError` VAPI_SESSION_FAILED while Vapi is down or refuses our key or assistant.
+        Raises `ApiError` VAPI_SESSION_FAILED while Vapi is down or rejects our key or assistant.
         """
         if self.state is VapiState.UNKNOWN:
-            await self._answered.wait()
+            await self._has_status.wait()
         if self.state is VapiState.MISCONFIGURED:
             raise ApiError(ErrorCode.VAPI_SESSION_FAILED, "Vapi configuration rejected")
         if self.state is VapiState.DOWN:
@@ -67,12 +69,12 @@ class VapiHealthMonitor:
     async def run(self, session: ClientSession) -> None:
         """Check until cancelled."""
         while self.state is not VapiState.OFF:
-            delay = self.record_status(await self.ask(session))
+            delay = self.record_status(await self.fetch_status(session))
             self._next_check = monotonic() + delay
             await asyncio.sleep(delay)
 
-    async def ask(self, session: ClientSession) -> int | None:
-        """Ask once: the status that Vapi answers with, or None when it gives no HTTP answer."""
+    async def fetch_status(self, session: ClientSession) -> int | None:
+        """Return the status that Vapi answers one request with, or None without an HTTP answer."""
         try:
             async with session.get(
                 self._url, headers=self._headers, timeout=self._timeout, allow_redirects=False
@@ -84,19 +86,19 @@ class VapiHealthMonitor:
             return None
 
     def record_status(self, status: int | None) -> float:
-        """Draw the conclusion from one answer; give the seconds until Vapi is asked again."""
+        """Set the state by one answer; return the seconds until the next check."""
         if status == 200:
             self._failures = 0
-            self._transition(VapiState.UP, logging.INFO, "Vapi answers: sessions are served")
+            self._transition(VapiState.UP, logging.INFO, "Vapi is up: sessions are served")
             return self._interval
         if status in _REJECTED:
             self._failures = 0
-            text = f"Vapi answers {status}: check VAPI_API_KEY and VAPI_ASSISTANT_ID"
+            text = f"sessions are refused: Vapi answers {describe_status(status)}"
             self._transition(VapiState.MISCONFIGURED, logging.ERROR, text)
             return self._interval
         self._failures += 1
         if self.state is not VapiState.UP or self._failures > 1:
-            text = f"Vapi is down ({status or 'no answer'}): sessions are refused"
+            text = f"sessions are refused: Vapi is down ({describe_status(status)})"
             self._transition(VapiState.DOWN, logging.ERROR, text)
         return retry_delay(self._failures, longest=self._interval)
 
@@ -105,4 +107,4 @@ class VapiHealthMonitor:
             self.state = state
             log.log(level, text)
         self.has_verdict = self.has_verdict or state is not VapiState.MISCONFIGURED
-        self._answered.set()
+        self._has_status.set()

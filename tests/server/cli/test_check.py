@@ -1,88 +1,166 @@
-"""What `check` finds of Vapi, and how it is reported; keys and Redis have a file of their own."""
+"""`python -m server check`: what it reports of Vapi, the keys, Redis and the configuration."""
 
 import json
-import sys
 
 import pytest
 
 from sandbox.vapi.behaviour import Behaviour, Fault
-from server.cli.check import Finding, examine, report
+from server.cli.check import examine
+from server.cli.main import main
+from server.cli.report import Finding
 from server.proof.public_jwks import public_jwk
 from tests import pems
-from tests.server.config.test_proof_key import PROOF
+from tests.issuer import issuing, key
+from tests.redis_server import RedisServer
 from tests.support import PRIVATE_KEY, make_settings
 from tests.wire import vapi
 
 
+async def finding(name: str, **variables: str) -> Finding:
+    """Return the finding of one part."""
+    findings, _ = await examine(make_settings(**variables))
+    (found,) = [each for each in findings if each.name == name]
+    return found
+
+
+def status(number: int) -> Behaviour:
+    return Behaviour(Fault.STATUS, status=number)
+
+
 @pytest.mark.parametrize(
-    ("fault", "ok", "advice"),
+    ("fault", "ok", "start", "advice"),
     [
-        (Behaviour(), True, "knows the assistant"),
-        (Behaviour(Fault.STATUS, status=401), False, "VAPI_API_KEY and VAPI_ASSISTANT_ID"),
-        (Behaviour(Fault.STATUS, status=404), False, "VAPI_API_KEY and VAPI_ASSISTANT_ID"),
-        (Behaviour(Fault.STATUS, status=500), False, "VAPI_BASE_URL"),
-        (Behaviour(Fault.HANG), False, "VAPI_BASE_URL"),
-        (Behaviour(Fault.JUNK), False, "VAPI_BASE_URL"),
+        (Behaviour(), True, "200: ", "is accepted"),
+        (status(400), False, "400: ", "VAPI_ASSISTANT_ID is malformed"),
+        (status(401), False, "401: ", "VAPI_API_KEY is rejected"),
+        (status(403), False, "403: ", "VAPI_API_KEY has no access"),
+        (status(404), False, "404: ", "VAPI_ASSISTANT_ID is unknown"),
+        (status(429), False, "429: ", "VAPI_CHECK_SECONDS"),
+        (status(302), False, "302: ", "VAPI_BASE_URL"),
+        (status(418), False, "418: ", "VAPI_BASE_URL"),
+        (status(500), False, "500: ", "status.vapi.ai"),
+        (status(503), False, "503: ", "status.vapi.ai"),
+        (Behaviour(Fault.HANG), False, "no answer: ", "VAPI_BASE_URL"),
+        (Behaviour(Fault.JUNK), False, "no answer: ", "VAPI_BASE_URL"),
     ],
     ids=lambda value: f"{value.fault} {value.status}" if isinstance(value, Behaviour) else None,
 )
-async def test_vapi_is_asked_once_and_the_advice_names_where_to_look(
-    fault: Behaviour, ok: object, advice: str
+async def test_vapi_is_asked_once_and_each_status_has_its_advice(
+    fault: Behaviour, ok: object, start: str, advice: str
 ) -> None:
     async with vapi(fault) as stand_in:
         timeout = "0.1" if fault.fault is Fault.HANG else "2"
-        settings = make_settings(
-            VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="30", VAPI_TIMEOUT_SECONDS=timeout
+        found = await finding(
+            "vapi",
+            VAPI_BASE_URL=stand_in.url,
+            VAPI_CHECK_SECONDS="30",
+            VAPI_TIMEOUT_SECONDS=timeout,
         )
-        findings = {finding.part: finding for finding in await examine(settings)}
         assert len(stand_in.requests) == 1
-    assert findings["vapi"].ok is ok
-    assert advice in findings["vapi"].details
-    assert findings["configuration"].ok
-    assert PRIVATE_KEY not in str(findings)
+    assert found.ok is ok
+    assert found.details.startswith(start)
+    assert advice in found.details
+    assert PRIVATE_KEY not in found.details
 
 
 async def test_vapi_is_not_asked_when_that_is_turned_off() -> None:
     async with vapi() as stand_in:
-        settings = make_settings(VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="0")
-        findings = {finding.part: finding for finding in await examine(settings)}
+        found = await finding("vapi", VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="0")
         assert stand_in.requests == []
-    assert findings["vapi"] == Finding("vapi", True, "not asked: VAPI_CHECK_SECONDS is 0")
+    assert found == Finding("vapi", True, "not checked: VAPI_CHECK_SECONDS is 0")
 
 
-FINDINGS = [Finding("a", True, "holds"), Finding("b", False, "does not: look at X")]
+@pytest.mark.parametrize(
+    ("variables", "details"),
+    [
+        ({}, "JWT_SECRET of the configuration"),
+        (
+            {"JWT_SECRET_PREVIOUS": "p" * 32},
+            "JWT_SECRET and JWT_SECRET_PREVIOUS of the configuration",
+        ),
+        (
+            {"JWT_SECRET": "", "JWT_PUBLIC_KEY": pems.public(pems.P256)},
+            "JWT_PUBLIC_KEY of the configuration",
+        ),
+    ],
+    ids=["secret", "two secrets", "public key"],
+)
+async def test_configured_keys_are_sound(variables: dict[str, str], details: str) -> None:
+    assert await finding("keys", **variables) == Finding("keys", True, details)
 
 
-def test_people_get_a_line_for_each_part(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(FINDINGS, as_json=False) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "ok    a              holds",
-        "FAIL  b              does not: look at X",
-    ]
+async def test_jwks_with_a_usable_key() -> None:
+    async with issuing() as issuer:
+        assert (await finding("keys", **{**issuer.variables, "JWT_ISSUER": "us"})).ok
 
 
-def test_a_terminal_gets_colours(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert report(FINDINGS, as_json=False) == 1
-    good, bad = capsys.readouterr().out.splitlines()
-    assert good.startswith("\x1b[32mok  \x1b[0m  a")
-    assert bad.startswith("\x1b[31mFAIL\x1b[0m  b")
+async def test_jwks_without_a_usable_key() -> None:
+    async with issuing(key("rsa", "RS256")) as issuer:
+        variables = {**issuer.variables, "JWT_ISSUER": "us", "JWT_ALGORITHMS": "ES256"}
+        found = await finding("keys", **variables)
+    assert not found.ok
+    assert "JWT_JWKS_URL" in found.details
+    assert "JWT_ALGORITHMS" in found.details
 
 
-def test_machines_get_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(FINDINGS[:1], as_json=True) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "ok": True,
-        "parts": [{"part": "a", "ok": True, "details": "holds"}],
+async def test_unreachable_jwks() -> None:
+    async with issuing() as issuer:
+        await issuer.go_down()
+        assert not (await finding("keys", **{**issuer.variables, "JWT_ISSUER": "us"})).ok
+
+
+async def test_without_redis() -> None:
+    found = await finding("redis")
+    assert found.ok
+    assert "revocation is not possible" in found.details
+
+
+@pytest.mark.redis
+async def test_redis_that_answers(redis_server: RedisServer) -> None:
+    assert (await finding("redis", REDIS_URL=redis_server.url)).ok
+
+
+@pytest.mark.redis
+async def test_unreachable_redis(redis_server: RedisServer) -> None:
+    await redis_server.stop()
+    found = await finding("redis", REDIS_URL=redis_server.url)
+    assert not found.ok
+    assert "REDIS_URL" in found.details
+
+
+@pytest.mark.redis
+async def test_redis_that_rejects_the_revocation_lookup(redis_server: RedisServer) -> None:
+    await redis_server.client.acl_setuser("default", enabled=True, commands=["-mget"])
+    assert not (await finding("redis", REDIS_URL=redis_server.url)).ok
+
+
+async def test_the_keys_of_proofs_are_named_by_their_ids() -> None:
+    proof = {
+        "PROOF_KEY": pems.private(pems.P256),
+        "PROOF_ISSUER": "https://sessions.test",
+        "PROOF_AUDIENCE": "tools",
     }
+    found = await finding("proof", **proof)
+    assert found.ok
+    assert public_jwk(pems.P256)["kid"] in found.details
 
 
-async def test_proof_key_is_reported_by_its_id() -> None:
-    settings = make_settings(**PROOF)
-    findings = {finding.part: finding for finding in await examine(settings)}
-    key_id = public_jwk(pems.P256)["kid"]
-    assert findings["proof"] == Finding(
-        "proof", True, f"signed with key {key_id}; keys published: 1"
-    )
+def test_warnings_are_reported_and_leave_the_exit_status(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?"
+    configured.setenv("JWT_AUDIANCE", "voice")
+    configured.setenv("VAPI_ASSISTANT_ID", "assistant")
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"warn  warning        {warning}" in lines
+    assert main(["check", "--json"]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["ok"] is True
+    assert [text.split(":")[0] for text in document["warnings"]] == [
+        "JWT_AUDIANCE",
+        "VAPI_ASSISTANT_ID",
+    ]
+    assert warning in document["warnings"]
+    assert err == ""

@@ -1,4 +1,4 @@
-"""Vapi's health: what one answer means, when it is asked again, and who waits for it."""
+"""Vapi's health: the state after each answer, the next check, and requests that wait."""
 
 import asyncio
 from time import monotonic
@@ -15,8 +15,8 @@ from tests.support import ASSISTANT_ID, PRIVATE_KEY
 from tests.table import NOWHERE
 from tests.wire import vapi
 
-REJECTED = (401, 403, 404)
-FAILED = (None, 500, 503, 429, 302, 201, 400)
+REJECTED = (400, 401, 403, 404)
+FAILED = (None, 500, 503, 429, 302, 201, 402)
 
 
 def monitor(
@@ -25,7 +25,7 @@ def monitor(
     timeout: float = 30,
     assistant_id: str = "assistant",
 ) -> VapiHealthMonitor:
-    """Make a monitor."""
+    """Return a monitor."""
     return VapiHealthMonitor(
         base_url=url,
         api_key=PRIVATE_KEY,
@@ -54,7 +54,7 @@ def monitor(
         ([500, 200, 500], VapiState.UP),
     ],
 )
-def test_answers_make_a_state(answers: list[int | None], state: VapiState) -> None:
+def test_state_after_answers(answers: list[int | None], state: VapiState) -> None:
     one = monitor()
     for answer in answers:
         one.record_status(answer)
@@ -76,13 +76,13 @@ def test_delay_is_never_longer_than_the_interval() -> None:
     assert max(one.record_status(status) for status in (500, 500, 500, 401, 200)) == 0.1
 
 
-async def test_while_it_is_up_nobody_waits() -> None:
+async def test_up_returns_at_once() -> None:
     one = monitor()
     one.record_status(200)
     await one.ensure_available()
 
 
-async def test_while_it_is_down_it_is_told_when_to_try_again() -> None:
+async def test_down_is_refused_with_retry_after() -> None:
     one = monitor()
     one.record_status(None)
     with pytest.raises(ApiError, match="temporarily unavailable") as caught:
@@ -94,7 +94,7 @@ async def test_while_it_is_down_it_is_told_when_to_try_again() -> None:
     assert caught.value.headers["Retry-After"] == "20"
 
 
-async def test_a_rejection_does_not_pass_by_itself() -> None:
+async def test_misconfigured_is_refused_without_retry_after() -> None:
     one = monitor()
     one.record_status(403)
     with pytest.raises(ApiError, match="Vapi configuration rejected") as caught:
@@ -102,7 +102,7 @@ async def test_a_rejection_does_not_pass_by_itself() -> None:
     assert caught.value.headers == {}
 
 
-async def test_before_the_first_answer_requests_wait_for_it() -> None:
+async def test_requests_wait_for_the_first_verdict() -> None:
     one = monitor()
     waiting = asyncio.create_task(one.ensure_available())
     await asyncio.sleep(0)
@@ -126,29 +126,29 @@ async def test_before_the_first_answer_requests_wait_for_it() -> None:
     ],
     ids=lambda value: str(value.fault) if isinstance(value, Behaviour) else str(value),
 )
-async def test_one_question_gives_one_status_or_none(fault: Behaviour, status: int | None) -> None:
+async def test_one_request_returns_its_status_or_none(fault: Behaviour, status: int | None) -> None:
     async with vapi(fault) as stand_in, ClientSession() as session:
         never_ends = fault.fault in {Fault.HANG, Fault.TRICKLE_HEADERS}
         timeout = 0.1 if never_ends else 30
         one = monitor(stand_in.url, timeout=timeout, assistant_id=ASSISTANT_ID)
-        assert await one.ask(session) == status
+        assert await one.fetch_status(session) == status
         assert set(stand_in.requests) == {f"GET /assistant/{ASSISTANT_ID}"}
 
 
-async def test_nobody_there_is_no_answer() -> None:
+async def test_refused_connection_is_no_answer() -> None:
     async with ClientSession() as session:
-        assert await monitor().ask(session) is None
+        assert await monitor().fetch_status(session) is None
 
 
-async def test_the_assistants_id_stays_one_segment_of_the_path() -> None:
+async def test_assistant_id_stays_one_path_segment() -> None:
     async with vapi() as stand_in, ClientSession() as session:
         one = monitor(f"{stand_in.url}/base/", assistant_id="../call?x#y/z%2f")
-        await one.ask(session)
+        await one.fetch_status(session)
         (asked,) = stand_in.app[REQUESTS]
         assert asked == "GET /base/assistant/../call?x#y/z%2f"
 
 
-async def test_it_is_asked_again_and_again_until_told_to_stop(
+async def test_checks_continue_until_cancelled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG")
@@ -165,7 +165,7 @@ async def test_it_is_asked_again_and_again_until_told_to_stop(
     assert [record.levelname for record in told] == ["ERROR"]
 
 
-async def test_when_turned_off_it_is_never_asked() -> None:
+async def test_off_sends_no_request() -> None:
     async with vapi() as stand_in, ClientSession() as session:
         one = monitor(stand_in.url, interval=0)
         assert one.state is VapiState.OFF
@@ -174,7 +174,7 @@ async def test_when_turned_off_it_is_never_asked() -> None:
         assert stand_in.requests == []
 
 
-def test_only_changes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_transitions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     one = monitor()
     for status in (200, 200, 500, 500, 500, 200, 401, 401):

@@ -1,0 +1,304 @@
+"""`check --token -`: each rule that a token meets or breaks, as the service decides it."""
+
+import asyncio
+import json
+import os
+import pty
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+
+from middlewares.authentication import MAX_TOKEN_BYTES
+from server.cli.main import main
+from server.cli.report import Finding
+from server.cli.token_check import explain
+from server.redis.revocation_list import patient_key, token_key
+from tests import pems
+from tests.conftest import Serve
+from tests.issuer import ISSUER, issuing, key
+from tests.process import environment
+from tests.redis_server import RedisServer
+from tests.support import SECRET, VARIABLES, claims, make_settings, sign
+
+RULES = [
+    "format",
+    "key found",
+    "signature",
+    "issuer",
+    "audience",
+    "dates",
+    "patient id",
+    "role",
+    "scope",
+    "revocation",
+]
+STRICT = {
+    "JWT_ISSUER": "us",
+    "JWT_AUDIENCE": "voice, other",
+    "JWT_REQUIRED_SCOPE": "start",
+    "JWT_MAX_LIFETIME_SECONDS": "7200",
+}
+SOUND = {"iss": "us", "aud": ["them", "voice"], "scope": "start more"}
+
+
+def signed(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    """Sign claims that the strict settings accept, with these changes."""
+    return sign(claims(**{**SOUND, **changes}), secret, algorithm)
+
+
+def broken(findings: list[Finding]) -> dict[str, str]:
+    """Return the broken rules with their details."""
+    return {each.name: each.details for each in findings if each.ok is False}
+
+
+async def check(token: str, **variables: str) -> list[Finding]:
+    return await explain(make_settings(**variables), token)
+
+
+NOW = int(time())
+TOKENS: list[tuple[str, str, set[str]]] = [
+    ("sound", signed(), set()),
+    ("issuer", signed(iss="them"), {"issuer"}),
+    ("no issuer", signed(iss=...), {"issuer"}),
+    ("audience", signed(aud="them"), {"audience"}),
+    ("no audience", signed(aud=...), {"audience"}),
+    ("expired", signed(exp=NOW - 60, iat=NOW - 120), {"dates"}),
+    ("not yet valid", signed(nbf=NOW + 600), {"dates"}),
+    ("no exp", signed(exp=...), {"dates"}),
+    ("exp is not a number", signed(exp="soon"), {"dates"}),
+    ("lifetime", signed(exp=NOW + 86400), {"dates"}),
+    ("no iat", signed(iat=...), {"dates"}),
+    ("patient id", signed(id="pt 1"), {"patient id"}),
+    ("no patient id", signed(id=...), {"patient id"}),
+    ("role", signed(type="doctor"), {"role"}),
+    ("no role", signed(type=...), {"role"}),
+    ("scope", signed(scope="stop"), {"scope"}),
+    ("token id", signed(jti=["x"]), {"revocation"}),
+    ("signature", signed(secret="x" * 32), {"signature"}),
+    ("algorithm", signed(algorithm="HS512"), {"key found"}),
+    ("critical extension", sign(claims(**SOUND), crit=["x"]), {"format"}),
+    ("proof", sign(claims(**SOUND), typ="patient-proof+jwt"), {"format"}),
+    (
+        "everything",
+        sign({"iss": "them"}, "x" * 32),
+        {"signature", "issuer", "audience", "dates", "patient id", "role", "scope"},
+    ),
+    ("payload is not an object", sign(b"[]"), {"signature"}),
+    ("two segments", "a.b", {"format"}),
+    ("not base64", "ä.b.c", {"format"}),
+    ("empty", "", {"format"}),
+    ("too long", signed(padding="x" * MAX_TOKEN_BYTES), {"format"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"), [row[1:] for row in TOKENS], ids=[row[0] for row in TOKENS]
+)
+async def test_each_rule_is_reported_and_the_service_agrees(
+    serve: Serve, token: str, expected: set[str]
+) -> None:
+    findings = await check(token, **STRICT)
+    assert [each.name for each in findings] == RULES
+    assert broken(findings).keys() == expected
+    service = await serve(**STRICT)
+    answer = await service.start(token.encode("ascii", "replace").decode())
+    assert (answer.status == 200) == (not expected)
+    if expected:  # the service reports the first broken rule, in its own order
+        assert any(details.startswith(f"{answer.code}: ") for details in broken(findings).values())
+
+
+async def test_rules_that_are_not_set_are_not_checked() -> None:
+    findings = {each.name: each for each in await check(sign())}
+    for name, variable in (
+        ("issuer", "JWT_ISSUER"),
+        ("audience", "JWT_AUDIENCE"),
+        ("scope", "JWT_REQUIRED_SCOPE"),
+        ("revocation", "REDIS_URL"),
+    ):
+        assert findings[name].ok is None
+        assert findings[name].details.startswith(f"not checked: {variable} is not set")
+
+
+async def test_what_cannot_be_read_is_not_checked() -> None:
+    findings = await check("a.b", **STRICT)
+    assert {each.ok for each in findings[1:]} == {None}
+    findings = await check(sign(b"[]"), **STRICT)
+    assert {each.ok for each in findings[3:]} == {None}
+
+
+MARK = "M4RKED"
+
+
+async def test_details_name_claims_and_contain_no_values() -> None:
+    odd_names = {"odd\x1b[31m\u009b\n": MARK, "n" * 90: 1}
+    marked = dict.fromkeys(("id", "type", "iss", "aud", "scope", "sub"), f"{MARK} value")
+    token = sign({**claims(exp=1234567890), **marked, **odd_names})
+    details = " ".join(broken(await check(token, **STRICT)).values())
+    assert MARK not in details
+    assert "1234567890" not in details
+    assert details.isascii()
+    assert details.isprintable()
+    assert "odd\\x1b[31m\\x9b\\n" in details
+    assert f"{'n' * 40}," in details
+    assert "n" * 41 not in details
+    assert "JWT_PATIENT_ID_CLAIM" in details
+    many = broken(await check(sign(claims(id=...) | {f"claim{n:03}": 1 for n in range(100)})))
+    assert many["patient id"].endswith(", …")
+    assert len(many["patient id"]) < 1000
+
+
+async def test_every_key_source() -> None:
+    pem = pems.public(pems.P256)
+    token = sign(claims(), pems.P256, "ES256")
+    assert not broken(await check(token, JWT_SECRET="", JWT_PUBLIC_KEY=pem))
+    found = broken(await check(sign(), JWT_SECRET="", JWT_PUBLIC_KEY=pem))
+    assert "JWT_PUBLIC_KEY" in found["key found"]
+    async with issuing(key("one"), key("two")) as issuer:
+        assert not broken(await check(issuer.keys[1].token(), **issuer.variables))
+        unknown = broken(await check(key("three").token(), **issuer.variables))
+        assert unknown.keys() == {"key found"}
+        assert unknown["key found"].startswith("AUTH_TOKEN_INVALID")
+        assert "JWT_JWKS_URL" in unknown["key found"]
+        assert broken(await check(key("one").token(), **issuer.variables)).keys() == {"signature"}
+        await issuer.go_down()
+        down = broken(await check(issuer.keys[0].token(), **issuer.variables))
+        assert down.keys() == {"key found"}
+        assert down["key found"].startswith("AUTH_UNAVAILABLE")
+
+
+async def test_the_issuer_of_a_jwks_is_a_rule_of_its_own() -> None:
+    async with issuing() as issuer:
+        token = issuer.keys[0].token(claims(iss=ISSUER.rstrip("/")))
+        found = broken(await check(token, **issuer.variables))
+    assert found.keys() == {"issuer"}
+    assert "the slash at the end" in found["issuer"]
+
+
+@pytest.mark.redis
+async def test_revocation_is_looked_up(redis_server: RedisServer) -> None:
+    for name, revoked in (("jti", token_key("t1")), ("patient", patient_key("pt_1"))):
+        token = sign(claims(jti="t1"))
+        assert not broken(await check(token, REDIS_URL=redis_server.url)), name
+        await redis_server.client.set(revoked, b"1")
+        found = broken(await check(token, REDIS_URL=redis_server.url))
+        assert found.keys() == {"revocation"}
+        assert found["revocation"].startswith("AUTH_TOKEN_REVOKED")
+        await redis_server.client.delete(revoked)
+
+
+@pytest.mark.redis
+async def test_without_a_verdict_of_redis_the_service_decides(redis_server: RedisServer) -> None:
+    await redis_server.stop()
+    token, variables = sign(claims(jti="t1")), {"REDIS_URL": redis_server.url}
+    refused = broken(await check(token, **variables, REDIS_FAILURE="refuse"))
+    assert refused["revocation"].startswith("AUTH_UNAVAILABLE")
+    findings = await check(token, **variables, REDIS_FAILURE="serve")
+    assert findings[-1] == Finding(
+        "revocation", None, "not checked: Redis is not available, and REDIS_FAILURE is serve"
+    )
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[BytesIO]:
+    """Replace standard input with bytes."""
+    content = BytesIO()
+    with TextIOWrapper(content) as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        yield content
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        "{}\n",
+        "\r\n {} \r\n",
+        "Bearer {}",
+        "bearer   {}\n",
+        "Authorization: Bearer {}\n",
+        "authorization:bearer {}",
+    ],
+)
+def test_the_token_may_be_pasted_with_its_scheme_and_white_space(
+    configured: pytest.MonkeyPatch,
+    standard_input: BytesIO,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+) -> None:
+    standard_input.write(form.format(sign()).encode())
+    standard_input.seek(0)
+    assert main(["check", "--token", "-", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert [rule["rule"] for rule in document["rules"]] == RULES
+    assert [rule["ok"] for rule in document["rules"]][:3] == [True, True, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\x00\xfe", b"Bearer", b"x" * 10_000_000])
+def test_input_that_is_not_a_token_breaks_the_format(
+    configured: pytest.MonkeyPatch,
+    standard_input: BytesIO,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:
+    standard_input.write(content)
+    standard_input.seek(0)
+    assert main(["check", "--token", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("FAIL  format      AUTH_TOKEN_INVALID: ")
+    assert standard_input.tell() < 100_000
+    assert err == ""
+
+
+def test_warnings_are_part_of_the_report(
+    configured: pytest.MonkeyPatch, standard_input: BytesIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JWT_AUDIANCE", "voice")
+    standard_input.write(sign().encode())
+    standard_input.seek(0)
+    assert main(["check", "--token", "-"]) == 0
+    assert "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?" in capsys.readouterr().out
+
+
+def test_a_token_in_the_arguments_is_refused_and_not_repeated(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--token", MARK])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "write the token to standard input" in err
+    assert MARK not in err
+
+
+async def test_a_process_reads_a_pipe_and_colours_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server", "check", "--token", "-"),
+            cwd=tmp_path,
+            env={**environment(VARIABLES), "NO_COLOR": ""},
+            stdin=PIPE,
+            stdout=theirs,
+            stderr=PIPE,
+        )
+        _, err = await process.communicate(f"Bearer {sign(claims(type='doctor'))}\n".encode())
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 1
+    assert err == b""
+    lines = [line.rstrip("\r") for line in shown.splitlines()]
+    assert len(lines) == len(RULES)
+    assert lines[0].startswith("\x1b[32mok  \x1b[0m  format      ")
+    assert lines[7].startswith("\x1b[31mFAIL\x1b[0m  role        FORBIDDEN: ")
