@@ -80,7 +80,7 @@ def _without_comments(language: str, code: str) -> str:
 
 
 def _labels(code: str, start: int) -> list[str]:
-    """Give the labels of the arguments that a pair of parentheses at `start` holds, if any."""
+    """Give the labels of the arguments within the parentheses at `start`, if there are any."""
     if not code.startswith("(", start):
         return []
     depth, own = 0, ""
