@@ -103,7 +103,7 @@ def refused(answer: Answer, details: str) -> None:
 
 FAULTS = [
     *(Behaviour(Fault.STATUS, status=status) for status in (500, 502, 503, 504, 429)),
-    *(Behaviour(Fault.STATUS, status=status) for status in (201, 204, 301, 302, 307, 308, 400)),
+    *(Behaviour(Fault.STATUS, status=status) for status in (201, 204, 301, 302, 307, 308, 402)),
     Behaviour(Fault.HANG),
     Behaviour(Fault.TRICKLE_HEADERS, pause=0.01),
     Behaviour(Fault.JUNK),
@@ -124,7 +124,7 @@ async def test_a_failure_before_the_first_success_refuses_sessions(
         assert set(stand_in.requests) == {f"GET /assistant/{ASSISTANT_ID}"}
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_a_refusal_of_our_key_or_assistant_is_a_fault_of_configuration(
     serve: Serve, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
