@@ -4,7 +4,7 @@ from typing import Final
 
 _ADVICE: Final = {
     None: "check VAPI_BASE_URL, the network and status.vapi.ai",
-    400: "VAPI_ASSISTANT_ID is malformed; copy the id from the dashboard, under Assistants",
+    400: "VAPI_ASSISTANT_ID is malformed; copy the UUID of an assistant that VAPI_API_KEY may use",
     401: "VAPI_API_KEY is rejected; copy the private key, not the public one, from the dashboard",
     403: "VAPI_API_KEY has no access to the assistant; use a private key without restrictions",
     404: "VAPI_ASSISTANT_ID is unknown in the organization of VAPI_API_KEY; compare the two",
