@@ -66,7 +66,7 @@ def _unreadable_lines(bindings: list[Binding], file: str) -> dict[str, str]:
     advice = {file: "write NAME=value"}
     return {
         name: f"cannot be read on line {numbers} of {file}; "
-        + advice.get(name, "close the quote, and write nothing after it")
+        + advice.get(name, "close the quote and end the line")
         for name, numbers in lines.items()
     }
 

@@ -38,6 +38,8 @@ def load_public_keys(pem: str) -> tuple[PublicKey, ...]:
 
 
 def _load(block: str, name: str) -> PublicKey:
+    if "-----END " not in block:
+        raise ValueError(f"{name} has no END line: put the PEM in double quotes or in a file")
     if "PRIVATE KEY" in block:
         raise ValueError(f"{name} is a private key: give its public key (openssl pkey -pubout)")
     if "CERTIFICATE" in block:

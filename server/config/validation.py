@@ -21,9 +21,7 @@ MIN_SIGNING_KEY_CHARACTERS: Final = 32
 """RFC 7518 section 3.2: a key for HS256 has at least 256 bits."""
 
 _KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
-_ONE_KEY_SOURCE: Final = (
-    "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY (or the _FILE of one) and JWT_JWKS_URL"
-)
+_ONE_KEY_SOURCE: Final = "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL"
 
 Fault = tuple[str, str]
 

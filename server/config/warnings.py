@@ -1,13 +1,16 @@
 """Warnings: valid settings that probably differ from what the operator wants."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Final
 
-from server.config.settings import SECRETS, Settings
+from server.config.settings import Settings
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_QUOTED: Final = re.compile(r"(['\"]).*\1", re.DOTALL)
+_DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
 def find_questionable(settings: Settings) -> Iterator[str]:
@@ -17,12 +20,20 @@ def find_questionable(settings: Settings) -> Iterator[str]:
             "JWT_AUDIENCE: is empty, so tokens that the identity provider issued for other "
             "applications are accepted; set the audience of this service"
         )
+    if settings.jwt_jwks_url.endswith(_DISCOVERY):
+        yield "JWT_JWKS_URL: looks like a discovery document; set the jwks_uri that it contains"
     if not _UUID.fullmatch(settings.vapi_assistant_id):
-        yield (
-            "VAPI_ASSISTANT_ID: is not a UUID, which ids of Vapi's assistants are; copy it from "
-            "the dashboard, under Assistants"
-        )
+        yield "VAPI_ASSISTANT_ID: is not a UUID; copy the id of the assistant from the dashboard"
+    yield from _find_surrounded(settings)
+
+
+def _find_surrounded(settings: Settings) -> Iterator[str]:
+    """Find what a shell would have removed; white space around a secret is a fault already."""
     for item in fields(settings):
-        name, value = item.name.upper(), getattr(settings, item.name)
-        if name not in SECRETS and isinstance(value, str) and value != value.strip():
-            yield f"{name}: begins or ends with white space, which counts as part of the value"
+        value = getattr(settings, item.name)
+        if isinstance(value, str | bytes):
+            text, name = os.fsdecode(value), item.name.upper()
+            if _QUOTED.fullmatch(text):
+                yield f"{name}: has quotation marks around it, which are part of the value"
+            elif text != text.strip() and "-----BEGIN " not in text:
+                yield f"{name}: has white space around it, which is part of the value"

@@ -72,7 +72,7 @@ def test_a_variable_given_twice_is_a_fault_with_both_lines(
     assert file.faults == {"A": f"is given more than once in .env, on lines {lines}; keep one"}
 
 
-QUOTE = "close the quote, and write nothing after it"
+QUOTE = "close the quote and end the line"
 
 
 @pytest.mark.parametrize(

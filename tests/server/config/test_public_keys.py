@@ -65,7 +65,8 @@ def test_the_number_of_blocks_is_limited() -> None:
         (pems.private(pems.P256), "openssl pkey -pubout"),
         (CERTIFICATE, "is a certificate"),
         ("-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n", "is not a PEM public key"),
-        (pems.public(pems.RSA)[:200], "is not a PEM public key"),
+        (pems.public(pems.RSA)[:200], "has no END line"),
+        ("-----BEGIN PUBLIC KEY-----", "has no END line"),
         (pems.public(pems.WEAK), "is too weak"),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 
 from server.config.warnings import find_questionable
+from tests import pems
 from tests.support import make_settings
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
@@ -18,7 +19,18 @@ JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": 
         ({"VAPI_ASSISTANT_ID": "assistant"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "33333333333343338333333333333333"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "{33333333-3333-4333-8333-333333333333}"}, ["VAPI_ASSISTANT_ID"]),
-        ({"JWT_ISSUER": "https://id.test/ ", "JWT_SECRET": "x" * 32}, ["JWT_ISSUER"]),
+        ({"JWT_ISSUER": "https://id.test/ "}, ["JWT_ISSUER"]),
+        ({"JWT_ISSUER": "'https://id.test/'", "JWT_ROLE_CLAIM": "'a"}, ["JWT_ISSUER"]),
+        ({"JWT_SECRET": f'"{"x" * 32}"', "VAPI_API_KEY": '"x"'}, ["VAPI_API_KEY", "JWT_SECRET"]),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": f"\n{pems.public(pems.P256)}"}, []),
+        (
+            {
+                **JWKS,
+                "JWT_AUDIENCE": "voice",
+                "JWT_JWKS_URL": "https://id.test/.well-known/openid-configuration",
+            },
+            ["JWT_JWKS_URL"],
+        ),
         ({**JWKS, "VAPI_ASSISTANT_ID": "x"}, ["JWT_AUDIENCE", "VAPI_ASSISTANT_ID"]),
     ],
 )
