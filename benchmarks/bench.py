@@ -168,15 +168,16 @@ def columns(result: Result) -> Iterator[str]:
         value = result.ratio(peer)
         return "" if value is None else f"{value:.2f}"
 
-    def p99(server: str) -> str:
-        ran = server in result.rounds
-        return f"{result.middle(server, lambda run: run.p99):.1f}" if ran else ""
+    def figures(figure: Callable[[wrk.Run], float], digits: int) -> Iterator[str]:
+        for server in ("service", "bare", "fastify"):
+            ran = server in result.rounds
+            yield f"{result.middle(server, figure):.{digits}f}" if ran else ""
 
     yield result.case.name
     yield f"{result.middle('service', lambda run: run.per_second):,.0f}/s"
     yield from map(ratio, ("bare", "fastify", "fastapi"))
-    yield from map(p99, ("service", "bare", "fastify"))
-    yield f"{result.middle('service', lambda run: run.cpu):.0f} µs"
+    yield from figures(lambda run: run.p99, 1)
+    yield from figures(lambda run: run.cpu, 0)
     yield f"{result.memory_mb:.0f} MiB"
 
 
@@ -184,7 +185,7 @@ def table(results: list[Result]) -> str:
     """Write a Markdown table."""
     heads = [
         "tokens", "service", "/ bare", "/ Fastify", "/ FastAPI",
-        "p99, ms", "bare p99", "Fastify p99", "CPU", "memory",
+        "p99, ms", "bare", "Fastify", "CPU, µs", "bare", "Fastify", "memory",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     lines += [f"| {' | '.join(columns(result))} |" for result in results]
