@@ -127,7 +127,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("JWT_AUDIENCE", ["a, b c"], ["a\nb"]),
     ("JWT_LEEWAY_SECONDS", ["0", "300"], ["-0.1", "300.1"]),
     ("JWT_MAX_LIFETIME_SECONDS", ["0", "86400"], ["-1"]),
-    ("JWT_PATIENT_ID_CLAIM", ["user.id"], ["\x00"]),
+    ("JWT_PATIENT_ID_CLAIM", ["user.id"], ["\x01"]),
     ("JWT_ROLE_CLAIM", ["https://a.test/roles"], ["a\nb"]),
     ("JWT_PATIENT_ROLE", ["Patient Zero"], ["a\nb"]),
     ("JWT_REQUIRED_SCOPE", ["voice:start"], ["a\nb"]),

@@ -1,0 +1,382 @@
+"""Every setting takes effect in a real process: few processes, each with many settings."""
+
+import asyncio
+import hmac
+import json
+import socket
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from aiohttp import ClientSession, web
+
+from sandbox.vapi.behaviour import Behaviour, Fault
+from server.config import Settings
+from server.redis.revocation_list import token_key
+from tests import pems
+from tests.issuer import Issuer, eventually, issuing, key
+from tests.process import launch, run, serving
+from tests.redis_server import RedisServer
+from tests.server.config.test_settings import LIMITS
+from tests.support import (
+    ASSISTANT_ID,
+    ORG_ID,
+    PATH,
+    PRIVATE_KEY,
+    PUBLIC_KEY,
+    SECRET,
+    VARIABLES,
+    claims,
+    sign,
+)
+from tests.wire import head, vapi
+
+PREVIOUS = "the-previous-secret-of-the-tests-" * 2
+ORIGIN = "https://app.clinic.example"
+HASH_KEY = "an-audit-hash-key-of-the-tests-32"
+
+NAMES = {item.name.upper() for item in fields(Settings)}
+
+BY_SECRET = {
+    "VAPI_API_KEY": PRIVATE_KEY,
+    "VAPI_ASSISTANT_ID": ASSISTANT_ID,
+    "VAPI_CREDENTIAL": "session_token",
+    "VAPI_ORG_ID": ORG_ID,
+    "VAPI_TOKEN_TTL_SECONDS": "600",
+    "VAPI_ALLOWED_ORIGINS": f"{ORIGIN}, https://b.example",
+    "VAPI_BASE_URL": "",  # the stand-in
+    "VAPI_CHECK_SECONDS": "0.1",
+    "JWT_SECRET": SECRET,
+    "JWT_SECRET_PREVIOUS": PREVIOUS,
+    "JWT_ALGORITHMS": "HS512",
+    "JWT_ISSUER": "us",
+    "JWT_AUDIENCE": "voice, chat",
+    "JWT_LEEWAY_SECONDS": "250",
+    "JWT_MAX_LIFETIME_SECONDS": "1000",
+    "JWT_PATIENT_ID_CLAIM": "user.id",
+    "JWT_ROLE_CLAIM": "roles",
+    "JWT_PATIENT_ROLE": "member",
+    "JWT_REQUIRED_SCOPE": "start",
+    "TRUSTED_PROXIES": "127.0.0.0/8, 192.0.2.0/24",
+    "MAX_BODY_BYTES": "100",
+    "RATE_LIMIT": "3/day",
+    "PROOF_KEY": pems.private(pems.P256).replace("\n", "\\n"),
+    "PROOF_ISSUER": "https://sessions.clinic.example",
+    "PROOF_AUDIENCE": "tools",
+    "CORS_ALLOWED_ORIGINS": ORIGIN,
+    "METRICS_ENABLED": "true",
+    "DOCS_ENABLED": "true",
+    "AUDIT_HASH_KEY": HASH_KEY,
+    "HOST": "127.0.0.1",
+    "PORT": "",  # a free one
+    "SHUTDOWN_GRACE_SECONDS": "1",
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def payload(token: str) -> dict[str, Any]:
+    """Return the claims of a token, unverified."""
+    part = token.split(".")[1]
+    decoded: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return decoded
+
+
+class Client:
+    """Sends requests to a process."""
+
+    def __init__(self, url: str, session: ClientSession) -> None:
+        self.url = url
+        self._session = session
+
+    async def start(self, token: str, **request: Any) -> tuple[int, dict[str, Any]]:
+        """Request a session; return the status and the body."""
+        headers = {"Authorization": f"Bearer {token}", **request.pop("headers", {})}
+        async with self._session.post(self.url + PATH, headers=headers, **request) as response:
+            return response.status, await response.json()
+
+    async def code(self, token: str, **request: Any) -> str | None:
+        """Request a session; return the code of the error, or None."""
+        _, body = await self.start(token, **request)
+        code: str | None = body.get("error", {}).get("code")
+        return code
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self._session.get(self.url + path) as response:
+            return response.status, await response.text()
+
+    async def preflight(self, origin: str) -> str | None:
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        async with self._session.options(self.url + PATH, headers=headers) as response:
+            return response.headers.get("Access-Control-Allow-Origin")
+
+
+def patient(number: int = 1, secret: str = SECRET, algorithm: str = "HS512", **more: Any) -> str:
+    """Sign a token for `BY_SECRET`; a value of `...` omits the claim."""
+    now = claims()["iat"]
+    own = {"iss": "us", "aud": "chat", "iat": now, "exp": now + 900, "scope": "start"}
+    patient_claims = {"id": ..., "type": ..., "user": {"id": f"pt_{number}"}, "roles": ["member"]}
+    return sign(claims(**{**own, **patient_claims, **more}), secret, algorithm)
+
+
+async def test_settings_with_a_secret(tmp_path: Path) -> None:
+    port = free_port()
+    async with vapi() as stand_in, ClientSession() as session:
+        variables = {**BY_SECRET, "VAPI_BASE_URL": stand_in.url, "PORT": str(port)}
+        async with serving(tmp_path, variables) as served:
+            assert served.url == f"http://127.0.0.1:{port}"
+            client = Client(served.url, session)
+            await check_credential(client)
+            await check_tokens(client)
+            assert await client.code(patient(50), data=b"x" * 101) == "PAYLOAD_TOO_LARGE"
+            codes = [await client.code(patient(51)) for _ in range(4)]
+            assert codes == [None, None, None, "RATE_LIMITED"]
+            assert await client.preflight(ORIGIN) == ORIGIN
+            assert await client.preflight("https://other.example") is None
+            assert (await client.get("/metrics"))[0] == 200
+            assert (await client.get("/docs"))[0] == 200
+            requests = len(stand_in.requests)
+            await until(lambda: len(stand_in.requests) >= requests + 2)
+            forwarded = {"X-Forwarded-For": "203.0.113.7, 192.0.2.1"}
+            assert (await client.start(patient(60), headers=forwarded))[0] == 200
+        ended = await served.terminate()
+    last = json.loads(ended.out.splitlines()[-1])
+    assert (last["client"], last["peer"]) == ("203.0.113.7", "127.0.0.1")
+    assert last["patient"] == hmac.digest(HASH_KEY.encode(), b"pt_60", "sha256").hex()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition of this process."""
+
+    async def check() -> bool:
+        return condition()
+
+    await eventually(check)
+
+
+async def check_credential(client: Client) -> None:
+    """Check what a session contains: the Vapi token and the proof."""
+    status, body = await client.start(patient())
+    assert status == 200, body
+    data = body["data"]
+    assert (data["credentialType"], data["assistantId"]) == ("session_token", ASSISTANT_ID)
+    assert data["patientContext"]["id"] == "pt_1"
+    issued = jwt.decode(data["apiKey"], PRIVATE_KEY, algorithms=["HS256"])
+    assert issued["orgId"] == ORG_ID
+    assert issued["exp"] - issued["iat"] == 600
+    restrictions = issued["token"]["restrictions"]
+    assert restrictions["allowedOrigins"] == [ORIGIN, "https://b.example"]
+    proof = jwt.decode(
+        data["patientProof"],
+        pems.P256.public_key(),
+        algorithms=["ES256"],
+        audience="tools",
+        issuer="https://sessions.clinic.example",
+    )
+    assert proof["sub"] == "pt_1"
+
+
+async def check_tokens(client: Client) -> None:
+    """Check which tokens are accepted."""
+    now = claims()["iat"]
+    expected: list[tuple[str, str | None]] = [
+        (patient(2, secret=PREVIOUS), None),
+        (patient(2, algorithm="HS256"), "AUTH_TOKEN_INVALID"),
+        (patient(2, iss="them"), "AUTH_TOKEN_INVALID"),
+        (patient(2, aud=["other", "voice"]), None),
+        (patient(2, aud="other"), "AUTH_TOKEN_INVALID"),
+        (patient(3, exp=now - 200, iat=now - 900), None),
+        (patient(3, exp=now - 300, iat=now - 900), "AUTH_TOKEN_EXPIRED"),
+        (patient(3, exp=now + 1001), "AUTH_TOKEN_INVALID"),
+        (patient(3, user=..., id="pt_3"), "INVALID_PATIENT_CONTEXT"),
+        (patient(3, roles=["patient"], type="patient"), "FORBIDDEN"),
+        (patient(3, scope="stop"), "INSUFFICIENT_SCOPE"),
+    ]
+    for token, code in expected:
+        assert await client.code(token) == code, payload(token)
+
+
+BY_PUBLIC_KEY = {
+    "VAPI_PUBLIC_API_KEY": PUBLIC_KEY,
+    "JWT_SECRET": "",
+    "JWT_PUBLIC_KEY": pems.public(pems.RSA) + pems.public(pems.P256),
+    "VAPI_CHECK_SECONDS": "30",
+    "VAPI_TIMEOUT_SECONDS": "0.2",
+    "SESSION_BUDGET_SECONDS": "1",
+    "RATE_LIMIT": "off",
+    "LOG_LEVEL": "ERROR",
+    "LOG_FORMAT": "console",
+}
+
+
+async def test_settings_with_public_keys(tmp_path: Path) -> None:
+    port = free_port()
+    async with vapi(Behaviour(Fault.HANG)) as stand_in, ClientSession() as session:
+        variables = {**VARIABLES, **BY_PUBLIC_KEY, "VAPI_BASE_URL": stand_in.url}
+        process = await launch(tmp_path, {**variables, "PORT": str(port)})
+        client = Client(f"http://127.0.0.1:{port}", session)
+        try:
+            await eventually(accepts_connections(port))
+            token = sign(claims(), pems.P256, "ES256")
+            # The check ends before the budget does, so the verdict is Vapi's.
+            assert await client.code(token) == "VAPI_SESSION_FAILED"
+            assert await client.code(token, data=trickle()) == "REQUEST_TIMEOUT"
+            stand_in.behave(Behaviour())
+            await eventually(is_granted(client, sign(claims(), pems.RSA, "RS256")))
+            _, body = await client.start(token)
+            assert body["data"]["apiKey"] == PUBLIC_KEY
+        finally:
+            process.terminate()
+            _, err = await process.communicate()
+    lines = err.decode().splitlines()
+    assert lines
+    assert all(" ERROR " in line and not line.startswith("{") for line in lines), lines
+
+
+async def trickle() -> AsyncIterator[bytes]:
+    """Start a body and never finish it."""
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+def accepts_connections(port: int) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    return check
+
+
+def is_granted(client: Client, token: str) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return await client.code(token) is None
+
+    return check
+
+
+BY_JWKS = {
+    "JWT_JWKS_URL": "",  # the test's provider
+    "JWKS_CACHE_SECONDS": "0.2",
+    "JWKS_STALE_SECONDS": "1",
+    "REDIS_URL": "",  # the test's server
+    "REDIS_FAILURE": "serve",
+    "RATE_LIMIT": "off",
+    "SHUTDOWN_GRACE_SECONDS": "0.2",
+    "SESSION_BUDGET_SECONDS": "30",
+}
+
+
+@pytest.mark.redis
+async def test_settings_with_jwks_and_redis(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with issuing(key("one")) as issuer, ClientSession() as session:
+        variables = {**VARIABLES, **BY_JWKS, **issuer.variables, "REDIS_URL": redis_server.url}
+        async with serving(tmp_path, variables) as served:
+            client = Client(served.url, session)
+            await check_revocation(client, issuer, redis_server)
+            await check_keys(client, issuer)
+            async with unfinished_request(served.url, issuer.keys[0].token()):
+                async with asyncio.timeout(10):  # far less than the budget
+                    assert (await served.terminate()).status == 0
+
+
+@asynccontextmanager
+async def unfinished_request(url: str, token: str) -> AsyncIterator[None]:
+    """Keep a request in flight whose body never arrives."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    lines = ("Content-Type: application/json", "Content-Length: 2", "Expect: 100-continue")
+    writer.write(head(*lines, token=token))
+    try:
+        assert (await reader.readline()).startswith(b"HTTP/1.1 100")
+        yield
+    finally:
+        writer.transport.abort()
+
+
+async def check_revocation(client: Client, issuer: Issuer, redis_server: RedisServer) -> None:
+    """Check that Redis is asked, and what happens without it."""
+    revoked = issuer.keys[0].token(claims(iss="https://issuer.example/", jti="t1"))
+    assert await client.code(revoked) is None
+    await redis_server.client.set(token_key("t1"), b"1")
+    assert await client.code(revoked) == "AUTH_TOKEN_REVOKED"
+    await redis_server.stop()
+    await eventually(is_granted(client, issuer.keys[0].token()))
+
+
+async def check_keys(client: Client, issuer: Issuer) -> None:
+    """Check when keys are fetched, and how long they are used."""
+    fetches = issuer.fetches
+    await until(lambda: issuer.fetches >= fetches + 2)  # the cache expires
+    issuer.respond = not_found
+    await eventually(has_code(client, issuer.keys[0].token(), "AUTH_UNAVAILABLE"))  # stale
+    issuer.respond = None
+    await eventually(is_granted(client, issuer.keys[0].token()))
+
+
+def has_code(client: Client, token: str, code: str) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return await client.code(token) == code
+
+    return check
+
+
+async def not_found(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=404)
+
+
+COOLDOWN = {
+    "JWKS_CACHE_SECONDS": "600",
+    "JWKS_COOLDOWN_SECONDS": "600",
+}
+
+
+async def test_settings_of_the_cooldown(tmp_path: Path) -> None:
+    async with issuing(key("one")) as issuer, ClientSession() as session:
+        variables = {**VARIABLES, **COOLDOWN, **issuer.variables}
+        async with serving(tmp_path, variables) as served:
+            client = Client(served.url, session)
+            await eventually(is_granted(client, issuer.keys[0].token()))
+            for kid in ("two", "three", "four"):
+                assert await client.code(key(kid).token()) == "AUTH_TOKEN_INVALID"
+    assert issuer.fetches == 2
+
+
+PENDING = {"MAX_CONNECTIONS", "SESSIONS_PAUSED"}
+
+
+def test_every_setting_is_in_a_process() -> None:
+    in_a_process = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | COOLDOWN.keys()
+    assert in_a_process | PENDING == NAMES
+
+
+INVALID = {
+    **{name: values[0] for name, _, values in LIMITS},
+    "JWT_PUBLIC_KEY": "x",
+    "JWT_JWKS_URL": "http://id.example",
+    "JWT_ALGORITHMS": "RS 256",
+    "PROOF_KEY": "x",
+    "PROOF_ISSUER": "a\nb",
+    "PROOF_AUDIENCE": "a\nb",
+}
+
+
+async def test_a_process_reports_a_fault_of_every_setting_at_once(tmp_path: Path) -> None:
+    assert INVALID.keys() == NAMES
+    ended = await run(tmp_path, INVALID)
+    first, *faults, last = ended.err.splitlines()
+    assert (ended.status, ended.out, first) == (78, "", "Invalid configuration:")
+    assert [fault.split(":")[0] for fault in faults] == sorted(NAMES)
+    assert "config.example.env" in last
