@@ -164,3 +164,32 @@ def test_warnings_are_reported_and_leave_the_exit_status(
     ]
     assert warning in document["warnings"]
     assert err == ""
+
+
+def test_sound_configuration_exits_with_0(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", "configuration"],
+        ["ok", "vapi"],
+        ["ok", "keys"],
+        ["ok", "redis"],
+    ]
+
+
+def test_failing_part_exits_with_1(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("VAPI_CHECK_SECONDS", "30")
+    configured.setenv("VAPI_BASE_URL", "http://127.0.0.1:1")
+    assert main(["check", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert {part["part"]: part["ok"] for part in answer["parts"]} == {
+        "configuration": True,
+        "vapi": False,
+        "keys": True,
+        "redis": True,
+    }
