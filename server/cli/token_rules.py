@@ -60,7 +60,7 @@ async def check_dates(checked: CheckedToken) -> str:
     claims = checked.claims()
     dates = checked.rules.read_dates(claims)
     checked.rules.check_dates(checked.rules.describe(claims, None, *dates), checked.now)
-    return "exp, nbf and iat allow it now"
+    return "exp, nbf and iat are valid now"
 
 
 async def check_patient(checked: CheckedToken) -> str:

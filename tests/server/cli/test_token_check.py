@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import server
 from middlewares.authentication import MAX_TOKEN_BYTES
 from server.cli.main import main
 from server.cli.report import Finding
@@ -151,6 +152,15 @@ async def test_details_name_claims_and_contain_no_values() -> None:
     many = broken(await check(sign(claims(id=...) | {f"claim{n:03}": 1 for n in range(100)})))
     assert many["patient id"].endswith(", …")
     assert len(many["patient id"]) < 1000
+
+
+async def test_the_documented_report_is_the_real_one() -> None:
+    page = (Path(server.__file__).parents[1] / "docs" / "authentication.md").read_text()
+    documented = page.split("-m server check --token -")[1].split("```text\n")[1].split("```")[0]
+    settings = {"JWT_ISSUER": "https://backend.example", "JWT_AUDIENCE": "voice"}
+    token = sign(claims(sub="pt_1", id=..., iss="https://backend.example/", aud="voice"))
+    lines = [(each.name, each.details) for each in await check(token, **settings)]
+    assert [(line[6:16].strip(), line[18:]) for line in documented.splitlines()] == lines
 
 
 async def test_every_key_source() -> None:
