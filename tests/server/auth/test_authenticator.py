@@ -1,139 +1,182 @@
-"""The header of a token, and the way from a token to the caller."""
+"""The authenticator: from a token to its principal, and the cache of verified tokens."""
 
-import json
-from base64 import urlsafe_b64encode
-from contextlib import suppress
+import gc
+import weakref
+from collections.abc import Callable
 from time import time
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError
-from server.auth.authenticator import make_authenticator
-from server.auth.jws import Header, read_header
+from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.authentication import Authenticate
+from server.auth import authenticator
+from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.authenticator import MAX_CACHED_LENGTH, make_authenticator
+from server.auth.claims import ClaimRules, Claims
 from server.auth.keys.factory import make_static_provider
-from server.components import Components
 from tests.support import claims, make_settings, sign
 
-NOW = 1_800_000_000
+RULES = ClaimRules("id", "type", leeway=5)
 
 
-def segment(value: object) -> str:
-    """Write a header as a token's first segment."""
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return urlsafe_b64encode(raw).decode().rstrip("=")
+def real_authenticator(clock: Callable[[], float] = time) -> Authenticate:
+    return make_authenticator(make_static_provider(make_settings()), RULES, clock)
 
 
-@pytest.mark.parametrize(
-    ("value", "header"),
-    [
-        ({"alg": "HS256"}, Header("HS256", None)),
-        ({"alg": "RS256", "kid": "", "typ": "JWT", "x": [1]}, Header("RS256", "")),
-        ({"alg": "", "kid": "a/b"}, Header("", "a/b")),
-    ],
-)
-def test_a_header_tells_algorithm_and_key(value: object, header: Header) -> None:
-    assert read_header(segment(value)) == header
+async def error_code(authenticate: Authenticate, token: str) -> ErrorCode:
+    with pytest.raises(ApiError) as caught:
+        await authenticate(token)
+    return caught.value.code
 
 
-@pytest.mark.parametrize(
-    ("value", "details"),
-    [
-        (b"", "not JSON"),
-        (b"{", "not JSON"),
-        (b"\xff", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        ([], "not a JSON object"),
-        ("alg", "not a JSON object"),
-        (None, "not a JSON object"),
-        ({}, "has no alg"),
-        ({"alg": None}, "has no alg"),
-        ({"alg": ["HS256"]}, "has no alg"),
-        ({"alg": "HS256", "kid": None}, "kid"),
-        ({"alg": "HS256", "kid": 1}, "kid"),
-        ({"alg": "HS256", "kid": 1.5}, "kid"),
-        ({"alg": 1.5}, "has no alg"),
-        ({"alg": "HS256", "kid": {}}, "kid"),
-        ({"alg": "HS256", "crit": ["exp"]}, "crit"),
-        ({"alg": "HS256", "crit": None}, "crit"),
-        ({"alg": "HS256", "crit": ["a\nb"]}, "crit"),
-    ],
-)
-def test_a_header_that_cannot_be_trusted_is_refused(value: object, details: str) -> None:
-    with pytest.raises(ApiError, match=details) as caught:
-        read_header(segment(value))
-    assert caught.value.code == "AUTH_TOKEN_INVALID"
-
-
-@pytest.mark.parametrize("text", ["e", "a", "e30e3"])
-def test_what_is_no_base64_is_refused(text: str) -> None:
-    with pytest.raises(ApiError):
-        read_header(text)
-
-
-@given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", max_size=60))
-def test_no_segment_does_anything_but_be_read_or_refused(text: str) -> None:
-    with suppress(ApiError):
-        assert isinstance(read_header(text), Header)
-
-
-@given(st.dictionaries(st.sampled_from(["alg", "kid", "crit", "typ"]), st.text() | st.none()))
-def test_no_header_does_anything_but_be_read_or_refused(value: dict[str, object]) -> None:
-    with suppress(ApiError):
-        assert isinstance(read_header(segment(value)), Header)
-
-
-async def test_a_token_proves_a_caller_until_it_runs_out() -> None:
-    settings = make_settings(JWT_LEEWAY_SECONDS="5")
+async def test_token_is_valid_until_exp_and_leeway_have_passed() -> None:
     now = time()
-    expires = int(now) + 60
-    verify = make_authenticator(
-        make_static_provider(settings), Components(settings).rules, lambda: now
-    )
-    token = sign(claims(exp=expires, jti="j"))
-    assert (await verify(token)).token_id == "j"
-    now = expires + 4
-    assert (await verify(token)).patient_id == "pt_1"
-    now = expires + 5
-    with pytest.raises(ApiError) as caught:
-        await verify(token)
-    assert caught.value.code == "AUTH_TOKEN_EXPIRED"
+    expires_at = int(now) + 60
+    authenticate = real_authenticator(lambda: now)
+    token = sign(claims(exp=expires_at, jti="j"))
+    assert (await authenticate(token)).token_id == "j"
+    now = expires_at + 4
+    assert (await authenticate(token)).patient_id == "pt_1"
+    now = expires_at + 5
+    assert await error_code(authenticate, token) == "AUTH_TOKEN_EXPIRED"
 
 
-async def test_a_token_of_another_algorithm_is_refused() -> None:
-    settings = make_settings()
-    verify = make_authenticator(
-        make_static_provider(settings), Components(settings).rules, lambda: NOW
-    )
-    with pytest.raises(ApiError) as caught:
-        await verify(sign(algorithm="HS512"))
-    assert caught.value.code == "AUTH_TOKEN_INVALID"
-
-
-async def test_what_was_refused_is_not_taken_for_what_was_good() -> None:
-    settings = make_settings()
-    verify = make_authenticator(make_static_provider(settings), Components(settings).rules, time)
-    good = sign()
-    forged = f"{good.rpartition('.')[0]}.{'A' * 43}"
-    for _ in range(2):
-        with pytest.raises(ApiError):
-            await verify(forged)
-        assert (await verify(good)).patient_id == "pt_1"
+async def test_invalid_tokens_are_rejected_beside_valid_ones() -> None:
+    authenticate = real_authenticator()
+    valid = sign()
+    for invalid in (f"{valid.rpartition('.')[0]}.{'A' * 43}", sign(algorithm="HS512"), "a.b.c"):
+        for _ in range(2):
+            assert await error_code(authenticate, invalid) == "AUTH_TOKEN_INVALID"
+            assert (await authenticate(valid)).patient_id == "pt_1"
 
 
 @pytest.mark.parametrize("segment", [0, 1, 2])
-async def test_a_good_token_spelt_otherwise_is_refused(segment: int) -> None:
-    settings = make_settings()
-    verify = make_authenticator(make_static_provider(settings), Components(settings).rules, time)
+async def test_other_encoding_of_a_valid_token_is_rejected(segment: int) -> None:
+    authenticate = real_authenticator()
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    # 'kid' and 'pad' make each segment one whose last character has bits to spare.
-    for pad in ("", "x", "xx"):
-        parts = sign(claims(pad=pad), kid=pad).split(".")
-        if len(parts[segment]) % 4 == 0:
+    changed = 0
+    for pad in ("", "x", "xx"):  # `kid` and `pad` vary the number of unused bits
+        segments = sign(claims(pad=pad), kid=pad).split(".")
+        if len(segments[segment]) % 4 == 0:
             continue
-        last = alphabet.index(parts[segment][-1])
-        parts[segment] = parts[segment][:-1] + alphabet[last ^ 1]
-        with pytest.raises(ApiError) as caught:
-            await verify(".".join(parts))
-        assert caught.value.code == "AUTH_TOKEN_INVALID"
+        last = alphabet.index(segments[segment][-1])
+        segments[segment] = segments[segment][:-1] + alphabet[last ^ 1]
+        assert await error_code(authenticate, ".".join(segments)) == "AUTH_TOKEN_INVALID"
+        changed += 1
+    assert changed
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+class CountingKeys:
+    """A key provider that counts verifications."""
+
+    state = "ready"
+
+    def __init__(self, *, has_generation: bool = True) -> None:
+        self.selected: list[tuple[str, str | None]] = []
+        self.verified = 0
+        self._has_generation = has_generation
+        self.rotate()
+
+    def rotate(self) -> None:
+        async def decode(_: str) -> Claims:
+            self.verified += 1
+            return claims(exp=1000, iat=...)
+
+        self.current: Decoder = decode
+
+    @property
+    def generation(self) -> Decoder | None:
+        return self.current if self._has_generation else None
+
+    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
+        self.selected.append((algorithm, key_id))
+        return self.current
+
+
+@pytest.fixture
+def keys() -> CountingKeys:
+    return CountingKeys()
+
+
+@pytest.fixture
+def authenticate(keys: CountingKeys) -> Authenticate:
+    return make_authenticator(keys, RULES, lambda: 500)
+
+
+def token(number: int = 1, **header: Any) -> str:
+    return sign(claims(jti=f"{number}"), **header)
+
+
+async def test_key_is_selected_by_the_header(
+    keys: CountingKeys, authenticate: Authenticate
+) -> None:
+    await authenticate(token())
+    await authenticate(token(kid="k"))
+    assert keys.selected == [("HS256", None), ("HS256", "k")]
+
+
+async def test_same_token_is_verified_once(keys: CountingKeys, authenticate: Authenticate) -> None:
+    same = token()
+    assert await authenticate(same) is await authenticate(same)
+    assert keys.verified == 1
+    await authenticate(token(2))
+    assert keys.verified == 2
+
+
+async def test_dates_of_a_cached_token_are_checked(keys: CountingKeys) -> None:
+    now = 500.0
+    authenticate = make_authenticator(keys, RULES, lambda: now)
+    same = token()
+    await authenticate(same)
+    now = 1005
+    assert await error_code(authenticate, same) == "AUTH_TOKEN_EXPIRED"
+    assert keys.verified == 1
+
+
+async def test_rotation_clears_the_cache(keys: CountingKeys, authenticate: Authenticate) -> None:
+    first, second = token(1), token(2)
+    await authenticate(first)
+    await authenticate(second)
+    old = weakref.ref(keys.current)
+    keys.rotate()
+    await authenticate(first)
+    assert keys.verified == 3
+    await authenticate(second)
+    assert keys.verified == 4
+    gc.collect()
+    assert old() is None
+
+
+async def test_token_verified_first_is_evicted(
+    keys: CountingKeys, authenticate: Authenticate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authenticator, "MAX_CACHED_TOKENS", 2)
+    for number, verified in [(1, 1), (2, 2), (1, 2), (3, 3), (2, 3), (3, 3), (1, 4), (2, 5)]:
+        await authenticate(sign(claims(jti=f"{number}", iat=0)))
+        assert keys.verified == verified, number
+
+
+@pytest.mark.parametrize(
+    ("length", "verified"), [(MAX_CACHED_LENGTH, 1), (MAX_CACHED_LENGTH + 1, 2)]
+)
+async def test_long_token_is_verified_on_every_request(
+    keys: CountingKeys, authenticate: Authenticate, length: int, verified: int
+) -> None:
+    same = token()
+    same += "x" * (length - len(same))
+    await authenticate(same)
+    await authenticate(same)
+    assert keys.verified == verified
+
+
+async def test_nothing_is_cached_without_a_generation() -> None:
+    keys = CountingKeys(has_generation=False)
+    authenticate = make_authenticator(keys, RULES, lambda: 500)
+    same = token()
+    await authenticate(same)
+    await authenticate(same)
+    assert keys.verified == 2

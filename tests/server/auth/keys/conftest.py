@@ -13,7 +13,7 @@ from server.auth.keys.jwk_set import JwkSet
 from server.auth.keys.jwks_provider import JwksProvider
 from server.config.public_keys import PUBLIC_ALGORITHMS
 from tests.issuer import Issuer, issuing
-from tests.middlewares.tokens import make_decoder
+from tests.server.auth.tokens import make_decoder
 
 CACHE_SECONDS = 600
 STALE_SECONDS = 86400

@@ -1,4 +1,4 @@
-"""Tokens of every make: signed as they should be, over whatever they should not hold."""
+"""Tokens for the tests of this package: correctly signed, with any header and payload."""
 
 import hmac
 import json
@@ -25,33 +25,33 @@ Part = Mapping[str, Any] | list[Any] | bytes
 
 
 def segment(part: Part) -> str:
-    """Encode a part of a token: JSON, or any bytes at all."""
+    """Encode a segment: JSON, or any bytes."""
     data = part if isinstance(part, bytes) else json.dumps(part).encode()
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def compact(payload: Part, header: Part | None = None, *, secret: bytes = SECRET) -> str:
-    """Sign any header and payload with HS256: what whoever holds the secret could send."""
+    """Sign any header and payload with HS256."""
     head = {"alg": "HS256", "typ": "JWT"} if header is None else header
     content = f"{segment(head)}.{segment(payload)}"
     return f"{content}.{segment(hmac.digest(secret, content.encode(), 'sha256'))}"
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Give a patient's claims, good at `NOW` and today; a value of `...` leaves the claim out."""
+    """Return a patient's claims, valid at `NOW` and today; a value of `...` omits the claim."""
     all_ = {"id": "pt_1", "type": "patient", "iat": LONG_AGO, "exp": NOW + 60, **more}
     return {name: value for name, value in all_.items() if value is not ...}
 
 
 def parsed(text: str) -> Claims:
-    """Read claims as a token's payload is read: odd numbers and all."""
+    """Read JSON like a payload: with NaN and numbers of any size."""
     value: Claims = json.loads(text)
     return value
 
 
 @cache
 def private_key(algorithm: str) -> Any:
-    """Make a key to sign with, once for each kind."""
+    """Return a private key, one for each type."""
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
     if algorithm in curves:
         return ec.generate_private_key(curves[algorithm])
@@ -62,12 +62,12 @@ def private_key(algorithm: str) -> Any:
 
 @cache
 def rsa_key() -> rsa.RSAPrivateKey:
-    """Make the one RSA key for all its algorithms."""
+    """Return the one RSA key."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def key_pair(algorithm: str) -> tuple[Any, Any]:
-    """Give what to sign with and what to verify with."""
+    """Return the key that signs and the key that verifies."""
     if algorithm.startswith("HS"):
         return SECRET, SECRET
     key = private_key(algorithm)
@@ -75,12 +75,12 @@ def key_pair(algorithm: str) -> tuple[Any, Any]:
 
 
 def signed_with(algorithm: str, payload: Mapping[str, Any], key: Any) -> str:
-    """Sign claims as an issuer does."""
+    """Sign claims with PyJWT."""
     return jwt.PyJWS().encode(json.dumps(payload).encode(), key, algorithm)
 
 
 def admit(rules: ClaimRules, payload: Claims) -> Principal:
-    """Read the caller, and hold the token against the time."""
+    """Return the principal of verified claims, with their dates checked at `NOW`."""
     principal = rules.principal_from(payload)
     rules.check_dates(principal, NOW)
     return principal
