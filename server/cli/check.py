@@ -47,7 +47,7 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
         findings, warnings, kind = asyncio.run(explain(settings, read_token())), [], "rule"
     else:
         findings, warnings, kind = *asyncio.run(examine(settings)), "part"
-    warnings = [*configuration.warnings, *warnings]
+    warnings = [*configuration.warnings, *configuration.advice, *warnings]
     return print_report(findings, kind=kind, warnings=warnings, as_json=arguments.json)
 
 

@@ -34,10 +34,15 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Valid settings, and warnings: lines that name a variable and no value."""
+    """Valid settings, and lines about them that name a variable and no value.
+
+    `warnings` are about variables that were ignored, and are logged at start. `check` also reports
+    `advice`, which is about valid settings that are probably a mistake.
+    """
 
     settings: Settings
     warnings: tuple[str, ...]
+    advice: tuple[str, ...]
 
     def log_warnings(self) -> None:
         """Write a log record for each warning."""
@@ -58,13 +63,13 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path = _DOTE
 def load_configuration(
     environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV
 ) -> Configuration:
-    """Load the settings as `load_settings` does; return them with the warnings."""
+    """Load the settings like `load_settings`; return them with warnings and advice."""
     try:
         sources = read_sources(os.environ if environ is None else environ, dotenv)
     except OSError as error:
         raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
     settings = _load(sources)
-    return Configuration(settings, (*sources.warnings, *find_questionable(settings)))
+    return Configuration(settings, sources.warnings, tuple(find_questionable(settings)))
 
 
 def _load(sources: Sources) -> Settings:

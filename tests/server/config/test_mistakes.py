@@ -196,7 +196,7 @@ def warnings(lines: list[str]) -> list[str]:
 async def test_a_process_logs_each_warning_once(tmp_path: Path) -> None:
     async with serving(tmp_path, {**VARIABLES, **MISSPELLED}) as served:
         ended = await served.terminate()
-    assert warnings(ended.err.splitlines()) == ["JWT_AUDIANCE", "VAPI_ASSISTANT_ID"]
+    assert warnings(ended.err.splitlines()) == ["JWT_AUDIANCE"]
 
 
 async def test_gunicorn_logs_each_warning_once_for_all_workers(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_gunicorn_logs_each_warning_once_for_all_workers(tmp_path: Path) -
         await running.log.find("Booting worker.*")
         running.process.terminate()
         assert await running.left() == 0
-    assert warnings(running.log.lines) == ["JWT_AUDIANCE", "VAPI_ASSISTANT_ID"]
+    assert warnings(running.log.lines) == ["JWT_AUDIANCE"]
 
 
 async def test_gunicorn_ends_with_the_same_messages(tmp_path: Path) -> None:
