@@ -8,7 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from server.config.public_keys import PEM_BLOCK, PublicKey, load_public_keys
+from server.config.public_keys import PEM_BLOCK, PublicKey, load_public_keys, require_end
 from server.config.settings import Settings
 
 PROOF_TYPE: Final = "patient-proof+jwt"
@@ -31,6 +31,7 @@ def load_proof_keys(pem: str) -> list[ec.EllipticCurvePrivateKey]:
 
 
 def _load(block: str, name: str) -> ec.EllipticCurvePrivateKey:
+    require_end(block, name)
     if "ENCRYPTED" in block:
         raise ValueError(f"{name} is encrypted: give the key without a passphrase")
     if "PRIVATE KEY" not in block:

@@ -1,4 +1,4 @@
-"""Public keys, and the signature algorithms (RFC 7518, RFC 8037) that each may check."""
+"""Public keys, and the signature algorithms (RFC 7518, RFC 8037) that each can verify."""
 
 import re
 from typing import Final
@@ -37,9 +37,14 @@ def load_public_keys(pem: str) -> tuple[PublicKey, ...]:
     return tuple(_load(block, f"PEM block {number}") for number, block in enumerate(blocks, 1))
 
 
-def _load(block: str, name: str) -> PublicKey:
+def require_end(block: str, name: str) -> None:
+    """Raise ValueError for a PEM block that was cut, as in a `.env` file without quotes."""
     if "-----END " not in block:
         raise ValueError(f"{name} has no END line: put the PEM in double quotes or in a file")
+
+
+def _load(block: str, name: str) -> PublicKey:
+    require_end(block, name)
     if "PRIVATE KEY" in block:
         raise ValueError(f"{name} is a private key: give its public key (openssl pkey -pubout)")
     if "CERTIFICATE" in block:
@@ -56,7 +61,7 @@ def _load(block: str, name: str) -> PublicKey:
 
 
 def algorithms_of(key: object) -> frozenset[str]:
-    """Name the algorithms a public key may check signatures of: none for one that is too weak."""
+    """Return the algorithms that a public key can verify: none for a weak or other key."""
     if isinstance(key, rsa.RSAPublicKey):
         return RSA_ALGORITHMS if key.key_size >= MIN_RSA_BITS else frozenset()
     if isinstance(key, ec.EllipticCurvePublicKey):

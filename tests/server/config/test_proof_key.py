@@ -85,6 +85,7 @@ def test_keys_of_openssl_are_accepted(command: str) -> None:
 
 
 ENCRYPTED = "PEM block 1 is encrypted: give the key without a passphrase"
+CUT = "PEM block 1 has no END line: put the PEM in double quotes or in a file"
 UNREADABLE = "PEM block 1 is not a PEM private key (-----BEGIN PRIVATE KEY-----)"
 NOT_PRIVATE = "is not a private key: a private P-256 key signs the proofs"
 NOT_P256 = "is not a P-256 key (prime256v1, secp256r1)"
@@ -94,8 +95,8 @@ NOT_P256 = "is not a P-256 key (prime256v1, secp256r1)"
     ("value", "fault"),
     [
         ("secret", "contains no PEM private key (-----BEGIN PRIVATE KEY-----)"),
-        (KEY[:80], UNREADABLE),
-        (KEY[:80] + KEY, UNREADABLE),
+        (KEY[:80], CUT),
+        (KEY[:80] + KEY, CUT),
         (pems.public(pems.P256), f"PEM block 1 {NOT_PRIVATE}"),
         (KEY + pems.public(pems.P256), f"PEM block 2 {NOT_PRIVATE}"),
         (pems.private(pems.RSA), f"PEM block 1 {NOT_P256}"),

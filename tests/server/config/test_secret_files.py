@@ -11,16 +11,10 @@ from server.config.public_keys import load_public_keys
 from server.config.secret_files import MAX_FILE_BYTES, read_secret_files
 from server.config.settings import SECRETS
 from tests import pems
-from tests.support import NO_FILE, SECRET, VARIABLES, make_settings
+from tests.server.config.support import faults
+from tests.support import SECRET, VARIABLES, make_settings
 
 PEM = pems.public(pems.RSA).rstrip()
-
-
-def faults(**variables: str) -> dict[str, str]:
-    """Load with these changes; return each fault by the variable it names."""
-    with pytest.raises(SettingsError) as caught:
-        load_settings({**VARIABLES, **variables}, NO_FILE)
-    return dict(fault.split(": ", 1) for fault in caught.value.faults)
 
 
 def file(folder: Path, content: bytes | str) -> str:
@@ -114,8 +108,8 @@ def test_setting_both_in_different_places_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["VAPI_API_KEY", "JWT_SECRET"])
 def test_an_empty_file_counts_as_unset(tmp_path: Path, name: str) -> None:
-    told = faults(**{name: "", f"{name}_FILE": file(tmp_path, "\n")})
-    assert list(told) == [name]
+    reported = faults(**{name: "", f"{name}_FILE": file(tmp_path, "\n")})
+    assert list(reported) == [name]
 
 
 def test_an_empty_file_variable_counts_as_unset() -> None:
@@ -134,9 +128,9 @@ def test_an_empty_file_variable_counts_as_unset() -> None:
 def test_the_fault_of_a_file_names_the_file_variable(
     tmp_path: Path, content: str, message: str
 ) -> None:
-    told = faults(JWT_SECRET="", JWT_SECRET_FILE=file(tmp_path, content))
-    assert list(told) == ["JWT_SECRET_FILE"]
-    assert message in told["JWT_SECRET_FILE"]
+    reported = faults(JWT_SECRET="", JWT_SECRET_FILE=file(tmp_path, content))
+    assert list(reported) == ["JWT_SECRET_FILE"]
+    assert message in reported["JWT_SECRET_FILE"]
 
 
 def test_an_unreadable_file_is_the_only_fault(tmp_path: Path) -> None:
@@ -144,17 +138,17 @@ def test_an_unreadable_file_is_the_only_fault(tmp_path: Path) -> None:
         (tmp_path / "absent", "No such file or directory"),
         (tmp_path, "Is a directory"),
     ):
-        told = faults(VAPI_API_KEY="", VAPI_API_KEY_FILE=str(path))
-        assert told == {"VAPI_API_KEY_FILE": f"the file cannot be read ({reason})"}
+        reported = faults(VAPI_API_KEY="", VAPI_API_KEY_FILE=str(path))
+        assert reported == {"VAPI_API_KEY_FILE": f"the file cannot be read ({reason})"}
     assert faults(JWT_SECRET="", JWT_SECRET_FILE="\0") == {
         "JWT_SECRET_FILE": "must be the path of a file"
     }
 
 
 def test_a_second_key_source_in_a_file_is_a_fault(tmp_path: Path) -> None:
-    told = faults(JWT_PUBLIC_KEY_FILE=file(tmp_path, PEM))
-    assert list(told) == ["JWT_PUBLIC_KEY_FILE"]
-    assert told["JWT_PUBLIC_KEY_FILE"].startswith("conflicts with JWT_SECRET: set exactly one")
+    reported = faults(JWT_PUBLIC_KEY_FILE=file(tmp_path, PEM))
+    assert list(reported) == ["JWT_PUBLIC_KEY_FILE"]
+    assert reported["JWT_PUBLIC_KEY_FILE"].startswith("conflicts with JWT_SECRET: set exactly one")
 
 
 @pytest.mark.parametrize("text", [PEM.replace("\n", "\\n"), PEM.replace("\n", "\\r\\n")])

@@ -10,15 +10,8 @@ import pytest
 from server.config import Settings, load_settings
 from server.config.loader import SettingsError, load_configuration
 from server.config.settings import VARIABLES as NAMES
+from tests.server.config.support import faults
 from tests.support import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
-
-
-def faults(**variables: str) -> dict[str, str]:
-    """Load with these changes; return each fault by the variable it names."""
-    with pytest.raises(SettingsError) as caught:
-        load_settings({**VARIABLES, **variables}, NO_FILE)
-    return dict(fault.split(": ", 1) for fault in caught.value.faults)
-
 
 MINIMUM = {
     "VAPI_API_KEY": PRIVATE_KEY,

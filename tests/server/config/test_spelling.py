@@ -31,7 +31,7 @@ from server.config.spelling import find_misspelled, printable
         ("PORTS", None),  # five characters
         ("HOSTNAME", None),
         ("REDIS_PORT", None),
-        ("JWT_ISSUER_FILE", None),  # no secret, so there is no such variable
+        ("JWT_ISSUER_FILE", None),  # not a secret
         ("", None),
     ],
 )

@@ -2,22 +2,14 @@
 
 import pytest
 
-from server.config import load_settings
-from server.config.loader import SettingsError
 from tests import pems
-from tests.support import NO_FILE, PRIVATE_KEY, VARIABLES, make_settings
+from tests.server.config.support import faults
+from tests.support import PRIVATE_KEY, make_settings
 from tests.table import NOWHERE
 
 PEM = pems.public(pems.RSA)
 JWKS = f"http://{NOWHERE}/jwks"
 USES_JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}
-
-
-def faults(**variables: str) -> dict[str, str]:
-    """Load with these changes; return each fault by the variable it names."""
-    with pytest.raises(SettingsError) as caught:
-        load_settings({**VARIABLES, **variables}, NO_FILE)
-    return dict(fault.split(": ", 1) for fault in caught.value.faults)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +125,11 @@ def test_invalid_combinations(variables: dict[str, str], names: set[str]) -> Non
 
 
 def test_one_fault_is_reported_for_each_variable() -> None:
-    told = faults(JWT_SECRET="short", JWT_PUBLIC_KEY="x", JWT_ALGORITHMS="none", VAPI_API_KEY="")
-    assert told["VAPI_API_KEY"] == "is required"
-    assert told["JWT_SECRET"].startswith("must be at least 32 bytes")
+    reported = faults(
+        JWT_SECRET="short", JWT_PUBLIC_KEY="x", JWT_ALGORITHMS="none", VAPI_API_KEY=""
+    )
+    assert reported["VAPI_API_KEY"] == "is required"
+    assert reported["JWT_SECRET"].startswith("must be at least 32 bytes")
 
 
 def test_a_faulty_key_source_counts_as_given() -> None:

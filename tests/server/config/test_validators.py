@@ -143,8 +143,8 @@ def test_valid_values(rule: Rule, value: object) -> None:
 def test_invalid_values_are_rejected_without_repeating_them(rule: Rule, value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         rule(value)
-    told = str(caught.value)
-    assert re.fullmatch(r"(must|is) [ -~]+", told.strip("[]'\"")), told
+    reported = str(caught.value)
+    assert re.fullmatch(r"(must|is) [ -~]+", reported.strip("[]'\"")), reported
     assert caught.value.__cause__ is None
     for item in value if isinstance(value, tuple) else (value,):
-        assert len(str(item)) < 8 or str(item) not in told
+        assert len(str(item)) < 8 or str(item) not in reported

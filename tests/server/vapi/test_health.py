@@ -161,8 +161,8 @@ async def test_checks_continue_until_cancelled(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert running.cancelled()
-    told = [record for record in caplog.records if record.name == vapi_module.__name__]
-    assert [record.levelname for record in told] == ["ERROR"]
+    reported = [record for record in caplog.records if record.name == vapi_module.__name__]
+    assert [record.levelname for record in reported] == ["ERROR"]
 
 
 async def test_off_sends_no_request() -> None:

@@ -1,0 +1,14 @@
+"""Shared by the tests of the configuration."""
+
+import pytest
+
+from server.config import load_settings
+from server.config.loader import SettingsError
+from tests.support import NO_FILE, VARIABLES
+
+
+def faults(**variables: str) -> dict[str, str]:
+    """Load with these changes; return each fault by the variable that it names."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**VARIABLES, **variables}, NO_FILE)
+    return dict(fault.split(": ", 1) for fault in caught.value.faults)
