@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Final
 
 from dotenv.parser import Binding, parse_stream
 
-_ENDS_PEM: Final = re.compile(r"\s*-----END ")
 _ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
+_BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]+={0,2}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def read_dotenv(path: Path) -> DotenvFile:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return DotenvFile({}, {path.name: "is encoded in UTF-16; save it in UTF-8"})
     text = content.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
-    bindings = list(parse_stream(StringIO(text)))
+    bindings = list(_without_pem_lines(parse_stream(StringIO(text))))
     values = {each.key: each.value or "" for each in bindings if each.key is not None}
     return DotenvFile(
         values, _duplicates(bindings, path.name) | _unreadable_lines(bindings, path.name)
@@ -47,25 +47,36 @@ def _line_number(binding: Binding) -> int:
     return line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
+def _without_pem_lines(bindings: Iterable[Binding]) -> Iterator[Binding]:
+    """Skip the lines of a PEM without quotes: as names, they would put a key into messages.
+
+    Its first line remains, and is a fault of the variable.
+    """
+    in_pem = False
+    for binding in bindings:
+        text = binding.original.string
+        in_pem = in_pem and (binding.error or bool(_BASE64.fullmatch(text)))
+        if not in_pem:
+            yield binding
+            in_pem = "-----BEGIN " in text
+        in_pem = in_pem and "-----END " not in text
+
+
 def _duplicates(bindings: list[Binding], file: str) -> dict[str, str]:
     lines = _lines_by_name((each.key, each) for each in bindings if each.key is not None)
     return {
-        name: f"is given more than once in {file}, on lines {numbers}; keep one"
+        name: f"is given more than once in {file}, on {_join(numbers)}; keep one"
         for name, numbers in lines.items()
-        if " and " in numbers
+        if len(numbers) > 1
     }
 
 
 def _unreadable_lines(bindings: list[Binding], file: str) -> dict[str, str]:
-    """Report what python-dotenv skips: a setting that is silently unset may be a check less.
-
-    The end of a PEM without quotes is not reported here: its beginning is a fault of the variable.
-    """
-    unreadable = [each for each in bindings if each.error and not _ENDS_PEM.match(each.original[0])]
-    lines = _lines_by_name((_assigned_name(each) or file, each) for each in unreadable)
+    """Report what python-dotenv skips: a setting that is silently unset may be a check less."""
+    lines = _lines_by_name((_assigned_name(each) or file, each) for each in bindings if each.error)
     advice = {file: "write NAME=value"}
     return {
-        name: f"cannot be read on line {numbers} of {file}; "
+        name: f"cannot be read on {_join(numbers)} of {file}; "
         + advice.get(name, "close the quote and end the line")
         for name, numbers in lines.items()
     }
@@ -76,12 +87,13 @@ def _assigned_name(binding: Binding) -> str | None:
     return found and found[1]
 
 
-def _lines_by_name(bindings: Iterable[tuple[str, Binding]]) -> dict[str, str]:
-    """Return the lines of each name: `3`, or `3 and 12`."""
-    lines: dict[str, list[str]] = {}
+def _lines_by_name(bindings: Iterable[tuple[str, Binding]]) -> dict[str, list[int]]:
+    lines: dict[str, list[int]] = {}
     for name, binding in bindings:
-        lines.setdefault(name, []).append(str(_line_number(binding)))
-    return {
-        name: " and ".join(filter(None, (", ".join(earlier), last)))
-        for name, (*earlier, last) in lines.items()
-    }
+        lines.setdefault(name, []).append(_line_number(binding))
+    return lines
+
+
+def _join(numbers: list[int]) -> str:
+    *earlier, last = map(str, numbers)
+    return f"lines {', '.join(earlier)} and {last}" if earlier else f"line {last}"

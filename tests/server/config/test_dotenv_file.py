@@ -72,6 +72,7 @@ def test_a_variable_given_twice_is_a_fault_with_both_lines(
     assert file.faults == {"A": f"is given more than once in .env, on lines {lines}; keep one"}
 
 
+BEGIN, FINISH = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
 QUOTE = "close the quote and end the line"
 
 
@@ -84,7 +85,7 @@ QUOTE = "close the quote and end the line"
         ("A secret=\n", {".env": "cannot be read on line 1 of .env; write NAME=value"}),
         (
             "<<<<<<< HEAD\nA=1\n=======\n",
-            {".env": "cannot be read on line 1 and 3 of .env; write NAME=value"},
+            {".env": "cannot be read on lines 1 and 3 of .env; write NAME=value"},
         ),
     ],
 )
@@ -94,10 +95,28 @@ def test_a_line_that_cannot_be_read_is_a_fault_without_its_content(
     assert read(tmp_path, content).faults == faults
 
 
-def test_the_end_of_a_pem_without_quotes_is_not_a_fault_of_its_own(tmp_path: Path) -> None:
-    file = read(tmp_path, "A=-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-    assert file.faults == {}
-    assert file.values["A"] == "-----BEGIN PUBLIC KEY-----"
+LINES = "MIGHAgEAMBMGByqGSM49\nAgEGCCqGSM49AwEHBG0w\nawIBAQQg==\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "values", "faulty"),
+    [
+        (f"A={BEGIN}\n{LINES}{FINISH}\nB=1\n", {"A": BEGIN, "B": "1"}, set()),
+        (f"A={BEGIN}\n{LINES}B=1\n", {"A": BEGIN, "B": "1"}, set()),
+        (f'A="{BEGIN}\n{LINES}B=1\n', {"B": "1"}, {"A"}),
+        (f"A={BEGIN}\nProc-Type: 4,ENCRYPTED\n\n{LINES}{FINISH}\n", {"A": BEGIN}, set()),
+        (f"A={BEGIN}\n{LINES}{FINISH}\n" * 2, {"A": BEGIN}, {"A"}),
+        (f"A='{BEGIN}\n{LINES}{FINISH}'\n", {"A": f"{BEGIN}\n{LINES}{FINISH}"}, set()),
+    ],
+    ids=["no quotes", "no end", "unclosed quote", "encrypted", "twice", "quotes"],
+)
+def test_lines_of_a_pem_without_quotes_are_not_names(
+    tmp_path: Path, content: str, values: dict[str, str], faulty: set[str]
+) -> None:
+    file = read(tmp_path, content)
+    assert file.values == values
+    assert file.faults.keys() == faulty
+    assert "MIG" not in str(file.faults)
 
 
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
