@@ -1,4 +1,4 @@
-"""How long to look for tokens that should not pass: `HYPOTHESIS_PROFILE=fuzz` is for longer."""
+"""The length of the search: `HYPOTHESIS_PROFILE=fuzz` selects a long one."""
 
 import os
 

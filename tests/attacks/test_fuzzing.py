@@ -1,6 +1,4 @@
-"""Random and mutated tokens, decided by this service and by joserfc: whatever the service lets
-pass, joserfc lets pass too, and reads the same in it.
-"""
+"""Random and mutated tokens: every token that the service accepts, joserfc accepts too."""
 
 import hmac
 import json
@@ -34,7 +32,7 @@ AUDIENCE = "voice"
 ALGORITHMS = ["HS256", "RS256", "PS256", "ES256", "EdDSA"]
 PRIVATE = {"HS256": SECRET, **{name: make_key(name) for name in ALGORITHMS[1:]}}
 NEVER_READ = ["jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "typ", "cty"]
-"""The service does not look at these at all; so joserfc is not to check what they hold."""
+"""The service ignores these headers; joserfc must not check their values."""
 
 Decide = Callable[[str], str | None]
 
@@ -46,12 +44,12 @@ def pem(algorithm: str) -> bytes:
 
 
 def finish(steps: Awaitable[Principal]) -> Any:
-    """Run what never waits for anything."""
+    """Run a coroutine that never suspends."""
     try:
         next(steps.__await__())
     except StopIteration as end:
         return end.value
-    pytest.fail("it waited")
+    pytest.fail("the coroutine suspended")
 
 
 def by_the_service(algorithm: str) -> Decide:
@@ -76,14 +74,14 @@ def by_the_service(algorithm: str) -> Decide:
     return decide
 
 
-class Demands(jwt.JWTClaimsRegistry):
-    """What joserfc holds claims against, but for ids that are numbers: here these are ids too."""
+class Rules(jwt.JWTClaimsRegistry):
+    """joserfc's rules for claims, without those for ids: the service accepts numbers too."""
 
     def validate_sub(self, value: object) -> None:
-        """Take any."""
+        """Accept any value."""
 
     def validate_jti(self, value: object) -> None:
-        """Take any."""
+        """Accept any value."""
 
 
 def by_joserfc(algorithm: str) -> Decide:
@@ -99,7 +97,7 @@ def by_joserfc(algorithm: str) -> Decide:
         strict_check_header=False,
     )
     registry.max_header_length = 8000
-    demands = Demands(
+    rules = Rules(
         now=NOW,
         leeway=5,
         exp={"essential": True},
@@ -110,7 +108,7 @@ def by_joserfc(algorithm: str) -> Decide:
     def decide(token: str) -> str | None:
         try:
             found = jwt.decode(token, key, registry=registry).claims
-            demands.validate(found)
+            rules.validate(found)
         except (JoseError, ValueError, TypeError, RecursionError):
             return None
         return repr(found)
@@ -124,8 +122,10 @@ JOSERFC = {name: by_joserfc(name) for name in ALGORITHMS}
 
 def check(algorithm: str, token: str) -> None:
     ours = SERVICE[algorithm](token)
-    theirs = JOSERFC[algorithm](token.lstrip(" "))  # more than one may stand before a token
-    event(f"{'passes' if ours else 'refused'} here, {'passes' if theirs else 'refused'} there")
+    theirs = JOSERFC[algorithm](token.lstrip(" "))  # several spaces may precede a token
+    event(
+        f"service {'accepts' if ours else 'rejects'}, joserfc {'accepts' if theirs else 'rejects'}"
+    )
     assert not (ours and theirs is None), token
 
 
@@ -134,7 +134,7 @@ def segment(data: bytes) -> str:
 
 
 def hs256(header: bytes, payload: bytes) -> str:
-    """Sign any bytes at all, for a header too."""
+    """Sign any bytes as header and payload."""
     signed = f"{segment(header)}.{segment(payload)}"
     return f"{signed}.{segment(hmac.digest(SECRET.encode(), signed.encode(), 'sha256'))}"
 
@@ -201,17 +201,17 @@ def edited(token: str, changes: list[tuple[str, int, str]]) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_good_token_passes_both(algorithm: str) -> None:
+def test_valid_token_is_accepted_by_both(algorithm: str) -> None:
     assert SERVICE[algorithm](GOOD[algorithm])
     assert JOSERFC[algorithm](GOOD[algorithm])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_of_the_spellings_of_one_signature_one_passes(algorithm: str) -> None:
+def test_only_the_canonical_encoding_of_a_signature_is_accepted(algorithm: str) -> None:
     token = GOOD[algorithm]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    spellings = [token[:-1] + character for character in alphabet]
-    assert [each for each in spellings if SERVICE[algorithm](each)] == [token]
+    encodings = [token[:-1] + character for character in alphabet]
+    assert [each for each in encodings if SERVICE[algorithm](each)] == [token]
 
 
 @given(algorithms, odd_claims, left_out)
@@ -245,7 +245,7 @@ def test_segments_of_several_tokens(algorithm: str, order: list[int], other: str
     whole_header=st.booleans(),
     whole_payload=st.booleans(),
 )
-def test_signed_bytes_of_any_kind(
+def test_any_signed_bytes(
     header: bytes, payload: bytes, *, whole_header: bool, whole_payload: bool
 ) -> None:
     header = b'{"alg":"HS256"}' if whole_header else header
@@ -260,7 +260,7 @@ def test_signed_bytes_of_any_kind(
     st.lists(st.sampled_from(["exp", "id", "iss", "aud", "jti", "nbf"]), max_size=2),
     st.lists(words | numbers, min_size=4, max_size=4),
 )
-def test_encodings_and_names_given_twice(
+def test_encodings_and_duplicate_names(
     header_encoding: str,
     payload_encoding: str,
     header_twice: list[str],
@@ -274,6 +274,6 @@ def test_encodings_and_names_given_twice(
 
 
 def written(value: dict[str, Any], before: dict[str, Any]) -> str:
-    """Write JSON in which some names come twice."""
+    """Write JSON in which some names occur twice."""
     parts = [json.dumps(part)[1:-1] for part in (before, value) if part]
     return f"{{{','.join(parts)}}}"
