@@ -1,4 +1,4 @@
-"""The endpoint's promises, seen from outside: one test for each row that an app relies on."""
+"""The external contract of the endpoint, over a real socket."""
 
 import asyncio
 import gzip
@@ -46,8 +46,8 @@ from tests.wire import JSON_TYPE, Wire, WireAnswer, dial, exchange, head, post
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def holds_the_standard_headers(answer: WireAnswer) -> None:
-    """Check what every answer carries, and that none tells what software gave it."""
+def assert_standard_headers(answer: WireAnswer) -> None:
+    """Check the headers of every response, and that none names the software."""
     headers = answer.headers
     assert headers["Content-Type"] == JSON_TYPE
     assert headers["Cache-Control"] == "no-store"
@@ -64,9 +64,7 @@ def holds_the_standard_headers(answer: WireAnswer) -> None:
 # --- success ---------------------------------------------------------------------------------
 
 
-async def test_a_patient_gets_what_one_session_needs(
-    service: Service, audit_lines: AuditLines
-) -> None:
+async def test_response_to_a_patient(service: Service, audit_lines: AuditLines) -> None:
     before = datetime.now(UTC)
     answer = await exchange(service, head("Content-Length: 0", token=sign()))
     assert answer.status == 200
@@ -84,20 +82,15 @@ async def test_a_patient_gets_what_one_session_needs(
     }
     assert _INSTANT.fullmatch(validated_at)
     assert abs(datetime.fromisoformat(validated_at) - before).total_seconds() < 30
-    holds_the_standard_headers(answer)
+    assert_standard_headers(answer)
     (line,) = audit_lines()
     assert (line["outcome"], line["status"], line["code"]) == ("granted", 200, None)
     assert line["credential_type"] == "public_key"
     assert line["request_id"] == answer.headers["X-Request-ID"]
 
 
-async def test_without_a_token_nobody_gets_anything(service: Service) -> None:
-    answer = await service.start()
-    assert (answer.status, answer.code) == (401, "AUTH_TOKEN_MISSING")
-
-
 @pytest.mark.parametrize("origins", ["", "https://app.example.com, http://localhost:3000"])
-async def test_a_session_token_is_locked_to_the_assistant(
+async def test_session_token_is_restricted_to_the_assistant(
     serve: Serve, origins: str, audit_lines: AuditLines
 ) -> None:
     service = await serve(
@@ -141,7 +134,7 @@ async def test_a_session_token_is_locked_to_the_assistant(
         (12345678901234567890, "12345678901234567890"),
     ],
 )
-async def test_the_patient_is_the_one_of_the_token(
+async def test_patient_id_comes_from_the_token(
     service: Service, claim: object, patient: str
 ) -> None:
     answer = await service.start(granted(id=claim), json={"patientContext": {"id": patient}})
@@ -151,10 +144,12 @@ async def test_the_patient_is_the_one_of_the_token(
 @pytest.mark.parametrize(
     "sent",
     [
-        pytest.param(head, id="no body at all"),
+        pytest.param(head, id="no body"),
         pytest.param(lambda **kw: head("Content-Length: 0", "Content-Type: x/y", **kw), id="empty"),
         pytest.param(lambda **kw: head(CHUNKED, **kw) + b"0\r\n\r\n", id="chunked and empty"),
-        pytest.param(lambda **kw: post(gzip.compress(b""), GZIP, **kw), id="unpacks to nothing"),
+        pytest.param(
+            lambda **kw: post(gzip.compress(b""), GZIP, **kw), id="decompresses to nothing"
+        ),
         pytest.param(lambda **kw: post(b"{}", **kw), id="empty object"),
         pytest.param(lambda **kw: post(b' \r\n\t{ "x": [1, {}] } ', **kw), id="unknown fields"),
         pytest.param(
@@ -173,7 +168,7 @@ async def test_the_patient_is_the_one_of_the_token(
                 )
                 + b"{}"
             ),
-            id="charset written otherwise",
+            id="other spelling of the charset",
         ),
         pytest.param(
             lambda **kw: post(patient_context({"id": "pt_1", "name": "n"}), **kw), id="own context"
@@ -191,22 +186,20 @@ async def test_the_patient_is_the_one_of_the_token(
         pytest.param(lambda **kw: post(b"{" + b" " * 16382 + b"}", **kw), id="as large as allowed"),
     ],
 )
-async def test_a_good_body_is_taken(service: Service, sent: Callable[..., bytes]) -> None:
+async def test_valid_body_is_accepted(service: Service, sent: Callable[..., bytes]) -> None:
     answer = await exchange(service, sent(token=sign()))
     assert (answer.status, answer.json.get("error")) == (200, None)
 
 
-@pytest.mark.parametrize(
-    "scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  ", "Bearer   "]
-)
-async def test_the_scheme_is_read_in_any_case_and_after_any_spaces(
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "bEaReR   "])
+async def test_scheme_is_case_insensitive_and_spaces_may_repeat(
     service: Service, scheme: str
 ) -> None:
     answer = await exchange(service, head(f"Authorization: {scheme} {sign()}"))
     assert answer.status == 200
 
 
-async def test_a_token_anywhere_but_in_the_header_is_not_read(service: Service) -> None:
+async def test_token_outside_the_header_is_ignored(service: Service) -> None:
     token = sign()
     body = json.dumps({"token": token, "access_token": token}).encode()
     sent = head(
@@ -221,7 +214,7 @@ async def test_a_token_anywhere_but_in_the_header_is_not_read(service: Service) 
 
 
 @pytest.mark.parametrize("offered", ["a", "A-z_0.9", "x" * 128])
-async def test_a_usable_request_id_is_kept(service: Service, offered: str) -> None:
+async def test_valid_request_id_is_kept(service: Service, offered: str) -> None:
     answer = await exchange(service, head(f"X-Request-ID: {offered}", token=sign()))
     assert answer.headers["X-Request-ID"] == offered
 
@@ -229,14 +222,14 @@ async def test_a_usable_request_id_is_kept(service: Service, offered: str) -> No
 @pytest.mark.parametrize(
     "offered", [b"", b"x" * 129, b"a b", b"a/b", b"\xff\xfe", b"a\tb", b'{"a":1}', "é".encode()]
 )
-async def test_an_unusable_request_id_is_replaced(service: Service, offered: bytes) -> None:
+async def test_invalid_request_id_is_replaced(service: Service, offered: bytes) -> None:
     answer = await exchange(service, head(b"X-Request-ID: " + offered, token=sign()))
     assert answer.status == 200
-    holds_the_standard_headers(answer)
+    assert_standard_headers(answer)
     assert offered.decode("latin-1") not in answer.headers.getall("X-Request-ID")
 
 
-async def test_one_connection_serves_one_request_after_another(service: Service) -> None:
+async def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     async with dial(service) as wire:
         await wire.send(post(b"{}", token=granted(id="one")) + post(b"{}", token=granted(id="two")))
         for patient in ("one", "two"):
@@ -251,13 +244,11 @@ RETRIES = {"AUTH_UNAVAILABLE", "VAPI_SESSION_FAILED"}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
-async def test_every_row_of_the_table_answers_as_written(
-    serve: Serve, row: Row, audit_lines: AuditLines
-) -> None:
+async def test_every_row_of_the_table(serve: Serve, row: Row, audit_lines: AuditLines) -> None:
     service = await serve(**row.variables)
     answer = await exchange(service, row.sent())
     assert (answer.status, answer.code) == (row.status, row.code)
-    holds_the_envelope(answer)
+    assert_envelope(answer)
     assert row.details in {None, answer.details}
     assert answer.headers.get("WWW-Authenticate") == row.challenge
     assert answer.headers.get("Allow") == row.allow
@@ -268,9 +259,9 @@ async def test_every_row_of_the_table_answers_as_written(
         assert (line["outcome"], line["status"], line["code"]) == ("denied", row.status, row.code)
 
 
-def holds_the_envelope(answer: WireAnswer) -> None:
-    """Check an error's shape, and what the table says of its code."""
-    holds_the_standard_headers(answer)
+def assert_envelope(answer: WireAnswer) -> None:
+    """Check the shape of an error, and its message."""
+    assert_standard_headers(answer)
     assert list(answer.json) == ["success", "error"]
     assert answer.json["success"] is False
     error = answer.json["error"]
@@ -281,21 +272,19 @@ def holds_the_envelope(answer: WireAnswer) -> None:
     )
 
 
-async def test_no_row_of_the_table_is_left_out() -> None:
+def test_table_has_every_code() -> None:
     elsewhere = {"AUTH_TOKEN_REVOKED", "RATE_LIMITED", "INTERNAL_ERROR", "SESSION_TIMEOUT"}
     elsewhere.add("AUDIT_UNAVAILABLE")
     assert {row.code for row in TABLE} | elsewhere == set(ERRORS)
 
 
-async def test_who_asks_too_often_is_told_when_to_ask_again(
-    serve: Serve, audit_lines: AuditLines
-) -> None:
+async def test_rate_limit_has_retry_after(serve: Serve, audit_lines: AuditLines) -> None:
     service = await serve(RATE_LIMIT="2/minute")
     for _ in range(2):
         assert (await exchange(service, head(token=sign()))).status == 200
     answer = await exchange(service, head(token=sign()))
     assert (answer.status, answer.code) == (429, "RATE_LIMITED")
-    holds_the_envelope(answer)
+    assert_envelope(answer)
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert (await exchange(service, head(token=granted(id="another")))).status == 200
     assert [line["code"] for line in audit_lines()] == [None, None, "RATE_LIMITED", None]
@@ -303,43 +292,45 @@ async def test_who_asks_too_often_is_told_when_to_ask_again(
 
 @web.middleware
 async def crash(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Fail in a way that nobody foresaw."""
-    raise ZeroDivisionError("a fault of ours")
+    """Raise an unexpected exception."""
+    raise ZeroDivisionError("an unexpected error")
 
 
 @web.middleware
 async def stick(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Take for ever."""
+    """Never respond."""
     never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
     return await never
 
 
-async def test_a_fault_of_ours_names_the_request_and_is_logged(
+async def test_unexpected_error_names_the_request_and_is_logged(
     caplog: pytest.LogCaptureFixture, audit_lines: AuditLines
 ) -> None:
     async with running(make_settings(), crash) as service:
         answer = await exchange(service, head("X-Request-ID: find-me", token=sign()))
     assert (answer.status, answer.code) == (500, "INTERNAL_ERROR")
-    holds_the_envelope(answer)
+    assert_envelope(answer)
     assert "find-me" in answer.details
-    assert "fault of ours" not in str(answer)
+    assert "unexpected error" not in str(answer)
     (record,) = [record for record in caplog.records if record.exc_info]
     assert vars(record)["request_id"] == "find-me"
-    assert "a fault of ours" in caplog.text
+    assert "an unexpected error" in caplog.text
     assert [line["status"] for line in audit_lines()] == [500]
 
 
-async def test_running_out_of_time_on_our_side_is_told_apart_from_the_clients(
+async def test_timeout_of_the_service_is_not_a_timeout_of_the_client(
     audit_lines: AuditLines,
 ) -> None:
     async with running(make_settings(**SHORT), stick) as service:
         answer = await exchange(service, post(b"{}", token=sign()))
     assert (answer.status, answer.code) == (504, "SESSION_TIMEOUT")
-    holds_the_envelope(answer)
+    assert_envelope(answer)
     assert [line["status"] for line in audit_lines()] == [504]
 
 
-async def test_who_leaves_is_noted_and_nobody_works_for_them(audit_lines: AuditLines) -> None:
+async def test_disconnected_client_is_audited_and_its_request_cancelled(
+    audit_lines: AuditLines,
+) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     @web.middleware
@@ -361,7 +352,7 @@ async def test_who_leaves_is_noted_and_nobody_works_for_them(audit_lines: AuditL
 # --- the order of checks -----------------------------------------------------------------------
 
 
-async def test_checks_come_in_order_and_nothing_is_told_of_later_ones(serve: Serve) -> None:
+async def test_checks_run_in_the_documented_order(serve: Serve) -> None:
     service = await serve(
         VAPI_BASE_URL=f"http://{NOWHERE}",
         VAPI_CHECK_SECONDS="30",
@@ -388,7 +379,7 @@ async def test_checks_come_in_order_and_nothing_is_told_of_later_ones(serve: Ser
 
 
 @pytest.mark.redis
-async def test_the_revoked_are_told_before_anything_else_but_after_authentication(
+async def test_revocation_is_checked_right_after_authentication(
     serve: Serve, redis_server: RedisServer
 ) -> None:
     await redis_server.client.set("vapi-sessions:revoked:jti:t1", b"1")
@@ -398,7 +389,7 @@ async def test_the_revoked_are_told_before_anything_else_but_after_authenticatio
         for _ in range(2):
             answer = await exchange(service, head(token=token))
             assert (answer.status, answer.code) == (401, "AUTH_TOKEN_REVOKED")
-            holds_the_envelope(answer)
+            assert_envelope(answer)
             assert answer.headers["WWW-Authenticate"] == INVALID_TOKEN
     old = await exchange(service, head(token=granted(jti="t1", exp=1)))
     assert old.code == "AUTH_TOKEN_EXPIRED"
@@ -408,10 +399,10 @@ async def test_the_revoked_are_told_before_anything_else_but_after_authenticatio
 # --- bodies that are not read --------------------------------------------------------------------
 
 UNWANTED = [
-    pytest.param({}, "AUTH_TOKEN_MISSING", id="nobody"),
-    pytest.param({"token": "a.b.c"}, "AUTH_TOKEN_INVALID", id="a stranger"),
-    pytest.param({"token": granted(type="nurse")}, "FORBIDDEN", id="no patient"),
-    pytest.param({"path": "/elsewhere"}, "NOT_FOUND", id="elsewhere"),
+    pytest.param({}, "AUTH_TOKEN_MISSING", id="no token"),
+    pytest.param({"token": "a.b.c"}, "AUTH_TOKEN_INVALID", id="invalid token"),
+    pytest.param({"token": granted(type="nurse")}, "FORBIDDEN", id="another role"),
+    pytest.param({"path": "/elsewhere"}, "NOT_FOUND", id="another path"),
     pytest.param({"path": "/healthz"}, "METHOD_NOT_ALLOWED", id="another method"),
 ]
 
@@ -420,14 +411,14 @@ UNWANTED = [
 @pytest.mark.parametrize(
     "announced", ["Content-Length: 100", CHUNKED, "Content-Length: 100\r\nContent-Encoding: gzip"]
 )
-async def test_a_body_that_is_not_wanted_is_not_waited_for(
+async def test_unwanted_body_is_not_awaited(
     service: Service, request_: dict[str, str], code: str, announced: str
 ) -> None:
     assert (await exchange(service, head(announced, JSON, **request_))).code == code
 
 
 @pytest.mark.parametrize(("request_", "code"), UNWANTED)
-async def test_a_body_that_is_not_wanted_is_not_asked_for(
+async def test_unwanted_body_gets_no_100_continue(
     service: Service, request_: dict[str, str], code: str
 ) -> None:
     expects = head("Expect: 100-continue", "Content-Length: 2", JSON, **request_)
@@ -443,7 +434,7 @@ async def test_a_body_that_is_not_wanted_is_not_asked_for(
         (["Content-Length: 2", "Content-Type: text/plain"], "UNSUPPORTED_MEDIA_TYPE"),
     ],
 )
-async def test_a_body_that_says_it_is_unusable_is_not_asked_for(
+async def test_unusable_body_gets_no_100_continue(
     service: Service, lines: list[str], code: str
 ) -> None:
     async with dial(service) as wire:
@@ -452,7 +443,7 @@ async def test_a_body_that_says_it_is_unusable_is_not_asked_for(
 
 
 @pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
-async def test_a_body_that_is_wanted_is_asked_for(service: Service, expectation: str) -> None:
+async def test_wanted_body_gets_100_continue(service: Service, expectation: str) -> None:
     async with dial(service) as wire:
         await wire.send(head(f"Expect: {expectation}", "Content-Length: 2", JSON, token=sign()))
         assert (await wire.answer()).status == 100
@@ -461,7 +452,7 @@ async def test_a_body_that_is_wanted_is_asked_for(service: Service, expectation:
 
 
 async def send_in_parts(wire: Wire, *parts: bytes) -> None:
-    """Send so that each part arrives by itself, after the one before was looked at."""
+    """Send parts that arrive one by one, each after the previous one was processed."""
     for part in parts:
         await wire.send(part)
         for _ in range(20):
@@ -471,20 +462,20 @@ async def send_in_parts(wire: Wire, *parts: bytes) -> None:
 @pytest.mark.parametrize(
     ("announced", "body"),
     [
-        pytest.param((CHUNKED,), b"zz\r\n{}\r\n0\r\n\r\n", id="no chunk size"),
-        pytest.param((CHUNKED,), b"1\r\n{}\r\n0\r\n\r\n", id="a chunk too long"),
-        pytest.param(("Content-Length: 4", GZIP), b"junk", id="no gzip"),
+        pytest.param((CHUNKED,), b"zz\r\n{}\r\n0\r\n\r\n", id="malformed chunk size"),
+        pytest.param((CHUNKED,), b"1\r\n{}\r\n0\r\n\r\n", id="chunk longer than its size"),
+        pytest.param(("Content-Length: 4", GZIP), b"junk", id="not gzip"),
         pytest.param(
             ("Content-Length: 8", "Content-Encoding: deflate"),
             zlib.compress(b"{}")[:8],
-            id="deflate cut short",
+            id="truncated deflate",
         ),
     ],
 )
 @pytest.mark.parametrize(
-    ("token", "status"), [(granted(), 400), (None, 401)], ids=["patient", "nobody"]
+    ("token", "status"), [(granted(), 400), (None, 401)], ids=["valid token", "no token"]
 )
-async def test_a_body_that_breaks_on_its_way_is_answered_at_once_and_quietly(
+async def test_malformed_body_is_answered_at_once_without_a_trace(
     service: Service,
     announced: tuple[str, ...],
     body: bytes,
@@ -496,13 +487,13 @@ async def test_a_body_that_breaks_on_its_way_is_answered_at_once_and_quietly(
         await send_in_parts(wire, head(*announced, JSON, token=token), body)
         answer = await wire.answer()
         assert answer.status == status
-        holds_the_envelope(answer)
-        if token is not None or CHUNKED in announced:  # else nobody looked, and it came whole
+        assert_envelope(answer)
+        if token is not None or CHUNKED in announced:  # otherwise the body is complete and unread
             assert await wire.rest() == b""
     assert "Traceback" not in caplog.text
 
 
-async def test_a_good_body_is_not_spoilt_by_what_follows_it(service: Service) -> None:
+async def test_junk_after_a_request_does_not_affect_its_response(service: Service) -> None:
     async with dial(service) as wire:
         await send_in_parts(wire, post(b"{}", token=sign()), b"no HTTP at all\r\n\r\n")
         assert (await wire.answer()).status == 200
@@ -510,7 +501,7 @@ async def test_a_good_body_is_not_spoilt_by_what_follows_it(service: Service) ->
         assert await wire.rest() == b""
 
 
-async def test_a_body_may_come_byte_by_byte(service: Service) -> None:
+async def test_request_can_arrive_byte_by_byte(service: Service) -> None:
     async with dial(service) as wire:
         for byte in post(patient_context({"id": "pt_1"}), token=sign()):
             await send_in_parts(wire, bytes([byte]))
@@ -520,9 +511,7 @@ async def test_a_body_may_come_byte_by_byte(service: Service) -> None:
 # --- browsers --------------------------------------------------------------------------------
 
 
-async def test_a_listed_origin_may_ask_and_a_preflight_is_no_request(
-    serve: Serve, audit_lines: AuditLines
-) -> None:
+async def test_listed_origin_and_preflight(serve: Serve, audit_lines: AuditLines) -> None:
     service = await serve(CORS_ALLOWED_ORIGINS="https://app.example.com")
     origin = "Origin: https://app.example.com"
     preflight = head(origin, "Access-Control-Request-Method: POST", method="OPTIONS")
@@ -536,7 +525,7 @@ async def test_a_listed_origin_may_ask_and_a_preflight_is_no_request(
     assert len(audit_lines()) == 1
 
 
-async def test_no_origin_may_ask_unless_it_is_listed(service: Service) -> None:
+async def test_unlisted_origin_gets_no_cors_headers(service: Service) -> None:
     preflight = head(
         "Origin: https://a.test", "Access-Control-Request-Method: POST", method="OPTIONS"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import AuditLines, Serve
 from tests.support import PATH, Service, sign
-from tests.test_contract import holds_the_envelope
+from tests.test_contract import assert_envelope
 from tests.wire import dial, exchange, head, post
 
 MALFORMED = {
@@ -47,7 +47,7 @@ async def test_what_is_no_http_is_refused_and_the_connection_closed(
         await wire.send(MALFORMED[name])
         answer = await wire.answer()
         assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
-        holds_the_envelope(answer)
+        assert_envelope(answer)
         assert await wire.rest() == b""
     assert "Traceback" not in caplog.text
     assert not [record for record in caplog.records if record.levelno > 20 or record.exc_info]

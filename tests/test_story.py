@@ -1,4 +1,4 @@
-"""The five stories: a good token, none, Vapi failing in every way, a crowd, a bad patient."""
+"""The endpoint end to end: a valid token, no token, Vapi failing, concurrency, malformed input."""
 
 import asyncio
 import json
@@ -23,17 +23,17 @@ from tests.wire import vapi
 UNAVAILABLE = "Vapi service temporarily unavailable"
 REJECTED = "Vapi configuration rejected"
 MOCKED = "https://vapi.test"
-ASKED_ONCE = {"VAPI_CHECK_SECONDS": "30"}
-IMPATIENT = {**ASKED_ONCE, "VAPI_TIMEOUT_SECONDS": "0.1"}
+CHECKED_ONCE = {"VAPI_CHECK_SECONDS": "30"}
+SHORT_TIMEOUT = {**CHECKED_ONCE, "VAPI_TIMEOUT_SECONDS": "0.1"}
 ENDLESS = {Fault.HANG, Fault.TRICKLE_HEADERS}
 
 
 # --- a valid token ---------------------------------------------------------------------------
 
 
-async def test_a_valid_token_gets_a_session_while_vapi_is_well(serve: Serve) -> None:
+async def test_valid_token_gets_a_session_while_vapi_is_up(serve: Serve) -> None:
     async with vapi() as stand_in:
-        service = await serve(**ASKED_ONCE, VAPI_BASE_URL=stand_in.url)
+        service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=stand_in.url)
         answer = await service.start(sign(), json={"patientContext": {"id": "pt_1"}})
         assert answer.status == 200
         assert answer.json["data"]["apiKey"] == PUBLIC_KEY
@@ -42,7 +42,7 @@ async def test_a_valid_token_gets_a_session_while_vapi_is_well(serve: Serve) -> 
 
 
 @pytest.mark.parametrize("credential", ["public_key", "session_token"])
-async def test_what_is_handed_out_starts_a_call_and_only_that(
+async def test_credential_starts_a_call_and_is_not_a_private_key(
     serve: Serve, credential: str
 ) -> None:
     async with vapi() as stand_in:
@@ -58,9 +58,9 @@ async def test_what_is_handed_out_starts_a_call_and_only_that(
             assert answer.status == 401
 
 
-async def test_requests_never_wait_for_vapi_once_it_answered(serve: Serve) -> None:
+async def test_requests_do_not_wait_for_vapi_after_its_first_answer(serve: Serve) -> None:
     async with vapi() as stand_in:
-        service = await serve(**ASKED_ONCE, VAPI_BASE_URL=stand_in.url)
+        service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=stand_in.url)
         assert (await service.start(sign())).status == 200
         stand_in.behave(Behaviour(Fault.HANG))
         for _ in range(20):
@@ -68,7 +68,7 @@ async def test_requests_never_wait_for_vapi_once_it_answered(serve: Serve) -> No
         assert len(stand_in.requests) == 1
 
 
-async def test_vapi_is_never_asked_when_that_is_turned_off(serve: Serve) -> None:
+async def test_disabled_health_check_sends_no_request(serve: Serve) -> None:
     async with vapi() as stand_in:
         service = await serve(VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="0")
         assert (await service.start(sign())).status == 200
@@ -78,7 +78,9 @@ async def test_vapi_is_never_asked_when_that_is_turned_off(serve: Serve) -> None
 # --- no token --------------------------------------------------------------------------------
 
 
-async def test_no_token_no_session(service: Service, audit_lines: AuditLines) -> None:
+async def test_request_without_a_token_is_rejected(
+    service: Service, audit_lines: AuditLines
+) -> None:
     answer = await service.start()
     assert (answer.status, answer.code) == (401, "AUTH_TOKEN_MISSING")
     assert answer.response.headers["WWW-Authenticate"] == REALM
@@ -86,7 +88,7 @@ async def test_no_token_no_session(service: Service, audit_lines: AuditLines) ->
     assert (line["outcome"], line["patient"]) == ("denied", None)
 
 
-async def test_a_bad_token_no_session(service: Service) -> None:
+async def test_invalid_token_is_rejected(service: Service) -> None:
     answer = await service.start("a.b.c")
     assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
     assert answer.response.headers["WWW-Authenticate"] == INVALID_TOKEN
@@ -95,15 +97,13 @@ async def test_a_bad_token_no_session(service: Service) -> None:
 # --- Vapi failing ------------------------------------------------------------------------------
 
 
-def refused(answer: Answer, details: str) -> None:
-    """Check that Vapi's state is the reason, told as the contract says."""
+def assert_unavailable(answer: Answer, details: str) -> None:
     assert (answer.status, answer.code, answer.details) == (503, "VAPI_SESSION_FAILED", details)
     assert ("Retry-After" in answer.response.headers) == (details == UNAVAILABLE)
 
 
 FAULTS = [
-    *(Behaviour(Fault.STATUS, status=status) for status in (500, 502, 503, 504, 429)),
-    *(Behaviour(Fault.STATUS, status=status) for status in (201, 204, 301, 302, 307, 308, 402)),
+    *(Behaviour(Fault.STATUS, status=status) for status in (204, 302, 429, 503)),
     Behaviour(Fault.HANG),
     Behaviour(Fault.TRICKLE_HEADERS, pause=0.01),
     Behaviour(Fault.JUNK),
@@ -112,25 +112,25 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.fault} {fault.status}")
-async def test_a_failure_before_the_first_success_refuses_sessions(
+async def test_failure_before_the_first_success_makes_sessions_unavailable(
     serve: Serve, fault: Behaviour
 ) -> None:
     async with vapi(fault) as stand_in:
-        variables = IMPATIENT if fault.fault in ENDLESS else ASKED_ONCE
+        variables = SHORT_TIMEOUT if fault.fault in ENDLESS else CHECKED_ONCE
         service = await serve(**variables, VAPI_BASE_URL=stand_in.url)
-        refused(await service.start(sign()), UNAVAILABLE)
+        assert_unavailable(await service.start(sign()), UNAVAILABLE)
         ready = await service.ask("GET", "/readyz")
         assert (ready.status, ready.json["parts"]["vapi"]) == (200, "down")
         assert set(stand_in.requests) == {f"GET /assistant/{ASSISTANT_ID}"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_a_refusal_of_our_key_or_assistant_is_a_fault_of_configuration(
+async def test_rejection_by_vapi_is_a_misconfiguration(
     serve: Serve, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with vapi(Behaviour(Fault.STATUS, status=status)) as stand_in:
-        service = await serve(**ASKED_ONCE, VAPI_BASE_URL=stand_in.url)
-        refused(await service.start(sign()), REJECTED)
+        service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=stand_in.url)
+        assert_unavailable(await service.start(sign()), REJECTED)
         ready = await service.ask("GET", "/readyz")
         assert (ready.status, ready.json["parts"]["vapi"]) == (503, "misconfigured")
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
@@ -139,39 +139,39 @@ async def test_a_refusal_of_our_key_or_assistant_is_a_fault_of_configuration(
 
 
 @pytest.mark.parametrize("fault", [Fault.TRICKLE_BODY, Fault.HUGE], ids=str)
-async def test_the_status_line_decides_whatever_the_body_does(serve: Serve, fault: Fault) -> None:
+async def test_body_of_the_health_response_is_not_read(serve: Serve, fault: Fault) -> None:
     async with vapi(Behaviour(fault, pause=3600)) as stand_in:
-        service = await serve(**ASKED_ONCE, VAPI_BASE_URL=stand_in.url)
+        service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=stand_in.url)
         assert (await service.start(sign())).status == 200
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_no_connection_refuses_sessions(serve: Serve, scheme: str) -> None:
-    service = await serve(**ASKED_ONCE, VAPI_BASE_URL=f"{scheme}://{NOWHERE}")
-    refused(await service.start(sign()), UNAVAILABLE)
+async def test_refused_connection_makes_sessions_unavailable(serve: Serve, scheme: str) -> None:
+    service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=f"{scheme}://{NOWHERE}")
+    assert_unavailable(await service.start(sign()), UNAVAILABLE)
 
 
-async def test_what_answers_without_tls_is_not_vapi(serve: Serve) -> None:
+async def test_tls_failure_makes_sessions_unavailable(serve: Serve) -> None:
     async with vapi() as stand_in:
         address = stand_in.url.replace("http://", "https://")
-        service = await serve(**ASKED_ONCE, VAPI_BASE_URL=address)
-        refused(await service.start(sign()), UNAVAILABLE)
+        service = await serve(**CHECKED_ONCE, VAPI_BASE_URL=address)
+        assert_unavailable(await service.start(sign()), UNAVAILABLE)
 
 
 class Vapi:
-    """Vapi by aioresponses: answers as listed, then holds the next question for ever."""
+    """A mock of Vapi with aioresponses: it answers as listed, then hangs."""
 
     def __init__(self, *answers: int | Exception) -> None:
         self._answers = list(answers)
         self.given: list[int | Exception] = []
-        self.told_all = asyncio.Event()
+        self.all_given = asyncio.Event()
 
     async def answer(self, url: object, **kwargs: Any) -> CallbackResult:
-        """Give the next answer."""
+        """Return the next answer."""
         assert str(url) == f"{MOCKED}/assistant/{ASSISTANT_ID}"
         assert kwargs["headers"]["Authorization"] == f"Bearer {PRIVATE_KEY}"
         if len(self.given) == len(self._answers):
-            self.told_all.set()
+            self.all_given.set()
             await asyncio.get_running_loop().create_future()
         answer = self._answers[len(self.given)]
         self.given.append(answer)
@@ -187,43 +187,31 @@ class Response(aiohttp.ClientResponse):
         super().__init__(*args, stream_writer=Mock(output_size=0), **kwargs)
 
 
-DOWN: list[int | Exception] = [
-    500,
-    503,
-    429,
-    302,
-    204,
-    aiohttp.ClientConnectionError("refused"),
-    aiohttp.ServerDisconnectedError(),
-    aiohttp.ClientPayloadError("junk"),
-    ConnectionResetError("reset"),
-    TimeoutError("slow"),
-    ValueError("junk"),
-]
+DOWN: list[int | Exception] = [503, aiohttp.ClientConnectionError("refused"), TimeoutError("slow")]
 
 
 async def after(serve: Serve, *answers: int | Exception) -> Answer:
-    """Ask for a session once Vapi gave these answers."""
+    """Start a session after Vapi has given these answers."""
     mocked = Vapi(*answers)
     with aioresponses(passthrough=["http://127.0.0.1"]) as mock:
         mock.get(f"{MOCKED}/assistant/{ASSISTANT_ID}", callback=mocked.answer, repeat=True)
         service = await serve(VAPI_BASE_URL=MOCKED, VAPI_CHECK_SECONDS="0.001")
-        await mocked.told_all.wait()
+        await mocked.all_given.wait()
         return await service.start(sign())
 
 
 @pytest.mark.parametrize("failure", DOWN, ids=repr)
-async def test_a_single_failure_after_a_success_refuses_nobody(
+async def test_single_failure_after_a_success_changes_nothing(
     serve: Serve, failure: int | Exception
 ) -> None:
     assert (await after(serve, 200, failure)).status == 200
 
 
 @pytest.mark.parametrize("failure", DOWN, ids=repr)
-async def test_two_failures_in_a_row_refuse_sessions(
+async def test_two_failures_in_a_row_make_sessions_unavailable(
     serve: Serve, failure: int | Exception
 ) -> None:
-    refused(await after(serve, 200, failure, failure), UNAVAILABLE)
+    assert_unavailable(await after(serve, 200, failure, failure), UNAVAILABLE)
 
 
 @pytest.mark.parametrize(
@@ -240,22 +228,22 @@ async def test_two_failures_in_a_row_refuse_sessions(
         ((500, 500, 401), REJECTED),
     ],
 )
-async def test_the_last_answers_decide(
+async def test_latest_answers_decide(
     serve: Serve, answers: tuple[int, ...], details: str | None
 ) -> None:
     answer = await after(serve, *answers)
     if details is None:
         assert answer.status == 200
     else:
-        refused(answer, details)
+        assert_unavailable(answer, details)
 
 
-async def test_vapi_coming_back_is_noticed(serve: Serve) -> None:
+async def test_recovery_of_vapi_is_noticed(serve: Serve) -> None:
     async with vapi(Behaviour(Fault.STATUS)) as stand_in:
         service = await serve(
             VAPI_BASE_URL=stand_in.url, VAPI_CHECK_SECONDS="0.01", VAPI_TIMEOUT_SECONDS="0.5"
         )
-        refused(await service.start(sign()), UNAVAILABLE)
+        assert_unavailable(await service.start(sign()), UNAVAILABLE)
         stand_in.behave(UP)
         async with asyncio.timeout(10):
             while (await service.ask("GET", "/readyz")).json["status"] != "ready":
@@ -263,59 +251,57 @@ async def test_vapi_coming_back_is_noticed(serve: Serve) -> None:
         assert (await service.start(sign())).status == 200
 
 
-# --- a crowd ---------------------------------------------------------------------------------
+# --- concurrency -----------------------------------------------------------------------------
 
 
-async def test_five_hundred_at_once_each_get_their_own(
+async def test_500_concurrent_patients_get_their_own_sessions(
     serve: Serve, audit_lines: AuditLines
 ) -> None:
     service = await serve(VAPI_CREDENTIAL="session_token")
-    crowd = [f"pt_{number}" for number in range(500)]
-    tokens = [sign(claims(id=patient)) for patient in crowd]
+    patients = [f"pt_{number}" for number in range(500)]
+    tokens = [sign(claims(id=patient)) for patient in patients]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-        everyone = Service(service.url, client, service.app)
+        unlimited = Service(service.url, client, service.app)
 
         async def start(patient: str, token: str) -> Answer:
             body = {"patientContext": {"id": patient}}
-            return await everyone.start(token, json=body, headers={"X-Request-ID": f"r-{patient}"})
+            return await unlimited.start(token, json=body, headers={"X-Request-ID": f"r-{patient}"})
 
-        answers = await asyncio.gather(*map(start, crowd, tokens))
+        answers = await asyncio.gather(*map(start, patients, tokens))
     assert [answer.status for answer in answers] == [200] * 500
     ids = [answer.json["data"]["patientContext"]["id"] for answer in answers]
-    assert ids == crowd
+    assert ids == patients
     names = [answer.response.headers["X-Request-ID"] for answer in answers]
-    assert names == [f"r-{patient}" for patient in crowd]
+    assert names == [f"r-{patient}" for patient in patients]
     noted = {line["request_id"]: line["patient"] for line in audit_lines()}
-    assert noted == {f"r-{patient}": patient for patient in crowd}
+    assert noted == {f"r-{patient}": patient for patient in patients}
 
 
-async def test_in_a_crowd_of_all_kinds_each_gets_their_own_answer(serve: Serve) -> None:
+async def test_concurrent_requests_of_all_kinds_get_their_own_responses(serve: Serve) -> None:
     service = await serve(RATE_LIMIT="1/day", JWT_REQUIRED_SCOPE="voice")
     kinds: list[tuple[Callable[[int], str | None], str | None]] = [
         (lambda n: sign(claims(id=f"good_{n}", scope="voice")), None),
         (lambda _: None, "AUTH_TOKEN_MISSING"),
         (lambda _: sign(claims(exp=1)), "AUTH_TOKEN_EXPIRED"),
         (lambda n: sign(claims(id=f"nurse_{n}", type="nurse")), "FORBIDDEN"),
-        (lambda n: sign(claims(id=f"poor_{n}")), "INSUFFICIENT_SCOPE"),
+        (lambda n: sign(claims(id=f"scopeless_{n}")), "INSUFFICIENT_SCOPE"),
     ]
-    everyone = [(kind(number), code) for number in range(40) for kind, code in kinds]
-    answers = await asyncio.gather(*(service.start(token) for token, _ in everyone))
-    assert [answer.code for answer in answers] == [code for _, code in everyone]
+    requests = [(kind(number), code) for number in range(40) for kind, code in kinds]
+    answers = await asyncio.gather(*(service.start(token) for token, _ in requests))
+    assert [answer.code for answer in answers] == [code for _, code in requests]
 
 
-# --- a malformed patient context, and whatever else can be sent --------------------------------
+# --- malformed input ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("context", [None, 7, "pt_1", [], {}, {"id": 7}, {"id": "a b"}])
-async def test_a_malformed_patient_context_is_told_by_field(
-    service: Service, context: object
-) -> None:
+@pytest.mark.parametrize("context", [None, {}, {"id": "a b"}])
+async def test_malformed_patient_context_names_the_field(service: Service, context: object) -> None:
     answer = await service.start(sign(), json={"patientContext": context})
     assert (answer.status, answer.code) == (400, "INVALID_PATIENT_CONTEXT")
     assert answer.details.startswith("patientContext")
 
 
-async def test_another_patients_context_is_refused_without_telling_whose(service: Service) -> None:
+async def test_mismatch_names_neither_patient(service: Service) -> None:
     answer = await service.start(sign(), json={"patientContext": {"id": "pt_2"}})
     assert (answer.status, answer.code) == (403, "PATIENT_MISMATCH")
     assert "pt_1" not in answer.body.decode()
@@ -334,7 +320,7 @@ BODIES = st.one_of(
     JSON_VALUES.map(lambda value: json.dumps({"patientContext": value}).encode()),
     JSON_VALUES.map(lambda value: json.dumps({"patientContext": {"id": value}}).encode()),
 )
-EVERY_INPUT = hypothesis_settings(
+ANY_INPUT = hypothesis_settings(
     max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -343,13 +329,15 @@ EVERY_INPUT = hypothesis_settings(
 
 @pytest.fixture
 async def unlimited(serve: Serve) -> Service:
-    """Give a service without a rate limit."""
+    """Return a service without a rate limit."""
     return await serve(RATE_LIMIT="off")
 
 
-@EVERY_INPUT
+@ANY_INPUT
 @given(body=BODIES, packed=st.sampled_from(["", "gzip", "deflate"]))
-async def test_no_body_breaks_the_service(unlimited: Service, body: bytes, packed: str) -> None:
+async def test_any_body_is_accepted_or_rejected(
+    unlimited: Service, body: bytes, packed: str
+) -> None:
     headers = {"Content-Type": "application/json"}
     if packed:
         headers["Content-Encoding"] = packed
@@ -357,9 +345,9 @@ async def test_no_body_breaks_the_service(unlimited: Service, body: bytes, packe
     assert answer.status in {200, 400, 403}, answer.body
 
 
-@EVERY_INPUT
+@ANY_INPUT
 @given(body=st.binary(max_size=50), media_type=st.text(st.characters(codec="latin-1"), max_size=40))
-async def test_no_media_type_breaks_the_service(
+async def test_any_media_type_is_accepted_or_rejected(
     unlimited: Service, body: bytes, media_type: str
 ) -> None:
     visible = "".join(character for character in media_type if character.isprintable())
@@ -368,8 +356,10 @@ async def test_no_media_type_breaks_the_service(
     assert answer.status in {200, 400, 415}, answer.body
 
 
-@EVERY_INPUT
+@ANY_INPUT
 @given(more=st.dictionaries(st.sampled_from(["id", "type", "exp", "iat", "jti"]), JSON_VALUES))
-async def test_no_claims_break_the_service(unlimited: Service, more: dict[str, object]) -> None:
+async def test_any_claims_are_accepted_or_rejected(
+    unlimited: Service, more: dict[str, object]
+) -> None:
     answer = await unlimited.start(sign(claims(**more)))
     assert answer.status in {200, 400, 401, 403}, answer.body

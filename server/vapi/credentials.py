@@ -1,4 +1,4 @@
-"""What the app is handed to start its session with: the public key, or a token made for it."""
+"""The credential that an app starts its session with: the public key, or a session token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from server.config.settings import CredentialType
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Goes to the SDK as its API key; `expires_at` is an RFC 3339 instant, or None for never."""
+    """The API key for the SDK; `expires_at` is an RFC 3339 timestamp, None if it never expires."""
 
     api_key: str
     type: CredentialType
@@ -21,11 +21,11 @@ class Credential:
 
 
 IssueCredential = Callable[[], Credential]
-"""Gives the credential for one request."""
+"""Returns the credential for one request."""
 
 
 def make_credential_issuer(settings: Settings, clock: Clock) -> IssueCredential:
-    """Make what gives the kind of credential that the settings ask for."""
+    """Return the function that issues credentials of the configured type."""
     if settings.vapi_credential == CredentialType.SESSION_TOKEN:
         return _session_tokens(settings, clock)
     public = Credential(settings.vapi_public_api_key, CredentialType.PUBLIC_KEY, None)
@@ -33,10 +33,10 @@ def make_credential_issuer(settings: Settings, clock: Clock) -> IssueCredential:
 
 
 def _session_tokens(settings: Settings, clock: Clock) -> IssueCredential:
-    """Sign tokens as Vapi's documentation on JWT authentication describes them.
+    """Return the function that signs session tokens (Vapi's JWT authentication).
 
-    Each is locked to one assistant, and to the listed web origins when there are any. Tokens of one
-    second are alike, so one is signed for all of them.
+    A token is restricted to one assistant, and to the web origins if any are listed. The tokens of
+    one second are identical, so one is signed for all of them.
     """
     restrictions: dict[str, object] = {
         "enabled": True,

@@ -1,10 +1,9 @@
-"""Downloading a small JSON document from an address that may do anything at all."""
+"""Fetch of a small JSON document from an address that is not trusted."""
 
 import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
-from time import monotonic
 
 import pytest
 from aiohttp import ClientSession, web
@@ -22,7 +21,7 @@ async def site() -> AsyncIterator[Issuer]:
         yield issuer
 
 
-def says(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Respond:
+def responding(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Respond:
     async def respond(_: web.Request) -> web.StreamResponse:
         return web.Response(body=body, status=status, headers=headers)
 
@@ -42,75 +41,78 @@ async def download(site: Issuer, timeout: float = 5) -> object:  # noqa: ASYNC10
         return await fetch_json(session, site.url, timeout)
 
 
-async def test_a_json_document_arrives(site: Issuer) -> None:
-    site.respond = says(b'{"keys": []}')
+async def test_document_is_returned(site: Issuer) -> None:
+    site.respond = responding(b'{"keys": []}')
     assert await download(site) == {"keys": []}
 
 
-async def test_a_document_may_be_as_large_as_the_cap(site: Issuer) -> None:
-    site.respond = says(json.dumps("x" * (MAX_BYTES - 2)).encode())
+async def test_document_of_the_maximum_size_is_returned(site: Issuer) -> None:
+    site.respond = responding(json.dumps("x" * (MAX_BYTES - 2)).encode())
     assert await download(site) == "x" * (MAX_BYTES - 2)
 
 
 @pytest.mark.parametrize(
     ("respond", "reason"),
     [
-        pytest.param(says(b" " * MAX_BYTES + b"1"), "more than", id="one byte over the cap"),
-        pytest.param(says(b" " * FIFTY_MEGABYTES), "more than", id="50 MB, announced"),
+        pytest.param(responding(b" " * MAX_BYTES + b"1"), "more than", id="one byte too large"),
+        pytest.param(
+            responding(b" " * FIFTY_MEGABYTES), "more than", id="50 MB with Content-Length"
+        ),
         pytest.param(endless, "more than", id="50 MB, in chunks"),
         pytest.param(
-            says(gzip.compress(b" " * FIFTY_MEGABYTES), headers=GZIP),
+            responding(gzip.compress(b" " * FIFTY_MEGABYTES), headers=GZIP),
             "more than",
-            id="50 MB, packed into 50 kB",
+            id="50 MB compressed to 50 kB",
         ),
-        pytest.param(says(b"no gzip", headers=GZIP), "Error", id="packed badly"),
-        pytest.param(says(b"<html>secret</html>"), "DecodeError", id="not JSON"),
-        pytest.param(says(b""), "DecodeError", id="nothing"),
-        pytest.param(says(b'{"keys": "\xff"}'), "DecodeError", id="not UTF-8"),
-        pytest.param(says(b"[" * 200_000), "RecursionError", id="nested without end"),
-        pytest.param(says(b"{}", 500), "status 500", id="a fault"),
-        pytest.param(says(b"{}", 203), "status 203", id="another success"),
-        pytest.param(says(b"{}", 204), "status 204", id="no content"),
+        pytest.param(responding(b"not gzip", headers=GZIP), "Error", id="not gzip"),
+        pytest.param(responding(b"<html>secret</html>"), "DecodeError", id="not JSON"),
+        pytest.param(responding(b""), "DecodeError", id="empty"),
+        pytest.param(responding(b'{"keys": "\xff"}'), "DecodeError", id="not UTF-8"),
+        pytest.param(responding(b"[" * 200_000), "RecursionError", id="deeply nested"),
+        pytest.param(responding(b"{}", 500), "status 500", id="server error"),
+        pytest.param(responding(b"{}", 203), "status 203", id="another success"),
+        pytest.param(responding(b"{}", 204), "status 204", id="no content"),
     ],
 )
-async def test_anything_else_is_told_in_a_word(site: Issuer, respond: Respond, reason: str) -> None:
+async def test_unusable_response_is_an_error_without_its_text(
+    site: Issuer, respond: Respond, reason: str
+) -> None:
     site.respond = respond
     with pytest.raises(FetchError, match=reason) as caught:
         await download(site)
     assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(site: Issuer, status: int) -> None:
-    site.respond = says(b"", status, {"Location": "/elsewhere"})
+async def test_redirect_is_not_followed(site: Issuer, status: int) -> None:
+    site.respond = responding(b"", status, {"Location": "/elsewhere"})
     with pytest.raises(FetchError, match=f"status {status}"):
         await download(site)
     assert site.fetches == 1
 
 
 @pytest.mark.parametrize("respond", [hang, hang_in_the_body])
-async def test_an_address_that_hangs_is_left_in_time(site: Issuer, respond: Respond) -> None:
+async def test_hanging_server_is_a_timeout(site: Issuer, respond: Respond) -> None:
     site.respond = respond
-    started = monotonic()
     with pytest.raises(FetchError, match="Timeout"):
         await download(site, timeout=0.1)
-    assert monotonic() - started < 1
 
 
-async def test_nobody_there_is_told_in_a_word(site: Issuer) -> None:
+async def test_refused_connection_is_an_error(site: Issuer) -> None:
     await site.go_down()
     with pytest.raises(FetchError, match="ClientConnectorError"):
         await download(site)
 
 
 @pytest.mark.parametrize(
-    "talk",
+    "sent",
     [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}"],
-    ids=["closes at once", "no HTTP", "ends too early"],
+    ids=["closes at once", "not HTTP", "truncated"],
 )
-async def test_a_server_of_another_kind_is_told_in_a_word(talk: bytes) -> None:
+async def test_broken_http_is_an_error(sent: bytes) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(talk)
+        writer.write(sent)
         await writer.drain()
         writer.close()
 

@@ -1,4 +1,4 @@
-"""Which keys of a JWKS document are used, and which key a token is checked with."""
+"""The usable keys of a JWKS document, and the key that a token is verified with."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ def read(*jwks: object, allowed: Iterable[str] = PUBLIC_ALGORITHMS) -> JwkSet:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"])
-async def test_a_key_checks_its_algorithm_and_no_other(algorithm: str) -> None:
+async def test_key_verifies_its_algorithm_only(algorithm: str) -> None:
     mine = key("mine", algorithm)
     key_set = read(mine.jwk())
     decode = key_set.find(algorithm, "mine")
@@ -31,7 +31,7 @@ async def test_a_key_checks_its_algorithm_and_no_other(algorithm: str) -> None:
     assert all(key_set.find(other, "mine") is None for other in PUBLIC_ALGORITHMS - {algorithm})
 
 
-def test_a_key_that_names_no_algorithm_serves_all_that_its_type_allows() -> None:
+def test_key_without_alg_verifies_all_allowed_algorithms_of_its_type() -> None:
     key_set = read(key("mine", "RS256").jwk(alg=...), allowed={"RS256", "PS512", "ES256"})
     assert [bool(key_set.find(each, "mine")) for each in ("RS256", "PS512", "ES256")] == [
         True,
@@ -40,7 +40,7 @@ def test_a_key_that_names_no_algorithm_serves_all_that_its_type_allows() -> None
     ]
 
 
-def test_an_algorithm_that_is_not_allowed_is_never_used() -> None:
+def test_key_of_an_algorithm_that_is_not_allowed_is_ignored() -> None:
     key_set = read(MINE.jwk(), key("other", "RS256").jwk(), allowed={"ES256"})
     assert key_set.find("RS256", "other") is None
 
@@ -49,19 +49,19 @@ def test_an_algorithm_that_is_not_allowed_is_never_used() -> None:
     "jwk",
     [
         pytest.param({"kty": "oct", "k": "c2VjcmV0" * 8, "alg": "HS256"}, id="symmetric"),
-        pytest.param({"kty": "oct", "k": "c2VjcmV0" * 8}, id="symmetric, of no algorithm"),
+        pytest.param({"kty": "oct", "k": "c2VjcmV0" * 8}, id="symmetric without alg"),
         pytest.param(MINE.jwk(use="enc"), id="for encryption"),
-        pytest.param(MINE.jwk(use=["sig"]), id="of a use that is no word"),
-        pytest.param(MINE.jwk(key_ops=["sign"]), id="for signing only"),
-        pytest.param(MINE.jwk(key_ops="verify"), id="of operations that are no list"),
-        pytest.param(MINE.jwk(alg="RSA-OAEP"), id="of an encryption algorithm"),
-        pytest.param(MINE.jwk(alg="RS256"), id="of another type's algorithm"),
-        pytest.param(MINE.jwk(alg="none"), id="of the algorithm none"),
-        pytest.param(MINE.jwk(alg=7), id="of an algorithm that is a number"),
-        pytest.param(MINE.jwk(kid=7), id="of an id that is a number"),
-        pytest.param(MINE.jwk(x="AA"), id="no point of its curve"),
-        pytest.param(MINE.jwk(crv="secp256k1", alg=...), id="of another curve"),
-        pytest.param(MINE.jwk(kty=...), id="of no type"),
+        pytest.param(MINE.jwk(use=["sig"]), id="use is a list"),
+        pytest.param(MINE.jwk(key_ops=["sign"]), id="key_ops without verify"),
+        pytest.param(MINE.jwk(key_ops="verify"), id="key_ops is a string"),
+        pytest.param(MINE.jwk(alg="RSA-OAEP"), id="encryption algorithm"),
+        pytest.param(MINE.jwk(alg="RS256"), id="algorithm of another type"),
+        pytest.param(MINE.jwk(alg="none"), id="alg is none"),
+        pytest.param(MINE.jwk(alg=7), id="alg is a number"),
+        pytest.param(MINE.jwk(kid=7), id="kid is a number"),
+        pytest.param(MINE.jwk(x="AA"), id="not a point of the curve"),
+        pytest.param(MINE.jwk(crv="secp256k1", alg=...), id="unsupported curve"),
+        pytest.param(MINE.jwk(kty=...), id="without kty"),
         pytest.param(Key("RS256", rsa_key(1, 1024), "odd").jwk(), id="weak"),
         pytest.param(ECAlgorithm.to_jwk(MINE.private, as_dict=True), id="private"),
         pytest.param({}, id="empty"),
@@ -69,7 +69,7 @@ def test_an_algorithm_that_is_not_allowed_is_never_used() -> None:
         pytest.param(None, id="null"),
     ],
 )
-def test_what_is_no_use_is_left_out_and_spoils_nothing(jwk: Any) -> None:
+def test_unusable_key_is_ignored(jwk: Any) -> None:
     odd = {**jwk, "kid": jwk.get("kid", "odd")} if isinstance(jwk, dict) else jwk
     with pytest.raises(NoUsableKeyError):
         read(odd)
@@ -94,23 +94,21 @@ def test_document_that_is_not_a_jwks_is_rejected(document: object) -> None:
     ),
     st.sampled_from([{}, MINE.jwk(), key("rsa", "RS256").jwk(), key("ed", "EdDSA").jwk()]),
 )
-def test_no_key_however_odd_keeps_the_others_from_serving(
-    odd: dict[str, Any], base: dict[str, Any]
-) -> None:
+def test_any_odd_key_does_not_affect_the_others(odd: dict[str, Any], base: dict[str, Any]) -> None:
     assert read({**base, **odd}, key("good").jwk()).find("ES256", "good") is not None
 
 
-def test_a_token_without_a_key_id_is_checked_with_the_only_key_that_fits() -> None:
+def test_token_without_kid_uses_the_only_key_that_fits() -> None:
     key_set = read(MINE.jwk(), key("rsa", "RS256").jwk())
     assert key_set.find("ES256", None) is key_set.find("ES256", "mine")
     assert key_set.find("EdDSA", None) is None
 
 
-def test_a_token_without_a_key_id_is_not_tried_on_several_keys() -> None:
+def test_token_without_kid_is_not_tried_with_several_keys() -> None:
     assert read(MINE.jwk(), key("second").jwk()).find("ES256", None) is None
 
 
-async def test_a_key_without_an_id_serves_tokens_without_one() -> None:
+async def test_key_without_kid_verifies_tokens_without_kid() -> None:
     nameless = key(None)
     key_set = read(nameless.jwk())
     decode = key_set.find("ES256", None)
@@ -119,13 +117,13 @@ async def test_a_key_without_an_id_serves_tokens_without_one() -> None:
     assert key_set.find("ES256", "any") is None
 
 
-def test_keys_of_two_types_may_share_an_id() -> None:
+def test_keys_of_two_types_can_share_a_kid() -> None:
     key_set = read(MINE.jwk(), key("mine", "RS256").jwk())
     assert key_set.find("ES256", "mine") is not None
     assert key_set.find("RS256", "mine") is not None
 
 
-async def test_of_two_keys_with_one_id_the_first_counts() -> None:
+async def test_first_of_two_keys_with_one_kid_is_used() -> None:
     key_set = read(MINE.jwk(), Key("ES256", make_key("ES256"), "mine").jwk())
     decode = key_set.find("ES256", "mine")
     assert decode is not None
@@ -133,17 +131,17 @@ async def test_of_two_keys_with_one_id_the_first_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "key_id", "covered"),
+    ("algorithm", "key_id", "resolved"),
     [
         ("ES256", "mine", True),
-        ("RS256", "mine", True),  # the key is known, and is for another algorithm
+        ("RS256", "mine", True),  # the key is known, for another algorithm
         ("ES256", "new", False),
         ("ES256", "", False),
         ("ES256", None, True),
         ("RS256", None, False),
     ],
 )
-def test_newer_keys_are_worth_fetching_only_for_a_key_that_is_not_here(
-    algorithm: str, key_id: str | None, *, covered: bool
+def test_only_an_unknown_key_needs_a_refetch(
+    algorithm: str, key_id: str | None, *, resolved: bool
 ) -> None:
-    assert read(MINE.jwk()).resolves(algorithm, key_id) is covered
+    assert read(MINE.jwk()).resolves(algorithm, key_id) is resolved
