@@ -11,6 +11,9 @@ export function runsOut(value) {
 const MEANING = {
   id: (value) => `says who is asking: ${value}`,
   type: (value) => `says in which role: ${value}`,
+  sub: (value) => `names the patient: ${value}`,
+  aud: (value) => `is meant for ${value}`,
+  assistantId: (value) => `is for calls of assistant ${value}`,
   scope: (value) => `grants: ${value}`,
   orgId: () => "belongs to one Vapi organization",
   iat: (value) => `was made ${fromNow(value)}`,

@@ -17,6 +17,12 @@ export const mint = async (kind, patient) => (await helper("tokens", { kind, pat
 /** A session token for the SDK that ran out a minute ago. */
 export const expiredCredential = async () => (await helper("credentials", {})).apiKey;
 
+/** A proof as a dishonest app would send it: `old`, or with another patient written into it. */
+export const badProof = async (kind, proof, patient) => (await helper("proofs", { kind, proof, patient })).proof;
+
+/** Has a call at the stand-in call the clinic's tool; gives the webhook and the answer to it. */
+export const callTool = (callId) => helper("tool-calls", { callId });
+
 /** Sends all but the end of the request, through the sandbox. */
 export const stall = async (request) => helper("stall", { url: request.url, headers: request.headers });
 

@@ -5,12 +5,14 @@ import { CATALOGUE } from "./catalogue.js";
 import * as lab from "./lab.js";
 import { showAnswer, showRequest } from "./panels.js";
 import { call, loadSdk } from "./call.js";
+import { ATTACKS, callTool } from "./tools.js";
 
 const { config } = lab;
 const narrow = matchMedia("(max-width: 959px)");
 const results = new Map();
 let request;
 let session;
+let callId;
 let Sdk;
 
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
@@ -51,7 +53,7 @@ async function provoke(entry) {
 
 function remember(data) {
   session = data;
-  for (const button of find("calls").children) button.disabled = !Sdk || !session;
+  for (const button of [...find("calls").children, ...find("attacks").children]) button.disabled = !Sdk || !session;
 }
 
 function showCatalogue(current) {
@@ -91,23 +93,48 @@ function build() {
     button.addEventListener("click", () => busy(() => startCall(make)));
     return button;
   }));
+  fill(find("attacks"), ...Object.entries(ATTACKS).map(([name, make]) => {
+    const button = el("button", { type: "button", class: "quiet", disabled: true }, name);
+    button.addEventListener("click", () => busy(() => attack(make)));
+    return button;
+  }));
   find("errors").open = !narrow.matches;
   showCatalogue();
 }
 
 /** Ways to start a call: what is handed to the SDK. */
 const CALLS = {
-  "Start the call": async () => [session.apiKey, session.assistantId],
+  "Start the call": async () => [session.apiKey, session.assistantId, overrides(session)],
   "With an expired session token": async () => [await lab.expiredCredential(), session.assistantId],
   "With another assistant": async () => [session.apiKey, crypto.randomUUID()],
   "With my own prompt": async () => [session.apiKey, { name: "mine", model: { messages: [] } }],
 };
 
+/** The app passes the proof on unread. */
+const overrides = ({ patientProof }) => (patientProof ? { variableValues: { patientProof } } : {});
+
 async function startCall(make) {
   const [credential, ...options] = await make();
   node("vapi", "asked for a web call…", "busy");
+  node("tools", "waiting");
   const { accepted, refused } = await call(Sdk, config.vapiUrl, credential, ...options);
   node("vapi", accepted ? "web call accepted" : refused, accepted ? "good" : "bad");
+  callId = accepted;
+  find("call-tool").disabled = !accepted;
+}
+
+async function useTool() {
+  node("tools", "verifying the proof…", "busy");
+  node("tools", ...(await callTool(callId)));
+}
+
+/** Start the calls of a dishonest app, with a session of their own; each calls the tool. */
+async function attack(make) {
+  const { data } = parsed(await send(await CATALOGUE[0].make(context())));
+  for (const variableValues of await make(data)) {
+    await startCall(async () => [data.apiKey, data.assistantId, { variableValues }]);
+    if (callId) await useTool();
+  }
 }
 
 /** One thing at a time; a failure of the page itself is said, not swallowed. */
@@ -153,6 +180,7 @@ find("scenarios").addEventListener("click", (event) => {
   const item = event.target.closest("li");
   if (item) busy(() => provoke(CATALOGUE[[...find("scenarios").children].indexOf(item)]));
 });
+find("call-tool").addEventListener("click", () => busy(useTool));
 find("run-all").addEventListener("click", () => busy(runAll));
 find("copy").addEventListener("click", () => busy(copy));
 await prepareSdk();
