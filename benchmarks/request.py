@@ -26,6 +26,7 @@ from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
 from benchmarks.wrk import PATH
 from middlewares.request_context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED_AT, Principal
+from sandbox.tools.proofs import new_proof_key
 from server import app as service
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
@@ -62,6 +63,11 @@ MIDDLEWARES = [
 ]
 """The middlewares that a granted request passes, by their names in `server.app`."""
 
+PROOF = {
+    "PROOF_KEY": new_proof_key(),
+    "PROOF_ISSUER": "https://sessions.clinic.example",
+    "PROOF_AUDIENCE": "https://tools.clinic.example",
+}
 BARE, KNOWN = "bare handler", "known token"
 
 Measure = Callable[[], Awaitable[float]]
@@ -197,11 +203,13 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
     whole = await start_clients(service_runner(material), stack)
     session_token = service_runner(material, VAPI_CREDENTIAL="session_token")
     signing = await start_clients(session_token, stack)
+    proving = await start_clients(service_runner(material, **PROOF), stack)
     alone = await start_clients(bare_runner(), stack)
     measured: dict[str, Measure] = {
         BARE: partial(alone.send, known),
         KNOWN: partial(whole.send, known),
         "known token, session token": partial(signing.send, known),
+        "known token, patient proof": partial(proving.send, known),
         "new token": partial(whole.send, new),
         "forged token": partial(whole.send, forged),
     }

@@ -40,15 +40,15 @@ export async function callTool(callId) {
 
 function verified({ patient, results }) {
   badge(find("tools-badge"), "verified", "good");
-  verdict(`The patient is ${nameOf(patient)}.`, `The tool read their results, and nobody else’s: ${results}.`, `sub ${patient}`);
+  verdict(`The patient is ${nameOf(patient)}.`, `The tool read the results of this patient: ${results}.`, `sub: ${patient}`);
   return [`verified ${patient}`, "good"];
 }
 
 function refused(error) {
-  const [, reason, sentence] = /^(\w+): (.*)$/.exec(error);
+  const [reason] = error.split(":");
   const [head, todo] = MEANINGS[reason] ?? ["The tool server refuses this call.", ""];
   badge(find("tools-badge"), `refused: ${reason}`, "bad");
-  verdict(head, todo, sentence);
+  verdict(head, todo, error);
   return [`refused: ${reason}`, "bad"];
 }
 

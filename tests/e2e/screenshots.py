@@ -49,6 +49,20 @@ async def phone(launched: Browser, url: str) -> None:
     await take(page, "playground-phone-answer", top="#answer")
 
 
+async def tools(launched: Browser, url: str) -> None:
+    """What the assistant's tools see: a verified patient, and an attack."""
+    page = await open_page(launched, url)
+    await ask(page)
+    await page.get_by_role("button", name="Call the tool").click()
+    await page.locator("#tools-badge[data-state=good]").wait_for()
+    await take(page, "playground-desktop-tools", top="#tools")
+    page = await open_page(launched, url, size=PHONE)
+    await ask(page)
+    await page.get_by_role("button", name="Claim to be another patient").click()
+    await page.locator("#tools-badge[data-state=bad]").wait_for()
+    await take(page, "playground-phone-tools", top="#tools")
+
+
 async def api(launched: Browser, url: str) -> None:
     """The page of the API."""
     page = await launched.new_page(viewport={"width": 1280, "height": 820})
@@ -64,6 +78,7 @@ async def main() -> None:
     async with development() as url, browser() as launched:
         await desktop(launched, url)
         await phone(launched, url)
+        await tools(launched, url)
         await api(launched, url)
 
 

@@ -75,7 +75,7 @@ async def test_without_a_call_there_is_no_tool_call(chromium: Browser, url: str)
     await expect(tool).to_be_disabled()
 
 
-async def test_the_keyboard_is_enough(chromium: Browser, url: str) -> None:
+async def test_keyboard_alone_is_sufficient(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
     await start_call(page)
     await page.get_by_role("button", name="With my own prompt").focus()
@@ -90,7 +90,7 @@ async def test_the_keyboard_is_enough(chromium: Browser, url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-async def test_everybody_can_use_it(
+async def test_no_accessibility_violations(
     chromium: Browser, url: str, size: tuple[int, int], scheme: str
 ) -> None:
     page = await open_page(chromium, url, size=size, scheme=scheme)
