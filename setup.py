@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 SERVE = [
     "aiohttp>=3.14,<3.15",
     "aiohttp-jwt==0.6.1",
+    "coredis>=6.9,<7",
     "environs>=15.2",
     "gunicorn>=27",
     "limits>=5.8",
@@ -13,7 +14,6 @@ SERVE = [
     "pyjwt[crypto]>=2.15",
     "python-dotenv>=1.2",
     "python-json-logger>=4.2",
-    "redis>=8.1",
     "uvloop>=0.23",
 ]
 DOCS = ["flask-swagger-ui>=5.34"]

@@ -131,6 +131,7 @@ def _application(
         max_body_bytes=settings.max_body_bytes,
         issue=make_credential_issuer(settings, time),
         issue_proof=make_proof_issuer(settings, time),
+        ensure_not_paused=components.pause.ensure_not_paused,
         ensure_vapi_available=components.vapi.ensure_available,
         is_compressed=receives_compressed_bodies,
         clock=time,

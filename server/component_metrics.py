@@ -4,6 +4,7 @@ from math import inf
 
 from server.components import Components
 from server.observability.metrics import Metrics
+from server.redis.client import RedisState
 from server.vapi.health import VapiState
 
 
@@ -22,6 +23,8 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         "Requests whose revocation could not be checked.",
         lambda: components.revocation_failures.total,
     )
+    paused = "1 while sessions are paused, else 0."
+    metrics.add_gauge("sessions_paused", paused, components.pause.is_paused, across="livemax")
     metrics.add_state(
         "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
     )
@@ -30,5 +33,5 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         read_age = lambda: inf if jwks.age is None else jwks.age  # noqa: E731  short
         metrics.add_gauge("jwks_age_seconds", age, read_age, across="livemax")
     if (redis := components.redis) is not None:
-        up = "1 while Redis answers, else 0."
-        metrics.add_gauge("redis_up", up, lambda: redis.is_up, across="livemin")
+        up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
+        metrics.add_gauge("redis_up", up, read_up, across="livemin")

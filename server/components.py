@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from aiohttp import ClientSession, DummyCookieJar
-from limits.aio.storage import RedisStorage
 
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.revocation import IsRevoked
@@ -17,12 +16,9 @@ from server.config import Settings
 from server.observability.audit_log import AuditLog, write_to_standard_output
 from server.observability.metrics import EventCount
 from server.redis.client import RedisClient
-from server.redis.rate_limiter import (
-    InMemoryRateLimiter,
-    make_redis_rate_limiter,
-    with_fallback,
-)
-from server.redis.revocation_list import make_revocation_check
+from server.redis.pause import SessionPause
+from server.redis.rate_limiter import InMemoryRateLimiter, RedisRateLimiter
+from server.redis.revocation_list import RevocationList
 from server.serving.supervisor import Run, supervise
 from server.vapi.health import VapiHealthMonitor
 
@@ -49,39 +45,39 @@ class Components:
         )
         self.jwks = make_jwks_provider(settings) if settings.jwt_jwks_url else None
         self.keys: KeyProvider = self.jwks or make_static_provider(settings)
-        self.redis = _redis(settings) if settings.redis_url else None
-        self.is_revoked = self._revocation_check(
-            serve_without_redis=settings.redis_failure == "serve"
-        )
-        self.acquire_rate_limit = self._rate_limiter(settings.rate_limit)
+        self.pause = SessionPause(always=settings.sessions_paused)
+        self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
+        self.is_revoked = self._revocation_check(settings)
+        self.acquire_rate_limit = self._rate_limiter(settings)
 
-    def _revocation_check(self, *, serve_without_redis: bool) -> IsRevoked | None:
+    def _revocation_check(self, settings: Settings) -> IsRevoked | None:
         if self.redis is None:
             return None
-        return make_revocation_check(
+        return RevocationList(
             self.redis,
-            serve_without=serve_without_redis,
+            seconds=settings.session_budget_seconds / 2,
+            serve_without=settings.redis_failure == "serve",
+            record_pause=self.pause.record,
             on_failure=self.revocation_failures,
-        )
+        ).is_revoked
 
-    def _rate_limiter(self, limit: str) -> AcquireRateLimit | None:
-        if limit == "off":
+    def _rate_limiter(self, settings: Settings) -> AcquireRateLimit | None:
+        if settings.rate_limit == "off":
             return None
-        local = InMemoryRateLimiter(limit).acquire
+        in_memory = InMemoryRateLimiter(settings.rate_limit).acquire
         if self.redis is None:
-            return local
-        storage = RedisStorage(
-            "async+redis://",
-            implementation="redispy",
-            key_prefix="vapi-sessions",
-            connection_pool=self.redis.pool,  # type: ignore[arg-type]  # documented, not typed
-        )
-        shared = make_redis_rate_limiter(limit, storage)
-        return with_fallback(self.redis, shared, local, self.limiter_failures)
+            return in_memory
+        return RedisRateLimiter(
+            self.redis,
+            settings.rate_limit,
+            seconds=settings.session_budget_seconds / 4,
+            fallback=in_memory,
+            on_failure=self.limiter_failures,
+        ).acquire
 
     def states(self) -> dict[str, str]:
         """Return the state of each component for `/readyz`."""
-        redis = "off" if self.redis is None else "up" if self.redis.is_up else "down"
+        redis = "off" if self.redis is None else self.redis.state
         return {"vapi": self.vapi.state, "keys": self.keys.state, "redis": redis}
 
     def has_started(self) -> bool:
@@ -109,7 +105,3 @@ class Components:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 self.audit_log.flush()
-
-
-def _redis(settings: Settings) -> RedisClient:
-    return RedisClient(settings.redis_url, timeout=min(0.5, settings.session_budget_seconds / 4))

@@ -14,11 +14,17 @@ from server.config import Settings
 from server.config.loader import Configuration
 from server.config.proof_key import load_proof_keys
 from server.proof.public_jwks import public_jwks
+from server.redis.client import RedisState
 from server.vapi.advice import describe_status
 from server.vapi.health import VapiState
 
 HELP: Final = "check the configuration, and that Vapi, the keys and Redis answer"
 
+_REDIS_ADVICE: Final = {
+    RedisState.UP: "answers",
+    RedisState.DOWN: "does not answer: check REDIS_URL and the network",
+    RedisState.REJECTED: "rejects the credentials of REDIS_URL, or they do not permit MGET",
+}
 _KEYS: Final = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PUBLIC_KEY")
 
 
@@ -89,11 +95,9 @@ async def _check_redis(components: Components) -> Finding:
     if components.redis is None:
         advice = "not used: each process has its own limits, and revocation is not possible"
         return Finding("redis", True, advice)
-    await components.redis.probe()
-    await components.redis.close()
-    if components.redis.is_up:
-        return Finding("redis", True, "answers")
-    return Finding("redis", False, "does not answer: check REDIS_URL and the network")
+    await components.redis.check()
+    state = components.redis.state
+    return Finding("redis", state is RedisState.UP, _REDIS_ADVICE[state])
 
 
 def _check_proof(settings: Settings) -> Finding:

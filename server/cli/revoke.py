@@ -9,7 +9,8 @@ from server.auth.patient_id import parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
 from server.config.loader import Configuration
-from server.redis.revocation_list import patient_key, revoke_in, token_key
+from server.redis.connection import RedisFailure, describe, execute_once
+from server.redis.revocation_list import patient_key, token_key
 
 HELP: Final = "revoke a token or all tokens of a patient"
 
@@ -36,8 +37,10 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
         return fail("Nothing was revoked: this is not a valid patient id")
     seconds = arguments.seconds or _longest_lifetime(settings)
     key = token_key(jti) if jti is not None else patient_key(patient)
-    if not asyncio.run(revoke_in(settings.redis_url, key, seconds)):
-        return fail("Nothing was revoked: Redis is not available; check REDIS_URL")
+    try:
+        asyncio.run(execute_once(settings.redis_url, b"SET", key, b"1", b"EX", seconds))
+    except RedisFailure as error:
+        return fail(f"Nothing was revoked: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"revoked for {seconds} seconds")
     return 0
 

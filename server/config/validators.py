@@ -7,9 +7,8 @@ from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from coredis.pool import ConnectionPool
 from environs import ValidationError
-from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError
 
 Rule = Callable[[Any], None]
 """Raises `ValidationError`, with a message for the operator, for an invalid value."""
@@ -85,13 +84,16 @@ def secure_url(value: str) -> None:
 
 
 def redis_url(value: str) -> None:
-    """An address that the Redis client accepts."""
+    """An address that the Redis client accepts; the number of a database is its whole path."""
     if not re.fullmatch(r"(rediss?|unix)://\S+", value):
         raise ValidationError("must start with redis://, rediss:// or unix://")
     try:
-        ConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]  # theirs
-    except (TypeError, ValueError, RedisError):
+        pool = ConnectionPool.from_url(value, decode_components=True)
+        path = "" if value.startswith("unix:") else urlsplit(value).path
+    except (TypeError, ValueError, OSError):  # OSError: a file of TLS that cannot be read
         raise ValidationError("is not an address that the Redis client accepts") from None
+    if pool.location is None or not re.fullmatch(r"(/[0-9]*)?", path):
+        raise ValidationError("must be like redis://host:6379/0")
 
 
 def rate(value: str) -> None:

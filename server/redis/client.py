@@ -1,127 +1,153 @@
-"""The connection to Redis, and whether it holds."""
+"""The client of Redis, and its state: only connecting and the probe decide whether Redis is up."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from math import inf
+from contextlib import suppress
+from enum import StrEnum
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from coredis.connection import BaseConnection
+from coredis.exceptions import AuthenticationError, AuthorizationError, RedisError
+
+from server.redis.connection import RedisFailure, describe, open_connections
+from server.redis.probe import Probe, run_probes
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_PROBE_SECONDS: Final = 1.0
-_PROBE_KEY: Final = b"vapi-sessions:probe"
-_MAX_CONNECTIONS: Final = 32
-_REFUSAL_SECONDS: Final = 60.0
-"""A refusal that was not met for so long is told anew when it is."""
+_PROBE_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 0.5
 
 
-class RedisUnavailable(Exception):  # noqa: N818  it names a state, not a defect
-    """Redis cannot be reached, or rejected the command."""
+class RedisState(StrEnum):
+    """The state of Redis: `unknown` before the first verdict, `rejected` by our credentials."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    REJECTED = "rejected"
+
+
+class RedisDown(Exception):  # noqa: N818  it names a state, not a defect
+    """Redis is down, or not known to be up in time."""
 
 
 class RedisClient:
-    """Asks Redis; once it failed, nobody waits for it again until a probe has been answered.
+    """Sends the commands of all requests over one connection, and the probes over another.
 
-    `url` is as redis-py takes it: `redis://`, `rediss://` or `unix://`; `timeout` is the seconds
-    that one answer may take, connecting and all.
+    A command that is not answered in time says nothing about Redis: it may have waited for this
+    process or for the network. Redis is down when connecting fails, or when a probe is rejected
+    or not answered within 2 seconds. A lost connection is opened again; only when that fails is
+    Redis down.
     """
 
-    def __init__(self, url: str, *, timeout: float) -> None:
-        self.pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=timeout,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),  # a connection that Redis closed while it was idle
-        )
-        self.client = Redis(connection_pool=self.pool)
-        self.is_up = True
-        self.credentials_rejected = False
-        """Whether Redis rejected the credentials before the first successful probe."""
-        self._has_answered = False
-        self._timeout = timeout
-        self._asking: set[asyncio.Future[Any]] = set()
-        self._refused_at: dict[str, float] = {}
+    def __init__(self, url: str) -> None:
+        self.state = RedisState.UNKNOWN
+        self._has_been_up = False
+        self.probes: list[Probe] = []
+        self._url = url
+        self._connection: BaseConnection | None = None
+        self._lost = asyncio.Event()
+        self._settled = asyncio.Event()
+        """Set while there is a connection, and while Redis is down."""
 
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Give the answer to a question. Raises `RedisUnavailable`."""
-        if not self.is_up:
-            raise RedisUnavailable
-        try:
-            return await self._in_time(question())
-        except ResponseError as error:  # it is there: full, read-only, or not ours to ask
-            self._record_rejection(type(error).__name__)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._record_down(type(error).__name__)
-        raise RedisUnavailable
+    @property
+    def credentials_rejected(self) -> bool:
+        """Whether Redis rejects the credentials, and has never accepted them."""
+        return self.state is RedisState.REJECTED and not self._has_been_up
 
-    async def probe(self) -> None:
-        """Find out anew whether Redis answers what requests ask of it."""
-        try:
-            await self._in_time(self.client.mget(_PROBE_KEY))
-        except (RedisError, OSError, TimeoutError) as error:
-            rejected = isinstance(error, AuthenticationError)
-            self.credentials_rejected = rejected and not self._has_answered
-            self._record_down(type(error).__name__)
-        else:
-            self._record_up()
+    async def execute(
+        self, command: bytes, *arguments: str | bytes | float, seconds: float
+    ) -> Any:  # fmt: skip
+        """Return the answer to a command, at most `seconds` later.
 
-    async def _in_time(self, answer: Awaitable[T]) -> T:
-        """Wait no longer than `timeout`, and never cancel: redis-py now and then swallows that
-        while it connects. What is not waited for any more ends by redis-py's own time-outs.
+        A command on a connection that is lost is sent again on the next one. Raises `RedisDown`,
+        `RedisError` when Redis rejects the command, or TimeoutError.
         """
-        asking = asyncio.ensure_future(answer)
-        self._asking.add(asking)
-        asking.add_done_callback(self._forget)
-        await asyncio.wait([asking], timeout=self._timeout)
-        if not asking.done():
-            raise TimeoutError
-        return asking.result()
+        deadline = monotonic() + seconds
+        while True:
+            connection = self._connection or await self._reconnected(deadline)
+            left = max(deadline - monotonic(), 0.001)  # coredis takes 0 for no limit
+            try:
+                return await connection.create_request(command, *arguments, timeout=left)
+            except RedisError:
+                if connection.usable:
+                    raise
+                self._on_lost(connection)
 
-    def _forget(self, asked: asyncio.Future[Any]) -> None:
-        self._asking.discard(asked)
-        if not asked.cancelled():
-            asked.exception()  # noted here, so that asyncio does not complain that nobody did
+    async def _reconnected(self, deadline: float) -> BaseConnection:
+        """Wait for the connection, unless Redis is down."""
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                await self._settled.wait()
+        except TimeoutError:
+            if self.state is RedisState.UP:
+                raise
+        if self._connection is None:
+            raise RedisDown
+        return self._connection
+
+    def _on_lost(self, connection: BaseConnection) -> None:
+        if connection is self._connection:
+            self._connection = None
+            self._settled.clear()
+            self._lost.set()
+
+    async def check(self) -> None:
+        """Connect and probe once, and set the state."""
+        try:
+            async with open_connections(self._url, 1) as (connection,):
+                await run_probes(connection, self.probes)
+        except RedisFailure as error:
+            self._record_failure(error)
+        else:
+            self.state = RedisState.UP
 
     async def run(self) -> None:
-        """Probe every second until cancelled, then close the connections."""
-        try:
-            while True:
-                await self.probe()
-                await asyncio.sleep(_PROBE_SECONDS)
-        finally:
-            await self.close()
+        """Connect, probe and reconnect until cancelled."""
+        while True:
+            try:
+                await self._run_connections()
+            except RedisFailure as error:
+                self._record_failure(error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
-    async def close(self) -> None:
-        """Close the connections, and leave what is still being asked."""
-        for asking in self._asking:
-            asking.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking, timeout=2 * self._timeout)
-        await self.pool.disconnect()
+    async def _run_connections(self) -> None:
+        """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
+        async with open_connections(self._url, 2) as (probing, serving):
+            await run_probes(probing, self.probes)
+            self._record_up(serving)
+            try:
+                await self._keep_probing(probing, serving)
+            finally:
+                self._on_lost(serving)
 
-    def _record_up(self) -> None:
-        if not self.is_up:
-            log.info("Redis answers again")
-        self.is_up = self._has_answered = True
-        self.credentials_rejected = False
+    async def _keep_probing(self, probing: BaseConnection, serving: BaseConnection) -> None:
+        while probing.usable and serving.usable:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_SECONDS):
+                    await self._lost.wait()
+                return
+            try:
+                await run_probes(probing, self.probes)
+            except RedisError:
+                if probing.usable:
+                    raise
 
-    def _record_down(self, why: str) -> None:
-        if self.is_up:
-            log.error("Redis does not answer: %s", why)
-        self.is_up = False
+    def _record_up(self, connection: BaseConnection) -> None:
+        if self.state in {RedisState.DOWN, RedisState.REJECTED}:
+            log.info("Redis is up again")
+        self.state = RedisState.UP
+        self._has_been_up = True
+        self._connection = connection
+        self._lost.clear()
+        self._settled.set()
 
-    def _record_rejection(self, why: str) -> None:
-        now = monotonic()
-        if now - self._refused_at.get(why, -inf) >= _REFUSAL_SECONDS:
-            log.error("Redis refuses what it is asked: %s", why)
-        self._refused_at[why] = now
+    def _record_failure(self, error: BaseException) -> None:
+        rejected = isinstance(error, AuthenticationError | AuthorizationError)
+        state = RedisState.REJECTED if rejected else RedisState.DOWN
+        if state is not self.state:
+            text = "Redis rejects the credentials of REDIS_URL" if rejected else "Redis is down"
+            log.error("%s: %s", text, describe(error))
+        self.state = state
+        self._settled.set()

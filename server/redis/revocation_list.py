@@ -1,62 +1,120 @@
-"""Tokens and patients whose access has ended: entries in Redis that leave by themselves."""
+"""The revocation list in Redis: tokens and patients, as entries that expire by themselves."""
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from time import monotonic
 from typing import Final
+
+from coredis.exceptions import RedisError
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.request_context import Principal
-from middlewares.revocation import IsRevoked
-from server.redis.client import RedisClient, RedisUnavailable
+from middlewares.timestamps import Clock
+from server.redis.client import RedisClient, RedisDown
+from server.redis.pause import PAUSE_KEY
+from server.redis.probe import Execute
 
-_OPERATOR_SECONDS: Final = 5.0
-"""How long somebody at a command line waits for Redis."""
+_PROBE_KEY: Final = b"{vapi-sessions}:probe"
+_REMEMBERED_SECONDS: Final = 60.0
+_MAX_REMEMBERED: Final = 65536
 
 
 def token_key(token_id: str) -> bytes:
-    """Name the entry of a token by its `jti`, which may hold any text a JSON string can."""
-    return b"vapi-sessions:revoked:jti:" + token_id.encode("utf-8", "surrogatepass")
+    """Return the key of a token by its `jti`, which can contain any text of a JSON string."""
+    return b"{vapi-sessions}:revoked:jti:" + token_id.encode("utf-8", "surrogatepass")
 
 
 def patient_key(patient_id: str) -> bytes:
-    """Name the entry of a patient."""
-    return b"vapi-sessions:revoked:patient:" + patient_id.encode()
+    """Return the key of a patient."""
+    return b"{vapi-sessions}:revoked:patient:" + patient_id.encode()
 
 
-async def revoke_in(url: str, key: bytes, seconds: int) -> bool:
-    """Enter a key into the list, for so many seconds; tell whether Redis took it."""
-    link = RedisClient(url, timeout=_OPERATOR_SECONDS)
-    try:
-        await link.ask(lambda: link.client.set(key, b"1", ex=seconds))
-    except RedisUnavailable:
-        return False
-    finally:
-        await link.close()
-    return True
+class RevocationList:
+    """Looks up principals; the same lookup reads the pause, which goes to `record_pause`.
 
-
-def make_revocation_check(
-    link: RedisClient, *, serve_without: bool, on_failure: Callable[[], None]
-) -> IsRevoked:
-    """Make what asks the list about a caller, in one round trip.
-
-    While Redis is gone, `serve_without` lets everybody pass, else nobody; `on_failure` is told.
+    A lookup that is answered later than `seconds`, or with an error, rejects the request. While
+    Redis is down, a revocation seen in the last minute still counts; other requests pass with
+    `serve_without`, else they are rejected. `on_failure` is called for each failed lookup.
     """
 
-    async def is_revoked(principal: Principal) -> bool:
-        keys = list(_keys_of(principal))
-        if not keys:
-            return False
-        try:
-            entries = await link.ask(lambda: link.client.mget(keys))
-        except RedisUnavailable:
-            on_failure()
-            if serve_without:
-                return False
-            details = "The revocation list cannot be reached; try again"
-            raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
-        return any(entry is not None for entry in entries)
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        seconds: float,
+        serve_without: bool,
+        record_pause: Callable[[bytes | None], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._serve_without = serve_without
+        self._record_pause = record_pause
+        self._on_failure = on_failure
+        self._recent = RecentRevocations()
+        redis.probes.append(self.probe)
 
-    return is_revoked
+    async def is_revoked(self, principal: Principal) -> bool:
+        """Look up a principal: an `IsRevoked`. Raises `ApiError` AUTH_UNAVAILABLE."""
+        keys = list(_keys_of(principal))
+        try:
+            pause, *entries = await self._redis.execute(
+                b"MGET", PAUSE_KEY, *keys, seconds=self._seconds
+            )
+        except (RedisDown, RedisError, TimeoutError) as error:
+            self._on_failure()
+            if isinstance(error, RedisDown):
+                if self._recent.include(keys):
+                    return True
+                if self._serve_without:
+                    return False
+            details = "The revocation list is not available; try again"
+            raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
+        self._record_pause(pause)
+        return self._recent.record(keys, entries)
+
+    async def probe(self, execute: Execute) -> None:
+        """Read what requests read: a `Probe`."""
+        pause, _ = await execute(b"MGET", PAUSE_KEY, _PROBE_KEY)
+        self._record_pause(pause)
+
+
+class RecentRevocations:
+    """The revocations of the last minute, for the time without Redis.
+
+    `clock` returns seconds; the oldest entries are dropped beyond `max_entries`.
+    """
+
+    def __init__(self, *, clock: Clock = monotonic, max_entries: int = _MAX_REMEMBERED) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._seen: OrderedDict[bytes, float] = OrderedDict()
+
+    def record(self, keys: Sequence[bytes], entries: Sequence[object]) -> bool:
+        """Record the answer to a lookup; return whether one of the keys has an entry."""
+        revoked = False
+        for key, entry in zip(keys, entries, strict=True):
+            self._seen.pop(key, None)
+            if entry is not None:
+                self._add(key)
+                revoked = True
+        return revoked
+
+    def _add(self, key: bytes) -> None:
+        """Add the latest entry; drop the outdated ones, which come first."""
+        now = self._clock()
+        while self._seen:
+            oldest = next(iter(self._seen.values()))
+            if oldest > now - _REMEMBERED_SECONDS and len(self._seen) < self._max_entries:
+                break
+            self._seen.popitem(last=False)
+        self._seen[key] = now
+
+    def include(self, keys: Sequence[bytes]) -> bool:
+        """Return whether one of the keys had an entry in the last minute."""
+        since = self._clock() - _REMEMBERED_SECONDS
+        return any(self._seen.get(key, -inf) > since for key in keys)
 
 
 def _keys_of(principal: Principal) -> Iterator[bytes]:

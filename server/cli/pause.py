@@ -1,0 +1,36 @@
+"""`python -m server pause`: pauses the sessions of all processes, through Redis."""
+
+import argparse
+import asyncio
+from time import time
+from typing import Final
+
+from server.cli.arguments import add_for, fail
+from server.config.loader import Configuration
+from server.redis.connection import RedisFailure, describe, execute_once
+from server.redis.pause import PAUSE_KEY, encode_pause
+
+HELP: Final = "pause all sessions of all processes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--for` and `--reason`."""
+    add_for(parser, "default: until the command `resume`")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="for the log of the service")
+
+
+def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    """Pause, and print for how long; return 1 when nothing was paused."""
+    settings = configuration.settings
+    if not settings.redis_url:
+        return fail("Nothing was paused: set REDIS_URL, or SESSIONS_PAUSED=true and restart")
+    seconds = arguments.seconds
+    until = time() + seconds if seconds else None
+    value = encode_pause(until, arguments.reason)
+    expiry = (b"EX", seconds) if seconds else ()
+    try:
+        asyncio.run(execute_once(settings.redis_url, b"SET", PAUSE_KEY, value, *expiry))
+    except RedisFailure as error:
+        return fail(f"Nothing was paused: Redis failed ({describe(error)}); check REDIS_URL")
+    print(f"paused for {seconds} seconds" if seconds else "paused until `resume`")
+    return 0

@@ -1,0 +1,31 @@
+"""`python -m server resume`: ends the pause that `pause` began."""
+
+import argparse
+import asyncio
+from typing import Final
+
+from server.cli.arguments import fail
+from server.config.loader import Configuration
+from server.redis.connection import RedisFailure, describe, execute_once
+from server.redis.pause import PAUSE_KEY
+
+HELP: Final = "end the pause of all sessions"
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """Declare nothing."""
+
+
+def run(configuration: Configuration, _: argparse.Namespace) -> int:
+    """End the pause, if there is one; return 1 when Redis failed."""
+    settings = configuration.settings
+    if not settings.redis_url:
+        return fail("Nothing was resumed: set REDIS_URL, through which sessions are paused")
+    try:
+        removed = asyncio.run(execute_once(settings.redis_url, b"DEL", PAUSE_KEY))
+    except RedisFailure as error:
+        return fail(f"Nothing was resumed: Redis failed ({describe(error)}); check REDIS_URL")
+    print("resumed" if removed else "there was no pause")
+    if settings.sessions_paused:
+        print("sessions stay paused: SESSIONS_PAUSED is true")
+    return 0

@@ -1,0 +1,34 @@
+"""The probe of Redis: the same commands that requests send, on a connection of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from coredis.connection import BaseConnection
+
+Execute = Callable[..., Awaitable[Any]]
+"""Sends a command (its name and arguments) and returns the answer."""
+
+Probe = Callable[[Execute], Awaitable[None]]
+"""Sends what a request sends. Raises `RedisFailure` when requests cannot be served with Redis."""
+
+_WAITS: Final = 4
+_WAIT_SECONDS: Final = 0.5
+
+
+async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> None:
+    """Run the probes. Raises `RedisFailure`, at most 2 seconds later.
+
+    The time is counted in several waits: a process that was busy or stopped sees a timer expire
+    before it has read the answer, which costs a single wait.
+    """
+    answers = asyncio.gather(*(probe(connection.create_request) for probe in probes))
+    try:
+        for _ in range(_WAITS):
+            await asyncio.wait([answers], timeout=_WAIT_SECONDS)
+            if answers.done():
+                answers.result()
+                return
+        raise TimeoutError
+    finally:
+        answers.cancel()
