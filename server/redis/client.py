@@ -56,9 +56,7 @@ class RedisClient:
         """Whether Redis rejects the credentials, and has never accepted them."""
         return self.state is RedisState.REJECTED and not self._has_been_up
 
-    async def execute(
-        self, command: bytes, *arguments: str | bytes | float, seconds: float
-    ) -> Any:  # fmt: skip
+    async def execute(self, command: bytes, *arguments: Any, seconds: float) -> Any:
         """Return the answer to a command, at most `seconds` later.
 
         A command on a connection that is lost is sent again on the next one. Raises `RedisDown`,

@@ -22,13 +22,17 @@ async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> Non
     The time is counted in several waits: a process that was busy or stopped sees a timer expire
     before it has read the answer, which costs a single wait.
     """
-    answers = asyncio.gather(*(probe(connection.create_request) for probe in probes))
+    answers = asyncio.create_task(_run(connection.create_request, probes))
     try:
         for _ in range(_WAITS):
             await asyncio.wait([answers], timeout=_WAIT_SECONDS)
             if answers.done():
-                answers.result()
-                return
+                return answers.result()
         raise TimeoutError
     finally:
         answers.cancel()
+        await asyncio.gather(answers, return_exceptions=True)
+
+
+async def _run(execute: Execute, probes: Sequence[Probe]) -> None:
+    await asyncio.gather(*(probe(execute) for probe in probes))

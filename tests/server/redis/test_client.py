@@ -1,203 +1,278 @@
-"""The connection to Redis: answers, silence, refusals, and how it comes back."""
+"""The client of Redis: answers, lost connections, and what counts as an outage."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any
 
 import pytest
+from coredis.exceptions import ReadOnlyError, RedisError
 
-from server.redis.client import RedisClient, RedisUnavailable
+from server.redis.client import RedisClient, RedisDown, RedisState
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
+from tests.server.redis.support import get, reaches, running
+from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 
 
 @pytest.fixture
-async def link(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
-    link = RedisClient(redis_server.url, timeout=0.2)
-    yield link
-    await link.close()
+async def proxy(redis_server: RedisServer) -> AsyncIterator[TcpProxy]:
+    proxy = TcpProxy(redis_server.port)
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
 
 
-async def get(link: RedisClient, name: str = "greeting") -> object:
-    return await link.ask(lambda: link.client.get(name))
+@pytest.fixture
+async def client(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
+    async with running(redis_server.url) as client:
+        await reaches(client, RedisState.UP)
+        yield client
 
 
-async def is_found_up(link: RedisClient) -> bool:
-    await link.probe()
-    return link.is_up
+@pytest.fixture(autouse=True)
+def records_of_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "server.redis.client")
 
 
-@asynccontextmanager
-async def in_the_background(link: RedisClient) -> AsyncIterator[None]:
-    task = asyncio.create_task(link.run())
-    yield
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name == "server.redis.client"]
 
 
-async def test_a_question_is_answered(link: RedisClient, redis_server: RedisServer) -> None:
-    await redis_server.client.set("greeting", "hello")
-    assert await get(link) == b"hello"
-    assert link.is_up
+# --- answers ------------------------------------------------------------------------------------
 
 
-async def test_a_redis_that_went_is_told_and_not_asked_again(
-    link: RedisClient, redis_server: RedisServer
+async def test_command_before_the_first_verdict_waits_for_it(
+    redis_server: RedisServer, proxy: TcpProxy
+) -> None:
+    await redis_server.execute("SET", "greeting", "hello")
+    proxy.delay = 0.1
+    async with running(proxy.url) as client:
+        assert client.state is RedisState.UNKNOWN
+        assert await get(client) == b"hello"
+        assert client.state is RedisState.UP
+
+
+async def test_concurrent_commands_share_one_connection_and_one_round_trip(
+    redis_server: RedisServer, proxy: TcpProxy
+) -> None:
+    proxy.delay = 0.2
+    async with running(proxy.url) as client:
+        await reaches(client, RedisState.UP)
+        start = monotonic()
+        answers = await asyncio.gather(
+            *(client.execute(b"ECHO", str(number), seconds=30) for number in range(2000))
+        )
+        assert answers == [str(number).encode() for number in range(2000)]
+        assert monotonic() - start < 2  # one after the other over 32 connections: 25 s
+        clients = (await redis_server.execute("CLIENT", "LIST", "TYPE", "normal")).splitlines()
+        assert len(clients) == 3  # the two of the client, and redis-cli
+
+
+async def test_cancelled_command_leaves_no_answer_to_the_next(
+    client: RedisClient, redis_server: RedisServer
+) -> None:
+    await redis_server.execute("MSET", "mine", "secret", "yours", "plain")
+    redis_server.suspend()
+    cancelled = asyncio.create_task(get(client, "mine"))
+    await asyncio.sleep(0)
+    pending = [asyncio.create_task(get(client, "yours")) for _ in range(3)]
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    redis_server.resume()
+    assert await asyncio.gather(*pending) == [b"plain"] * 3
+
+
+async def test_rejected_command_is_not_an_outage(
+    client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis_server.execute("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(ReadOnlyError):
+        await client.execute(b"SET", b"greeting", b"hello", seconds=5)
+    assert await get(client) is None
+    assert messages(caplog) == []
+
+
+async def test_late_answer_is_not_an_outage(
+    proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(proxy.url) as client:
+        await reaches(client, RedisState.UP)
+        proxy.delay = 0.3
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await get(client, seconds=0.05)
+        assert await get(client) is None
+        assert client.state is RedisState.UP
+    assert messages(caplog) == []
+
+
+# --- lost connections ---------------------------------------------------------------------------
+
+
+async def test_idle_connections_that_redis_closes_are_replaced(
+    client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await redis_server.drop_connections()
+        assert await asyncio.gather(*(get(client) for _ in range(10))) == [None] * 10
+    assert messages(caplog) == []
+
+
+async def test_commands_in_flight_on_a_lost_connection_are_sent_again(
+    redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis_server.execute("SET", "greeting", "hello")
+    async with running(proxy.url) as client:
+        await reaches(client, RedisState.UP)
+        proxy.is_stalled = True
+        pending = [asyncio.create_task(get(client)) for _ in range(10)]
+        await asyncio.sleep(0)
+        proxy.is_stalled = False
+        for end in list(proxy.ends):
+            end.transport.abort()
+        assert await asyncio.gather(*pending) == [b"hello"] * 10
+    assert messages(caplog) == []
+
+
+async def test_command_waits_no_longer_than_its_limit_for_a_new_connection(
+    proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(proxy.url) as client:
+        await reaches(client, RedisState.UP)
+        proxy.is_stalled = True
+        for end in list(proxy.ends):
+            end.transport.abort()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await get(client, seconds=0.1)
+    assert messages(caplog) == []
+
+
+async def test_stopping_closes_every_connection(redis_server: RedisServer) -> None:
+    async with running(redis_server.url) as client:
+        await get(client)
+        redis_server.suspend()
+        pending = asyncio.create_task(get(client))
+        await asyncio.sleep(0)
+    with pytest.raises((RedisError, TimeoutError)):
+        await pending
+    redis_server.resume()
+
+    async def is_alone() -> bool:
+        return (await redis_server.execute("CLIENT", "LIST")).count("\n") == 0
+
+    await eventually(is_alone)
+
+
+# --- outages ------------------------------------------------------------------------------------
+
+
+async def test_refused_connection_is_an_outage_at_once(
+    client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await redis_server.stop()
-    with pytest.raises(RedisUnavailable):
-        await get(link)
-    assert not link.is_up
+    for _ in range(3):
+        with pytest.raises(RedisDown):
+            await get(client)
+    assert client.state is RedisState.DOWN
     await redis_server.start()
-    with pytest.raises(RedisUnavailable):
-        await get(link)
-    assert await is_found_up(link)
-    assert await get(link) is None
+    await reaches(client, RedisState.UP)
+    assert await get(client) is None
+    assert messages(caplog) == ["Redis is down: ConnectionRefusedError", "Redis is up again"]
 
 
-async def test_a_redis_that_accepts_and_never_answers_is_left_in_time(
-    link: RedisClient, redis_server: RedisServer
+@pytest.mark.parametrize("silence", ["suspended", "stalled"])
+async def test_silence_is_an_outage_within_seconds(
+    redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture, silence: str
 ) -> None:
-    redis_server.pause()
-    start = monotonic()
-    answers = await asyncio.gather(*(get(link) for _ in range(100)), return_exceptions=True)
-    assert monotonic() - start < 2
-    assert {type(answer) for answer in answers} == {RedisUnavailable}
-    assert not link.is_up
-    assert not await is_found_up(link)
-    redis_server.resume()
-    assert await is_found_up(link)
-    assert await asyncio.gather(*(get(link) for _ in range(100))) == [None] * 100
+    def set_silent(*, silent: bool) -> None:
+        if silence == "stalled":
+            proxy.is_stalled = silent
+        else:
+            (redis_server.suspend if silent else redis_server.resume)()
+
+    async with running(proxy.url) as client:
+        await reaches(client, RedisState.UP)
+        start = monotonic()
+        set_silent(silent=True)
+        pending = asyncio.create_task(get(client, seconds=30))
+        await reaches(client, RedisState.DOWN)
+        assert 1 < monotonic() - start < 4
+        with pytest.raises(RedisDown):
+            await pending
+        with pytest.raises(RedisDown):
+            await get(client)
+        start = monotonic()
+        set_silent(silent=False)
+        await reaches(client, RedisState.UP)
+        assert monotonic() - start < 4
+        assert await get(client) is None
+    assert messages(caplog) == ["Redis is down: TimeoutError", "Redis is up again"]
 
 
-async def test_ending_while_redis_is_silent_takes_no_longer_than_a_few_questions(
-    link: RedisClient, redis_server: RedisServer
-) -> None:
-    redis_server.pause()
-    await asyncio.gather(*(get(link) for _ in range(10)), return_exceptions=True)
-    start = monotonic()
-    await link.close()
-    assert monotonic() - start < 2
+async def test_down_is_the_first_verdict_without_redis(redis_server: RedisServer) -> None:
+    await redis_server.stop()
+    async with running(redis_server.url) as client:
+        with pytest.raises(RedisDown):
+            await get(client)
+        assert client.state is RedisState.DOWN
 
 
-async def test_a_time_out_in_the_address_does_not_take_the_place_of_ours(
+async def test_redis_that_is_silent_from_the_start_is_not_known_to_be_up(
     redis_server: RedisServer,
 ) -> None:
-    link = RedisClient(f"{redis_server.url}?socket_timeout=60&timeout=60", timeout=0.1)
-    redis_server.pause()
-    start = monotonic()
-    with pytest.raises(RedisUnavailable):
-        await get(link)
-    assert monotonic() - start < 1
-    await link.close()
-
-
-async def test_a_request_that_leaves_in_the_middle_leaves_no_answer_to_the_next(
-    redis_server: RedisServer,
-) -> None:
-    link = RedisClient(f"{redis_server.url}?max_connections=1", timeout=5)
-
-    async def waits_for_redis() -> bool:
-        """Tell that the question was sent: redis-py reads."""
-        readers: list[Any] = [each._reader for each in link.pool._in_use_connections]
-        return any(reader._waiter for reader in readers)
-
-    await redis_server.client.mset({"mine": "secret", "yours": "plain"})
-    assert await get(link, "yours") == b"plain"
-    redis_server.pause()
-    leaves = asyncio.create_task(get(link, "mine"))
-    await eventually(waits_for_redis)
-    leaves.cancel()
-    await asyncio.gather(leaves, return_exceptions=True)
+    redis_server.suspend()
+    async with running(redis_server.url) as client:
+        with pytest.raises(RedisDown):
+            await get(client, seconds=0.1)
+        assert client.state is RedisState.UNKNOWN
     redis_server.resume()
-    assert [await get(link, "yours") for _ in range(3)] == [b"plain"] * 3
-    await link.close()
 
 
-async def test_a_connection_that_redis_closed_while_idle_costs_nobody_an_answer(
-    link: RedisClient, redis_server: RedisServer
-) -> None:
-    await asyncio.gather(*(get(link) for _ in range(10)))
-    await redis_server.client.client_kill_filter(_type="normal", skipme=True)
-    assert await asyncio.gather(*(get(link) for _ in range(10))) == [None] * 10
-
-
-@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 99])
-async def test_a_server_of_another_kind_is_no_redis(greeting: bytes) -> None:
+@pytest.mark.parametrize(
+    "greeting",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 99, b"%1\r\n+proto\r\n:2\r\n", b"+OK\r\n"],
+)
+async def test_server_of_another_protocol_is_down(greeting: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(greeting)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    link = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=0.5)
-    async with server:
-        with pytest.raises(RedisUnavailable):
-            await get(link)
-        await link.close()
-    assert not link.is_up
+    address = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, running(address) as client:
+        await reaches(client, RedisState.DOWN)
 
 
-async def test_a_refusal_is_told_once_and_is_not_taken_for_silence(
-    link: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+async def test_rejected_credentials_are_a_state_of_their_own(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await redis_server.client.config_set("maxmemory", "1")
-    for _ in range(3):
-        with pytest.raises(RedisUnavailable):
-            await link.ask(lambda: link.client.set("greeting", "hello"))
-    assert await get(link) is None
-    assert caplog.messages == ["Redis refuses what it is asked: OutOfMemoryError"]
+    await redis_server.execute("CONFIG", "SET", "requirepass", "secret")
+    async with running(redis_server.url) as client:
+        await reaches(client, RedisState.REJECTED)
+        assert client.credentials_rejected
+        with pytest.raises(RedisDown):
+            await get(client)
+        await redis_server.execute("CONFIG", "SET", "requirepass", "")
+        await reaches(client, RedisState.UP)
+        assert not client.credentials_rejected
+        await redis_server.execute("ACL", "SETUSER", "default", "-mget")
+        await reaches(client, RedisState.REJECTED)
+        assert not client.credentials_rejected
+    assert messages(caplog) == [
+        "Redis rejects the credentials of REDIS_URL: AuthenticationRequiredError",
+        "Redis is up again",
+        "Redis rejects the credentials of REDIS_URL: AuthorizationError",
+    ]
 
 
-async def test_a_refusal_that_comes_back_much_later_is_told_again(
-    link: RedisClient,
-    redis_server: RedisServer,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("server.redis.client._REFUSAL_SECONDS", 0)
-    await redis_server.client.config_set("maxmemory", "1")
-    for _ in range(2):
-        with pytest.raises(RedisUnavailable):
-            await link.ask(lambda: link.client.set("greeting", "hello"))
-    assert caplog.messages == ["Redis refuses what it is asked: OutOfMemoryError"] * 2
-
-
-async def test_a_redis_that_refuses_what_requests_ask_of_it_counts_as_gone(
-    link: RedisClient, redis_server: RedisServer
-) -> None:
-    await redis_server.client.acl_setuser("default", enabled=True, commands=["-mget"])
-    assert not await is_found_up(link)
-
-
-async def test_it_comes_back_by_itself_and_says_so_in_a_line(
-    link: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def is_up() -> bool:
-        return link.is_up
-
-    async def is_down() -> bool:
-        return not link.is_up
-
-    caplog.set_level("INFO", "server.redis.client")
-    async with in_the_background(link):
-        await redis_server.stop()
-        await eventually(is_down)
-        with pytest.raises(RedisUnavailable):
-            await get(link)
-        await redis_server.start()
-        await eventually(is_up)
-    assert caplog.messages == ["Redis does not answer: ConnectionError", "Redis answers again"]
-
-
-async def test_ending_closes_every_connection(link: RedisClient, redis_server: RedisServer) -> None:
-    async def is_alone() -> bool:
-        return len(await redis_server.client.client_list()) == 1
-
-    async with in_the_background(link):
-        await asyncio.gather(*(get(link) for _ in range(10)))
-    await eventually(is_alone)
+async def test_check_sets_the_state_with_one_connection(redis_server: RedisServer) -> None:
+    client = RedisClient(redis_server.url)
+    await client.check()
+    assert client.state is RedisState.UP
+    await redis_server.stop()
+    await client.check()
+    assert client.state is RedisState.DOWN

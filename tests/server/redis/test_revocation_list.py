@@ -160,7 +160,7 @@ async def test_while_redis_is_gone_requests_are_refused_in_time_until_it_is_back
     service: Service, redis_server: RedisServer, gone: str
 ) -> None:
     assert await code(service) is None
-    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.pause))
+    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.suspend))
     answers = await asyncio.gather(*(service.start(sign()) for _ in range(50)))
     assert {(answer.status, answer.code) for answer in answers} == {(503, "AUTH_UNAVAILABLE")}
     assert {answer.response.headers["Retry-After"] for answer in answers} == {"1"}
@@ -191,7 +191,7 @@ async def test_with_serve_they_are_granted_in_time_and_the_limit_is_kept_in_the_
     )
     assert await revoke_in(redis_server.url, patient_key("pt_2"), HOUR)
     assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"
-    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.pause))
+    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.suspend))
     assert [await code(service) for _ in range(3)] == [None, None, "RATE_LIMITED"]
     assert await code(service, id="pt_2") is None
     assert (await service.ask("GET", "/readyz")).json["status"] == "degraded"
