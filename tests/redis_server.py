@@ -1,6 +1,7 @@
 """A real redis-server on a free port of loopback that can be stopped, suspended and restarted."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, **options: str) -> None:
         self.port = 0
+        self._password = ""
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,12 +48,20 @@ class RedisServer:
     async def execute(self, *command: str | bytes) -> str:
         """Run a command with redis-cli; return its output. Raises RuntimeError for an error."""
         process = await asyncio.create_subprocess_exec(
-            *("redis-cli", "-e", "-p", str(self.port), *command), stdout=PIPE, stderr=PIPE
+            *("redis-cli", "-e", "-p", str(self.port), *command),
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, **({"REDISCLI_AUTH": self._password} if self._password else {})},
         )
         output, errors = await process.communicate()
         if process.returncode:
             raise RuntimeError((errors or output).decode())
         return output.decode().rstrip("\n")
+
+    async def set_password(self, password: str) -> None:
+        """Require a password of new connections; an empty one requires none."""
+        await self.execute("CONFIG", "SET", "requirepass", password)
+        self._password = password
 
     async def drop_connections(self) -> None:
         """Close every connection of a client."""

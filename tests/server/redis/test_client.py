@@ -250,13 +250,13 @@ async def test_server_of_another_protocol_is_down(greeting: bytes) -> None:
 async def test_rejected_credentials_are_a_state_of_their_own(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await redis_server.execute("CONFIG", "SET", "requirepass", "secret")
+    await redis_server.set_password("secret")
     async with running(redis_server.url) as client:
         await reaches(client, RedisState.REJECTED)
         assert client.credentials_rejected
         with pytest.raises(RedisDown):
             await get(client)
-        await redis_server.execute("CONFIG", "SET", "requirepass", "")
+        await redis_server.set_password("")
         await reaches(client, RedisState.UP)
         assert not client.credentials_rejected
         await redis_server.execute("ACL", "SETUSER", "default", "-mget")
