@@ -85,8 +85,8 @@ class Components:
         not rejected our configuration from the beginning.
         """
         has_had_keys = self.jwks is None or self.jwks.age is not None
-        rejected_by_redis = self.redis is not None and self.redis.credentials_rejected
-        return has_had_keys and self.vapi.has_verdict and not rejected_by_redis
+        redis_accepted = self.redis is None or self.redis.has_started
+        return has_had_keys and self.vapi.has_verdict and redis_accepted
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

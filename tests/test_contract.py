@@ -382,8 +382,8 @@ async def test_checks_run_in_the_documented_order(serve: Serve) -> None:
 async def test_revocation_is_checked_right_after_authentication(
     serve: Serve, redis_server: RedisServer
 ) -> None:
-    await redis_server.client.set("vapi-sessions:revoked:jti:t1", b"1")
-    await redis_server.client.set("vapi-sessions:revoked:patient:pt_9", b"1")
+    await redis_server.execute("SET", "{vapi-sessions}:revoked:jti:t1", "1")
+    await redis_server.execute("SET", "{vapi-sessions}:revoked:patient:pt_9", "1")
     service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="1/day")
     for token in (granted(jti="t1", type="nurse"), granted(id="pt_9")):
         for _ in range(2):

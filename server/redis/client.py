@@ -52,9 +52,9 @@ class RedisClient:
         """Set while there is a connection, and while Redis is down."""
 
     @property
-    def credentials_rejected(self) -> bool:
-        """Whether Redis rejects the credentials, and has never accepted them."""
-        return self.state is RedisState.REJECTED and not self._has_been_up
+    def has_started(self) -> bool:
+        """Whether there is a verdict, other than rejected credentials from the beginning."""
+        return self._has_been_up or self.state is RedisState.DOWN
 
     async def execute(self, command: bytes, *arguments: Any, seconds: float) -> Any:
         """Return the answer to a command, at most `seconds` later.

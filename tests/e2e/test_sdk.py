@@ -1,23 +1,18 @@
 """Vapi's web SDK in Chromium, with credentials of the service and with others."""
 
 import asyncio
-import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.calls import CallStore
 from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import ROOT, open_page
-from tests.e2e.support import Clinic, clinic, free_port, until
+from tests.e2e.support import Clinic, clinic
+from tests.redis_server import RedisServer
 from tests.sandbox.vapi.support import token, tokenless
 from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY
 
@@ -145,9 +140,10 @@ async def test_unlisted_origin_gets_no_session(chromium: Browser) -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
-async def test_revoked_patient_gets_no_session(chromium: Browser) -> None:
-    async with redis() as url, clinic(REDIS_URL=url) as here:
+async def test_revoked_patient_gets_no_session(
+    chromium: Browser, redis_server: RedisServer
+) -> None:
+    async with clinic(REDIS_URL=redis_server.url) as here:
         page = await open_page(chromium, here.page)
         await ask(page)
         await revoke(here, "pt_1001")
@@ -163,34 +159,3 @@ async def revoke(here: Clinic, patient: str) -> None:
     command = (sys.executable, "-m", "server", "revoke", "--patient", patient)
     done = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env={**here.environ})
     assert await done.wait() == 0
-
-
-@asynccontextmanager
-async def redis() -> AsyncIterator[str]:
-    with free_port() as port:
-        options = (
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--loglevel",
-            "warning",
-        )
-        server = await asyncio.create_subprocess_exec("redis-server", *options)
-        url = f"redis://127.0.0.1:{port}"
-        try:
-            async with Redis.from_url(url) as client:
-                await until(partial(answers, client))
-            yield url
-        finally:
-            server.terminate()
-            await server.wait()
-
-
-async def answers(client: "Redis") -> bool:
-    try:
-        return bool(await client.ping())
-    except RedisError:
-        return False

@@ -114,15 +114,14 @@ async def test_started_once_the_keys_have_been_available(serve: Serve) -> None:
 async def test_started_unless_redis_rejects_the_credentials(
     serve: Serve, redis_server: RedisServer
 ) -> None:
-    redis = redis_server.client
-    await redis.config_set("requirepass", "secret")
+    await redis_server.set_password("secret")
     service = await serve(REDIS_URL=redis_server.url)
-    await eventually_is(service, "starting", "redis=down")
-    await redis.config_set("requirepass", "")
+    await eventually_is(service, "starting", "redis=rejected")
+    await redis_server.set_password("")
     await eventually_is(service, "ready", "redis=up")
-    await redis.config_set("requirepass", "secret")
-    await redis.client_kill_filter(_type="normal", skipme=True)
-    await eventually_is(service, "degraded", "redis=down")
+    await redis_server.set_password("secret")
+    await redis_server.drop_connections()
+    await eventually_is(service, "degraded", "redis=rejected")
 
 
 async def test_readyz_while_shutting_down(service: Service) -> None:

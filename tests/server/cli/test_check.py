@@ -130,7 +130,7 @@ async def test_unreachable_redis(redis_server: RedisServer) -> None:
 
 @pytest.mark.redis
 async def test_redis_that_rejects_the_revocation_lookup(redis_server: RedisServer) -> None:
-    await redis_server.client.acl_setuser("default", enabled=True, commands=["-mget"])
+    await redis_server.execute("ACL", "SETUSER", "default", "-mget")
     assert not (await finding("redis", REDIS_URL=redis_server.url)).ok
 
 

@@ -195,11 +195,11 @@ async def test_revocation_is_looked_up(redis_server: RedisServer) -> None:
     for name, revoked in (("jti", token_key("t1")), ("patient", patient_key("pt_1"))):
         token = sign(claims(jti="t1"))
         assert not broken(await check(token, REDIS_URL=redis_server.url)), name
-        await redis_server.client.set(revoked, b"1")
+        await redis_server.execute("SET", revoked, "1")
         found = broken(await check(token, REDIS_URL=redis_server.url))
         assert found.keys() == {"revocation"}
         assert found["revocation"].startswith("AUTH_TOKEN_REVOKED")
-        await redis_server.client.delete(revoked)
+        await redis_server.execute("DEL", revoked)
 
 
 @pytest.mark.redis

@@ -310,7 +310,7 @@ async def check_revocation(client: Client, issuer: Issuer, redis_server: RedisSe
     """Check that Redis is asked, and what happens without it."""
     revoked = issuer.keys[0].token(claims(iss="https://issuer.example/", jti="t1"))
     assert await client.code(revoked) is None
-    await redis_server.client.set(token_key("t1"), b"1")
+    await redis_server.execute("SET", token_key("t1"), "1")
     assert await client.code(revoked) == "AUTH_TOKEN_REVOKED"
     await redis_server.stop()
     await eventually(is_granted(client, issuer.keys[0].token()))

@@ -8,6 +8,17 @@ from typing import Any
 from server.redis.client import RedisClient, RedisState
 from server.redis.probe import Execute
 from tests.issuer import eventually
+from tests.support import Service, claims, sign
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def read(execute: Execute) -> None:
@@ -41,3 +52,25 @@ async def reaches(client: RedisClient, state: RedisState) -> None:
 async def get(client: RedisClient, key: str = "greeting", *, seconds: float = 5) -> Any:
     """Send GET."""
     return await client.execute(b"GET", key, seconds=seconds)
+
+
+async def code(service: Service, **more: object) -> str | None:
+    """Request a session; return the code of the error, if any. `more` are claims."""
+    return (await service.start(sign(claims(**more)))).code
+
+
+async def reports(service: Service, state: str) -> None:
+    """Wait until `/readyz` has this state of Redis."""
+
+    async def is_reported() -> bool:
+        ready = await service.ask("GET", "/readyz")
+        return bool(ready.json["parts"]["redis"] == state)
+
+    await eventually(is_reported)
+
+
+async def metric(service: Service, name: str) -> float:
+    """Return the value of a metric."""
+    text = (await service.ask("GET", "/metrics")).body.decode()
+    (line,) = (line for line in text.splitlines() if line.startswith(f"vapi_sessions_{name} "))
+    return float(line.split()[1])

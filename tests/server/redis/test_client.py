@@ -1,7 +1,6 @@
 """The client of Redis: answers, lost connections, and what counts as an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from time import monotonic
 
 import pytest
@@ -14,21 +13,6 @@ from tests.server.redis.support import get, reaches, running
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[TcpProxy]:
-    proxy = TcpProxy(redis_server.port)
-    await proxy.start()
-    yield proxy
-    await proxy.stop()
-
-
-@pytest.fixture
-async def client(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
-    async with running(redis_server.url) as client:
-        await reaches(client, RedisState.UP)
-        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -253,15 +237,15 @@ async def test_rejected_credentials_are_a_state_of_their_own(
     await redis_server.set_password("secret")
     async with running(redis_server.url) as client:
         await reaches(client, RedisState.REJECTED)
-        assert client.credentials_rejected
+        assert not client.has_started
         with pytest.raises(RedisDown):
             await get(client)
         await redis_server.set_password("")
         await reaches(client, RedisState.UP)
-        assert not client.credentials_rejected
+        assert client.has_started
         await redis_server.execute("ACL", "SETUSER", "default", "-mget")
         await reaches(client, RedisState.REJECTED)
-        assert not client.credentials_rejected
+        assert client.has_started
     assert messages(caplog) == [
         "Redis rejects the credentials of REDIS_URL: AuthenticationRequiredError",
         "Redis is up again",

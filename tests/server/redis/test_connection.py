@@ -59,7 +59,7 @@ async def test_database_is_that_of_the_address(
         ("u%2Fser:p%40ss%3A%2F@", True),
         (":only%20word@", True),
         ("u%2Fser:wrong@", False),
-        ("nobody:p%40ss%3A%2F@", False),
+        ("other:p%40ss%3A%2F@", False),
     ],
 )
 async def test_credentials_are_percent_decoded(
@@ -93,13 +93,14 @@ async def test_database_that_does_not_exist_is_a_failure(redis_server: RedisServ
 def make_certificate(folder: Path) -> Path:
     """Write a self-signed certificate of 127.0.0.1 and its key to a file."""
     key = ec.generate_private_key(ec.SECP256R1())
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(addresses, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -1,97 +1,231 @@
-"""Counting in the process: windows that end, and memory that is bounded."""
+"""The rate limit: in the process, shared through Redis, and when Redis does not count."""
+
+import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from server.redis.rate_limiter import MAX_WINDOWS, InMemoryRateLimiter
+from server.redis.client import RedisClient
+from server.redis.rate_limiter import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
+from tests.conftest import Serve
+from tests.issuer import eventually
+from tests.redis_server import RedisServer
+from tests.server.redis.support import Clock, code, metric, reports
+from tests.support import Service, sign
+from tests.tcp_proxy import TcpProxy
 
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
+UNITS = [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
+METRICS = {"METRICS_ENABLED": "true"}
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock."""
     return Clock()
 
 
 def limit(rate: str, clock: Clock) -> InMemoryRateLimiter:
-    """Make a limit with room for three windows."""
     return InMemoryRateLimiter(rate, clock=clock, max_windows=3)
 
 
-async def test_so_many_are_let_through_and_the_next_is_told_how_long_to_wait(clock: Clock) -> None:
-    hit = limit("2/minute", clock).acquire
-    assert [await hit("a"), await hit("a")] == [None, None]
+# --- in the process -----------------------------------------------------------------------------
+
+
+async def test_request_over_the_limit_waits_for_the_end_of_the_window(clock: Clock) -> None:
+    acquire = limit("2/minute", clock).acquire
+    assert [await acquire("a"), await acquire("a")] == [None, None]
     clock.now += 20
-    assert await hit("a") == 40
-    assert await hit("b") is None
+    assert [await acquire("a") for _ in range(100)] == [40] * 100
+    assert await acquire("b") is None
 
 
-async def test_a_window_ends_by_the_clock_and_the_next_begins_anew(clock: Clock) -> None:
-    hit = limit("1/second", clock).acquire
-    assert await hit("a") is None
+async def test_window_ends_and_the_next_begins(clock: Clock) -> None:
+    acquire = limit("1/second", clock).acquire
+    assert await acquire("a") is None
     clock.now += 0.999
-    assert await hit("a") is not None
+    assert await acquire("a") is not None
     clock.now += 0.001
-    assert await hit("a") is None
-    assert await hit("a") == 1
+    assert await acquire("a") is None
+    assert await acquire("a") == 1
 
 
-async def test_asking_on_does_not_make_the_wait_longer(clock: Clock) -> None:
-    hit = limit("1/hour", clock).acquire
-    await hit("a")
-    clock.now += 3599
-    assert [await hit("a") for _ in range(100)] == [1] * 100
+@pytest.mark.parametrize(("rate", "seconds"), UNITS)
+async def test_units_of_the_setting(clock: Clock, rate: str, seconds: int) -> None:
+    acquire = limit(rate, clock).acquire
+    assert [await acquire("a"), await acquire("a")] == [None, seconds]
 
 
-@pytest.mark.parametrize(
-    ("rate", "seconds"), [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
-)
-async def test_every_unit_of_the_setting_is_understood(
-    clock: Clock, rate: str, seconds: int
-) -> None:
-    hit = limit(rate, clock).acquire
-    assert [await hit("a"), await hit("a")] == [None, seconds]
-
-
-async def test_what_has_ended_takes_no_memory(clock: Clock) -> None:
-    counted = limit("1/second", clock)
+async def test_ended_windows_are_removed(clock: Clock) -> None:
+    limiter = limit("1/second", clock)
     for name in ("a", "b", "c"):
-        await counted.acquire(name)
+        await limiter.acquire(name)
     clock.now += 1
-    await counted.acquire("d")
-    assert list(counted._windows) == ["d"]
+    await limiter.acquire("d")
+    assert list(limiter._windows) == ["d"]
 
 
-async def test_a_patient_who_comes_back_is_the_last_to_be_forgotten(clock: Clock) -> None:
-    counted = limit("1/minute", clock)
-    await counted.acquire("a")
+async def test_new_window_of_a_known_patient_is_the_youngest(clock: Clock) -> None:
+    limiter = limit("1/minute", clock)
+    await limiter.acquire("a")
     clock.now += 30
-    await counted.acquire("b")
+    await limiter.acquire("b")
     clock.now += 30
-    await counted.acquire("a")
-    assert list(counted._windows) == ["b", "a"]
+    await limiter.acquire("a")
+    assert list(limiter._windows) == ["b", "a"]
 
 
-async def test_the_oldest_window_makes_room_when_there_are_too_many(clock: Clock) -> None:
-    counted = limit("1/minute", clock)
+async def test_oldest_window_is_dropped_beyond_the_maximum(clock: Clock) -> None:
+    limiter = limit("1/minute", clock)
     for number in range(100):
-        await counted.acquire(str(number))
-        assert len(counted._windows) <= 3
-    assert await counted.acquire("99") == 60
-    assert await counted.acquire("0") is None
+        await limiter.acquire(str(number))
+        assert len(limiter._windows) <= 3
+    assert await limiter.acquire("99") == 60
+    assert await limiter.acquire("0") is None
 
 
-async def test_by_default_the_memory_is_bounded_too() -> None:
-    counted = InMemoryRateLimiter("1/hour")
+async def test_memory_is_bounded_by_default() -> None:
+    limiter = InMemoryRateLimiter("1/hour")
     for number in range(MAX_WINDOWS + 1000):
-        await counted.acquire(str(number))
-    assert len(counted._windows) == MAX_WINDOWS
+        await limiter.acquire(str(number))
+    assert len(limiter._windows) == MAX_WINDOWS
+
+
+# --- shared through Redis -----------------------------------------------------------------------
+
+
+async def fallback(_: str) -> float | None:
+    pytest.fail("Redis did not count")
+
+
+def make_limiter(client: RedisClient, rate: str) -> RedisRateLimiter:
+    return RedisRateLimiter(client, rate, seconds=5, fallback=fallback, on_failure=pytest.fail)
+
+
+@pytest.mark.redis
+async def test_services_share_the_limit(serve: Serve, redis_server: RedisServer) -> None:
+    first = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
+    second = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
+    codes = [await code(each) for each in (first, second, first, second, first)]
+    assert codes == [None, None, None, "RATE_LIMITED", "RATE_LIMITED"]
+    answer = await second.start(sign())
+    assert 3500 < int(answer.response.headers["Retry-After"]) <= 3600
+    assert await code(first, id="pt_2") is None
+
+
+@pytest.mark.redis
+async def test_concurrent_requests_are_counted_exactly(client: RedisClient) -> None:
+    acquire = make_limiter(client, "10/hour").acquire
+    waits = await asyncio.gather(*(acquire("pt_1") for _ in range(100)))
+    assert waits.count(None) == 10
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(("rate", "seconds"), UNITS)
+async def test_window_expires_with_its_key(
+    client: RedisClient, redis_server: RedisServer, rate: str, seconds: int
+) -> None:
+    limiter = make_limiter(client, rate)
+    assert await limiter.acquire("pt_1") is None
+    left = await limiter.acquire("pt_1")
+    assert left is not None
+    assert seconds - 0.9 < left <= seconds
+    key = f"{{vapi-sessions}}:limit:{rate}:pt_1"
+    await redis_server.execute("PEXPIRE", key, "1")
+
+    async def has_expired() -> bool:
+        return await redis_server.execute("EXISTS", key) == "0"
+
+    await eventually(has_expired)
+    assert await limiter.acquire("pt_1") is None
+
+
+@pytest.mark.redis
+async def test_window_without_an_expiry_gets_one(
+    client: RedisClient, redis_server: RedisServer
+) -> None:
+    limiter = make_limiter(client, "2/minute")
+    key = "{vapi-sessions}:limit:2/minute:pt_1"
+    await redis_server.execute("SET", key, "5")
+    assert await limiter.acquire("pt_1") == 60
+    assert 0 < int(await redis_server.execute("PTTL", key)) <= 60_000
+
+
+@pytest.mark.redis
+async def test_script_that_redis_has_lost_is_sent_again(
+    client: RedisClient, redis_server: RedisServer
+) -> None:
+    limiter = make_limiter(client, "2/minute")
+    for expected in (None, None):
+        await redis_server.execute("SCRIPT", "FLUSH")
+        assert await limiter.acquire("pt_1") is expected
+    assert await limiter.acquire("pt_1") is not None
+
+
+@pytest.mark.redis
+async def test_limit_that_is_off_is_not_probed(serve: Serve, redis_server: RedisServer) -> None:
+    service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="off")
+    await reports(service, "up")
+    assert [await code(service) for _ in range(40)] == [None] * 40
+    assert await redis_server.execute("DBSIZE") == "0"
+
+
+# --- when Redis does not count ------------------------------------------------------------------
+
+
+@pytest.fixture
+async def limited(serve: Serve, redis_server: RedisServer) -> AsyncIterator[Service]:
+    """Run the service with a limit of two requests, once Redis is up."""
+    service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="2/hour", **METRICS)
+    await reports(service, "up")
+    return service
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("reject", "accept", "reason"),
+    [
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "ReadOnlyError"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"),
+        ("ACL SETUSER default -evalsha", "ACL SETUSER default +@all", "AuthorizationError"),
+    ],
+    ids=["read-only", "full", "not permitted"],
+)
+async def test_limit_that_redis_rejects_is_counted_in_the_process(
+    limited: Service,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    reject: str,
+    accept: str,
+    reason: str,
+) -> None:
+    caplog.set_level("INFO", "server.redis")
+    await redis_server.execute("SET", "{vapi-sessions}:revoked:patient:pt_2", "1")
+
+    async def is_logged(text: str) -> bool:
+        return text in caplog.messages
+
+    await redis_server.execute(*reject.split())
+    assert [await code(limited) for _ in range(3)] == [None, None, "RATE_LIMITED"]
+    assert await code(limited, id="pt_2") == "AUTH_TOKEN_REVOKED"
+    assert await metric(limited, "limiter_failures_total") == 3
+    assert await metric(limited, "redis_up") == 1
+    begin = f"Redis rejects rate limits ({reason}): each process counts by itself"
+    await eventually(lambda: is_logged(begin))
+    await redis_server.execute(*accept.split())
+    await eventually(lambda: is_logged("Redis accepts rate limits again"))
+    assert [await code(limited) for _ in range(3)] == [None, None, "RATE_LIMITED"]
+    assert await metric(limited, "limiter_failures_total") == 3
+    assert caplog.messages == [begin, "Redis accepts rate limits again"]
+
+
+@pytest.mark.redis
+async def test_limit_that_is_answered_late_is_counted_in_the_process(
+    serve: Serve, proxy: TcpProxy
+) -> None:
+    budget = {"SESSION_BUDGET_SECONDS": "2", "VAPI_TIMEOUT_SECONDS": "0.1"}
+    proxy.delay = 0.35  # later than a quarter of the budget, before half of it
+    service = await serve(REDIS_URL=proxy.url, RATE_LIMIT="2/hour", **budget, **METRICS)
+    await reports(service, "up")
+    assert [await code(service) for _ in range(3)] == [None, None, "RATE_LIMITED"]
+    assert await metric(service, "limiter_failures_total") == 3
+    assert await metric(service, "revocation_failures_total") == 0
+    assert await metric(service, "redis_up") == 1

@@ -1,7 +1,7 @@
-"""Access that ends before its token does: by token and by patient, on every process."""
+"""Revocation by token and by patient: in every process, with and without Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -9,19 +9,21 @@ from middlewares.api_errors import ApiError
 from middlewares.request_context import Principal
 from server.redis.client import RedisClient
 from server.redis.revocation_list import (
-    make_revocation_check,
+    RecentRevocations,
+    RevocationList,
     patient_key,
-    revoke_in,
     token_key,
 )
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
+from tests.server.redis.support import Clock, code, metric, reports
 from tests.support import Service, claims, sign
+from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 
-HOUR = 3600
+SERVE = {"REDIS_FAILURE": "serve", "METRICS_ENABLED": "true"}
 
 
 def caller(token_id: str | None = None, patient_id: str | None = None) -> Principal:
@@ -35,11 +37,14 @@ def caller(token_id: str | None = None, patient_id: str | None = None) -> Princi
     )
 
 
-@pytest.fixture
-async def link(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
-    link = RedisClient(redis_server.url, timeout=0.5)
-    yield link
-    await link.close()
+def make_list(redis: RedisClient, **options: Any) -> RevocationList:
+    defaults = {
+        "seconds": 5,
+        "serve_without": False,
+        "record_pause": lambda _: None,
+        "on_failure": pytest.fail,
+    }
+    return RevocationList(redis, **{**defaults, **options})
 
 
 @pytest.fixture
@@ -47,18 +52,14 @@ async def service(serve: Serve, redis_server: RedisServer) -> Service:
     return await serve(REDIS_URL=redis_server.url)
 
 
-async def code(service: Service, **more: object) -> str | None:
-    return (await service.start(sign(claims(**more)))).code
+# --- which callers are rejected -----------------------------------------------------------------
 
 
-# --- who is refused -----------------------------------------------------------------------------
-
-
-async def test_a_revoked_token_is_refused_and_the_patients_other_tokens_are_not(
+async def test_revoked_token_is_rejected_and_other_tokens_of_the_patient_are_not(
     service: Service, redis_server: RedisServer
 ) -> None:
     assert await code(service, jti="t1") is None
-    assert await revoke_in(redis_server.url, token_key("t1"), HOUR)
+    await redis_server.execute("SET", token_key("t1"), "1")
     answer = await service.start(sign(claims(jti="t1")))
     assert (answer.status, answer.code) == (401, "AUTH_TOKEN_REVOKED")
     assert 'error="invalid_token"' in answer.response.headers["WWW-Authenticate"]
@@ -66,186 +67,216 @@ async def test_a_revoked_token_is_refused_and_the_patients_other_tokens_are_not(
     assert await code(service) is None
 
 
-async def test_every_token_of_a_revoked_patient_is_refused_and_nobody_elses(
+async def test_every_token_of_a_revoked_patient_is_rejected(
     service: Service, redis_server: RedisServer
 ) -> None:
-    assert await revoke_in(redis_server.url, patient_key("pt_1"), HOUR)
+    await redis_server.execute("MSET", patient_key("pt_1"), "1", patient_key("4711"), "1")
     assert await code(service) == "AUTH_TOKEN_REVOKED"
     assert await code(service, jti="t2") == "AUTH_TOKEN_REVOKED"
+    assert await code(service, id=4711) == "AUTH_TOKEN_REVOKED"
     assert await code(service, id="pt_2") is None
 
 
-async def test_a_patient_id_that_is_a_number_is_revoked_by_its_digits(
+async def test_revocation_is_checked_before_the_role(
     service: Service, redis_server: RedisServer
 ) -> None:
-    assert await revoke_in(redis_server.url, patient_key("4711"), HOUR)
-    assert await code(service, id=4711) == "AUTH_TOKEN_REVOKED"
-
-
-async def test_whoever_is_revoked_learns_nothing_of_role_or_limit(
-    service: Service, redis_server: RedisServer
-) -> None:
-    assert await revoke_in(redis_server.url, token_key("t1"), HOUR)
+    await redis_server.execute("SET", token_key("t1"), "1")
     assert await code(service, jti="t1", type="doctor") == "AUTH_TOKEN_REVOKED"
 
 
-@pytest.mark.parametrize("token_id", ["", "a b:c\r\n*", "ü☎", "\ud800", "x" * 4000, "0"])
-async def test_any_text_may_be_a_token_id(link: RedisClient, token_id: str) -> None:
-    is_revoked = make_revocation_check(link, serve_without=False, on_failure=pytest.fail)
-    assert not await is_revoked(caller(token_id))
-    await link.client.set(token_key(token_id), b"1")
-    assert await is_revoked(caller(token_id))
+@pytest.mark.parametrize("token_id", ["", "a b:c\r\n*", "ü☎", "\ud800", "}{x}", "x" * 4000, "0"])
+async def test_any_text_can_be_a_token_id(
+    client: RedisClient, redis_server: RedisServer, token_id: str
+) -> None:
+    revocations = make_list(client)
+    assert not await revocations.is_revoked(caller(token_id))
+    await redis_server.execute("SET", token_key(token_id), "")
+    assert await revocations.is_revoked(caller(token_id))
 
 
-def test_no_two_token_ids_share_an_entry() -> None:
+def test_token_ids_have_different_keys() -> None:
     ids = ["", "?", "\ud800", "\udfff", "\ufffd", "ü", "u\u0308", " ", "\x00"]
     assert len({token_key(each) for each in ids}) == len(ids)
 
 
-async def test_a_token_id_cannot_name_a_patient(link: RedisClient) -> None:
-    is_revoked = make_revocation_check(link, serve_without=False, on_failure=pytest.fail)
-    await link.client.set(token_key("pt_1"), b"1")
-    assert not await is_revoked(caller("t1", "pt_1"))
-    assert not await is_revoked(caller("patient:pt_1"))
+async def test_token_id_cannot_name_a_patient(
+    client: RedisClient, redis_server: RedisServer
+) -> None:
+    revocations = make_list(client)
+    await redis_server.execute("SET", token_key("pt_1"), "1")
+    assert not await revocations.is_revoked(caller("t1", "pt_1"))
+    assert not await revocations.is_revoked(caller("patient:pt_1"))
 
 
-async def test_an_entry_counts_whatever_it_holds(link: RedisClient) -> None:
-    is_revoked = make_revocation_check(link, serve_without=False, on_failure=pytest.fail)
-    await link.client.set(patient_key("pt_1"), b"")
-    assert await is_revoked(caller("t1", "pt_1"))
+# --- cost and life time -------------------------------------------------------------------------
 
 
-# --- what it costs, and how long it lasts ---------------------------------------------------------
+async def test_lookup_sends_one_command(client: RedisClient, redis_server: RedisServer) -> None:
+    revocations = make_list(client)
+    client.probes.clear()
+    await revocations.is_revoked(caller("t1", "pt_1"))
+    await redis_server.execute("CONFIG", "RESETSTAT")
+    for principal in (caller("t1", "pt_1"), caller("t1"), caller(None, "pt_1"), caller()):
+        assert not await revocations.is_revoked(principal)
+    stats = (await redis_server.execute("INFO", "commandstats")).splitlines()
+    calls = [line.partition(",")[0] for line in stats if line.startswith("cmdstat_")]
+    assert sorted(calls) == ["cmdstat_config|resetstat:calls=1", "cmdstat_mget:calls=4"]
 
 
-async def test_a_request_costs_one_round_trip(link: RedisClient) -> None:
-    is_revoked = make_revocation_check(link, serve_without=False, on_failure=pytest.fail)
-    await is_revoked(caller("t1", "pt_1"))
-    await link.client.config_resetstat()
-    for _ in range(5):
-        await is_revoked(caller("t1", "pt_1"))
-    counts = await link.client.info("commandstats")
-    asked = {
-        name: row["calls"] for name, row in counts.items() if name != "cmdstat_config|resetstat"
-    }
-    assert asked == {"cmdstat_mget": 5}
-
-
-async def test_a_caller_without_any_id_costs_none(redis_server: RedisServer) -> None:
-    await redis_server.stop()
-    link = RedisClient(redis_server.url, timeout=0.5)
-    is_revoked = make_revocation_check(link, serve_without=False, on_failure=pytest.fail)
-    assert not await is_revoked(caller())
-
-
-async def test_an_entry_leaves_by_itself(service: Service, redis_server: RedisServer) -> None:
-    assert await revoke_in(redis_server.url, patient_key("pt_1"), HOUR)
-    (entry,) = await redis_server.client.keys("*revoked*")
-    assert HOUR - 60 < await redis_server.client.ttl(entry) <= HOUR
+async def test_entry_expires(service: Service, redis_server: RedisServer) -> None:
+    await redis_server.execute("SET", patient_key("pt_1"), "1")
     assert await code(service) == "AUTH_TOKEN_REVOKED"
-    await redis_server.client.pexpire(entry, 1)
+    await redis_server.execute("PEXPIRE", patient_key("pt_1"), "1")
 
     async def is_granted() -> bool:
         return await code(service) is None
 
     await eventually(is_granted)
-    assert not await redis_server.client.exists(entry)
 
 
-# --- while Redis is gone --------------------------------------------------------------------------
+# --- without Redis ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gone", ["stopped", "paused"])
-async def test_while_redis_is_gone_requests_are_refused_in_time_until_it_is_back(
-    service: Service, redis_server: RedisServer, gone: str
+@pytest.mark.parametrize("outage", ["stopped", "suspended"])
+async def test_requests_are_rejected_until_redis_is_up_again(
+    service: Service, redis_server: RedisServer, outage: str
 ) -> None:
     assert await code(service) is None
-    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.suspend))
-    answers = await asyncio.gather(*(service.start(sign()) for _ in range(50)))
-    assert {(answer.status, answer.code) for answer in answers} == {(503, "AUTH_UNAVAILABLE")}
-    assert {answer.response.headers["Retry-After"] for answer in answers} == {"1"}
+    if outage == "stopped":
+        await redis_server.stop()
+    else:
+        redis_server.suspend()
+    for _ in range(2):  # before and after the silence is noticed
+        answers = await asyncio.gather(*(service.start(sign()) for _ in range(50)))
+        assert {(answer.status, answer.code) for answer in answers} == {(503, "AUTH_UNAVAILABLE")}
+        assert {answer.response.headers["Retry-After"] for answer in answers} == {"1"}
+        await reports(service, "down")
     ready = await service.ask("GET", "/readyz")
     assert (ready.status, ready.json["status"]) == (200, "degraded")
-    assert ready.json["parts"]["redis"] == "down"
-    if gone == "stopped":
+    if outage == "stopped":
         await redis_server.start()
     else:
         redis_server.resume()
-
-    async def is_granted() -> bool:
-        return await code(service) is None
-
-    await eventually(is_granted)
-    assert (await service.ask("GET", "/readyz")).json["parts"]["redis"] == "up"
+    await reports(service, "up")
+    assert await code(service) is None
 
 
-@pytest.mark.parametrize("gone", ["stopped", "paused"])
-async def test_with_serve_they_are_granted_in_time_and_the_limit_is_kept_in_the_process(
-    serve: Serve, redis_server: RedisServer, gone: str
-) -> None:
-    service = await serve(
-        REDIS_URL=redis_server.url,
-        REDIS_FAILURE="serve",
-        RATE_LIMIT="2/hour",
-        METRICS_ENABLED="true",
-    )
-    assert await revoke_in(redis_server.url, patient_key("pt_2"), HOUR)
-    assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"
-    await (redis_server.stop() if gone == "stopped" else asyncio.to_thread(redis_server.suspend))
-    assert [await code(service) for _ in range(3)] == [None, None, "RATE_LIMITED"]
-    assert await code(service, id="pt_2") is None
-    assert (await service.ask("GET", "/readyz")).json["status"] == "degraded"
-    metrics = (await service.ask("GET", "/metrics")).body.decode()
-    assert "vapi_sessions_limiter_failures_total 4.0" in metrics
-    assert "vapi_sessions_revocation_failures_total 4.0" in metrics
-
-
-async def test_a_redis_that_is_down_at_start_is_got_over(
+async def test_redis_that_is_down_at_the_start_is_used_when_it_is_up(
     serve: Serve, redis_server: RedisServer
 ) -> None:
     await redis_server.stop()
     service = await serve(REDIS_URL=redis_server.url)
     assert await code(service) == "AUTH_UNAVAILABLE"
     await redis_server.start()
-
-    async def is_granted() -> bool:
-        return await code(service) is None
-
-    await eventually(is_granted)
+    await reports(service, "up")
+    assert await code(service) is None
 
 
-async def test_a_redis_that_is_full_still_tells_who_is_revoked(
-    serve: Serve, redis_server: RedisServer
+@pytest.mark.parametrize("outage", ["stopped", "suspended"])
+async def test_serve_skips_revocation_and_honours_what_was_seen(
+    serve: Serve, redis_server: RedisServer, outage: str
 ) -> None:
-    service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="2/hour")
-    assert await revoke_in(redis_server.url, patient_key("pt_2"), HOUR)
-    await redis_server.client.config_set("maxmemory", "1")
-    assert not await revoke_in(redis_server.url, patient_key("pt_1"), HOUR)
-    assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"
+    service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="2/hour", **SERVE)
+    for patient in ("pt_2", "pt_3", "pt_4"):
+        await redis_server.execute("SET", patient_key(patient), "1")
+    for patient in ("pt_2", "pt_3"):
+        assert await code(service, id=patient) == "AUTH_TOKEN_REVOKED"
+    await redis_server.execute("DEL", patient_key("pt_3"))
+    assert await code(service, id="pt_3") is None
+    if outage == "stopped":
+        await redis_server.stop()
+    else:
+        redis_server.suspend()
+    await reports(service, "down")
+    assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"  # seen
+    assert await code(service, id="pt_3") is None  # no longer revoked when last seen
+    assert await code(service, id="pt_4") is None  # never seen
     assert [await code(service) for _ in range(3)] == [None, None, "RATE_LIMITED"]
+    assert await metric(service, "limiter_failures_total") == 5
+    assert await metric(service, "revocation_failures_total") == 6
+    assert await metric(service, "redis_up") == 0
 
 
-async def test_a_list_that_may_not_be_read_refuses_everybody(link: RedisClient) -> None:
-    failures: list[bool] = []
-    is_revoked = make_revocation_check(
-        link, serve_without=False, on_failure=lambda: failures.append(True)
-    )
-    await link.client.acl_setuser("default", enabled=True, commands=["-mget"])
-    with pytest.raises(ApiError, match="AUTH_UNAVAILABLE"):
-        await is_revoked(caller("t1", "pt_1"))
-    assert failures == [True]
-
-
-# --- limits that processes share -----------------------------------------------------------------
-
-
-async def test_services_with_one_redis_share_the_limit(
-    serve: Serve, redis_server: RedisServer
+async def test_refuse_honours_what_was_seen_too(
+    service: Service, redis_server: RedisServer
 ) -> None:
-    first = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
-    second = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
-    codes = [await code(each) for each in (first, second, first, second, first)]
-    assert codes == [None, None, None, "RATE_LIMITED", "RATE_LIMITED"]
-    answer = await second.start(sign())
-    assert 3500 < int(answer.response.headers["Retry-After"]) <= 3600
-    assert await code(first, id="pt_2") is None
+    await redis_server.execute("SET", patient_key("pt_2"), "1")
+    assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"
+    await redis_server.stop()
+    assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"
+    assert await code(service) == "AUTH_UNAVAILABLE"
+
+
+def test_revocations_are_remembered_for_a_minute() -> None:
+    clock = Clock()
+    recent = RecentRevocations(clock=clock)
+    assert recent.record([b"a", b"b"], [None, b"1"])
+    clock.now += 30
+    assert recent.record([b"a"], [b"1"])
+    clock.now += 29.9
+    assert [recent.include([key]) for key in (b"a", b"b", b"c")] == [True, True, False]
+    clock.now += 0.1
+    assert [recent.include([key]) for key in (b"a", b"b")] == [True, False]
+    assert recent.include([b"b", b"a"])
+    assert not recent.record([b"a"], [None])
+    assert not recent.include([b"a"])
+
+
+def test_memory_of_revocations_is_bounded() -> None:
+    clock = Clock()
+    recent = RecentRevocations(clock=clock, max_entries=3)
+    for number in range(10):
+        recent.record([b"%d" % number], [b"1"])
+    assert [recent.include([b"%d" % number]) for number in range(6, 10)] == [False, *[True] * 3]
+    clock.now += 60
+    recent.record([b"x"], [b"1"])
+    assert list(recent._seen) == [b"x"]
+
+
+# --- a slow Redis, and one that answers with errors ----------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["refuse", "serve"])
+async def test_late_lookup_rejects_the_request_and_is_not_an_outage(
+    serve: Serve, proxy: TcpProxy, mode: str
+) -> None:
+    proxy.delay = 0.15
+    budget = {"SESSION_BUDGET_SECONDS": "0.5", "VAPI_TIMEOUT_SECONDS": "0.1"}
+    service = await serve(REDIS_URL=proxy.url, REDIS_FAILURE=mode, **budget)
+    await reports(service, "up")
+    answer = await service.start(sign())
+    assert (answer.status, answer.code) == (503, "AUTH_UNAVAILABLE")
+    assert answer.response.headers["Retry-After"] == "1"
+    await reports(service, "up")
+    proxy.delay = 0
+    assert await code(service) is None
+
+
+async def test_flood_with_a_revoked_token_gets_nothing_over_a_slow_network(
+    serve: Serve, redis_server: RedisServer, proxy: TcpProxy
+) -> None:
+    await redis_server.execute("SET", token_key("t1"), "1")
+    proxy.delay = 0.1
+    service = await serve(REDIS_URL=proxy.url, **SERVE)
+    await reports(service, "up")
+    flood = [code(service, jti="t1") for _ in range(500)]
+    others = [code(service, id=f"pt_{number}") for number in range(20)]
+    codes = await asyncio.gather(*flood, *others)
+    assert set(codes[:500]) <= {"AUTH_TOKEN_REVOKED", "AUTH_UNAVAILABLE"}
+    assert codes[500:] == [None] * 20
+    assert await metric(service, "redis_up") == 1
+
+
+@pytest.mark.parametrize("mode", ["refuse", "serve"])
+async def test_lookup_that_redis_rejects_while_up_rejects_the_request(
+    client: RedisClient, redis_server: RedisServer, mode: str
+) -> None:
+    failures: list[bool] = []
+    revocations = make_list(
+        client, serve_without=mode == "serve", on_failure=lambda: failures.append(True)
+    )
+    client.probes.clear()
+    await redis_server.execute("ACL", "SETUSER", "default", "-mget")
+    with pytest.raises(ApiError, match="AUTH_UNAVAILABLE"):
+        await revocations.is_revoked(caller("t1", "pt_1"))
+    assert failures == [True]
