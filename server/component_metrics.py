@@ -24,7 +24,7 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         lambda: components.revocation_failures.total,
     )
     paused = "1 while sessions are paused, else 0."
-    metrics.add_gauge("sessions_paused", paused, components.pause.is_paused, across="livemax")
+    metrics.add_gauge("paused", paused, components.pause.is_paused, across="livemax")
     metrics.add_state(
         "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
     )

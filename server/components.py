@@ -91,6 +91,7 @@ class Components:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks of all components, with one shared client session."""
+        self.pause.log_setting()
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
             runs: list[Run] = [partial(self.vapi.run, session)]
             if self.jwks is not None:

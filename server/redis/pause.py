@@ -48,6 +48,11 @@ class SessionPause:
             self.record(None)
         return self._always or self._value is not None
 
+    def log_setting(self) -> None:
+        """Log that the setting pauses all sessions, if it does."""
+        if self._always:
+            log.warning("sessions are paused by SESSIONS_PAUSED")
+
     def ensure_not_paused(self) -> None:
         """Raise `ApiError` VAPI_SESSION_FAILED while sessions are paused.
 

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.component_metrics import add_component_metrics
 from server.components import Components
 from server.observability.metrics import Metrics
+from server.redis.client import RedisState
 from server.vapi.health import VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE
@@ -49,13 +50,18 @@ async def test_jwks_age_is_infinite_without_keys() -> None:
     assert reported(Components(make_settings(**JWKS)))["jwks_age_seconds",] == math.inf
 
 
-async def test_redis_is_reported_up_until_it_fails() -> None:
+@pytest.mark.parametrize("state", list(RedisState))
+def test_redis_is_reported_as_up_or_not(state: RedisState) -> None:
     components = Components(make_settings(**REDIS))
     assert components.redis is not None
-    assert reported(components)["redis_up",] == 1
-    await components.redis.probe()
-    assert reported(components)["redis_up",] == 0
-    await components.redis.close()
+    components.redis.state = state
+    assert reported(components)["redis_up",] == (state is RedisState.UP)
+
+
+@pytest.mark.parametrize("paused", ["true", "false"])
+def test_pause_is_reported(paused: str) -> None:
+    components = Components(make_settings(SESSIONS_PAUSED=paused))
+    assert reported(components)["paused",] == (paused == "true")
 
 
 def test_failures_are_counted() -> None:

@@ -73,8 +73,8 @@ async def test_background_tasks_end_after_an_error() -> None:
 
 async def test_requests_are_limited_in_the_process_while_redis_fails() -> None:
     components = Components(make_settings(**REDIS, REDIS_FAILURE="serve"))
+    assert components.redis is not None
+    await components.redis.check()
     assert components.acquire_rate_limit is not None
     assert await components.acquire_rate_limit("pt_1") is None
     assert components.limiter_failures.total == 1
-    assert components.redis is not None
-    await components.redis.close()

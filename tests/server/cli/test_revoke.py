@@ -1,115 +1,95 @@
-"""`python -m server revoke`: what an operator types, and that every process heeds it."""
+"""`python -m server revoke`: what it writes to Redis, and its misuse."""
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
 from server.cli.main import main
 from server.redis.revocation_list import patient_key, token_key
 from tests.redis_server import RedisServer
-from tests.support import PATH, VARIABLES, claims, sign
 
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Set the variables of a configuration that holds."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
+UNREACHABLE = "redis://127.0.0.1:1"
 
 
 async def revoke(*arguments: str) -> int:
     return await asyncio.to_thread(main, ["revoke", *arguments])
 
 
-async def seconds_left(redis_server: RedisServer, key: bytes) -> int:
-    return int(await redis_server.client.ttl(key))
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("variables", "arguments", "key", "seconds"),
+    [
+        ({}, ["--jti", "t1", "--for", "60"], token_key("t1"), 60),
+        ({}, ["--jti", "t1"], token_key("t1"), 366 * 86400),
+        ({}, ["--patient", "pt_1"], patient_key("pt_1"), 366 * 86400),
+        # The leeway counts twice: at `iat` and at `exp`.
+        (
+            {"JWT_MAX_LIFETIME_SECONDS": "3600", "JWT_LEEWAY_SECONDS": "7.5"},
+            ["--jti", "t1"],
+            token_key("t1"),
+            3615,
+        ),
+    ],
+)
+async def test_entry_expires_after_the_time_that_is_printed(
+    redis_server: RedisServer,
+    configured: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    arguments: list[str],
+    key: bytes,
+    seconds: int,
+) -> None:
+    for name, value in {**variables, "REDIS_URL": redis_server.url}.items():
+        configured.setenv(name, value)
+    assert await revoke(*arguments) == 0
+    assert capsys.readouterr().out == f"revoked for {seconds} seconds\n"
+    assert await redis_server.execute("DBSIZE") == "1"
+    assert seconds - 30 < int(await redis_server.execute("TTL", key)) <= seconds
 
 
 @pytest.mark.redis
 @pytest.mark.parametrize(
-    ("variables", "arguments", "seconds"),
+    ("failure", "reason"), [("stopped", "ConnectionRefusedError"), ("full", "OOM")]
+)
+async def test_failure_of_redis_is_reported(
+    redis_server: RedisServer,
+    configured: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: str,
+    reason: str,
+) -> None:
+    configured.setenv("REDIS_URL", redis_server.url)
+    if failure == "stopped":
+        await redis_server.stop()
+    else:
+        await redis_server.execute("CONFIG", "SET", "maxmemory", "1")
+    assert await revoke("--jti", "t1") == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"Nothing was revoked: Redis failed ({reason}); check REDIS_URL\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments", "advice"),
     [
-        pytest.param({}, ["--jti", "t1", "--for", "60"], 60, id="as long as told"),
-        pytest.param({}, ["--jti", "t1"], 366 * 86400, id="a year"),
-        pytest.param(
-            {"JWT_MAX_LIFETIME_SECONDS": "3600", "JWT_LEEWAY_SECONDS": "7.5"},
-            ["--jti", "t1"],
-            3615,
-            id="as long as a token lives, and the leeway on both ends",
-        ),
+        ("", ["--jti", "t1"], "set REDIS_URL"),
+        (UNREACHABLE, ["--jti", ""], "a token id cannot be empty"),
+        *[
+            (UNREACHABLE, ["--patient", patient], "not a valid patient id")
+            for patient in ("", "pt 1", "pt_1\n", "\udcff", "x" * 129)
+        ],
     ],
 )
-async def test_a_token_is_revoked_for(
-    redis_server: RedisServer,
-    environment: pytest.MonkeyPatch,
+async def test_what_cannot_be_revoked(
+    configured: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    variables: dict[str, str],
+    url: str,
     arguments: list[str],
-    seconds: int,
+    advice: str,
 ) -> None:
-    for name, value in {**variables, "REDIS_URL": redis_server.url}.items():
-        environment.setenv(name, value)
-    assert await revoke(*arguments) == 0
-    assert capsys.readouterr().out == f"revoked for {seconds} seconds\n"
-    assert seconds - 30 < await seconds_left(redis_server, token_key("t1")) <= seconds
-
-
-@pytest.mark.redis
-async def test_a_patient_is_revoked(
-    redis_server: RedisServer, environment: pytest.MonkeyPatch
-) -> None:
-    environment.setenv("REDIS_URL", redis_server.url)
-    assert await revoke("--patient", "pt_1") == 0
-    assert await seconds_left(redis_server, patient_key("pt_1")) > 0
-    assert await redis_server.client.dbsize() == 1
-
-
-@pytest.mark.redis
-async def test_a_redis_that_does_not_take_it_is_told_and_exits_1(
-    redis_server: RedisServer,
-    environment: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    await redis_server.stop()
-    environment.setenv("REDIS_URL", redis_server.url)
-    assert await revoke("--jti", "t1") == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Nothing was revoked" in told.err
-    assert "REDIS_URL" in told.err
-
-
-async def test_without_redis_there_is_nowhere_to_revoke(capsys: pytest.CaptureFixture[str]) -> None:
-    assert await revoke("--jti", "t1") == 1
-    assert "REDIS_URL" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("patient", ["", "pt 1", "pt_1\n", "\udcff", "x" * 129])
-async def test_an_id_that_no_token_can_carry_is_a_slip_and_told(
-    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], patient: str
-) -> None:
-    environment.setenv("REDIS_URL", "redis://127.0.0.1:1")
-    assert await revoke("--patient", patient) == 1
-    assert "not a valid patient id" in capsys.readouterr().err
-
-
-async def test_a_token_without_an_id_cannot_be_revoked_by_it(
-    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    environment.setenv("REDIS_URL", "redis://127.0.0.1:1")
-    assert await revoke("--jti", "") == 1
-    assert "a token id cannot be empty" in capsys.readouterr().err
+    configured.setenv("REDIS_URL", url)
+    assert await revoke(*arguments) == 1
+    assert advice in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -130,48 +110,3 @@ async def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixtur
         await revoke(*arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
-
-
-@asynccontextmanager
-async def process(redis_server: RedisServer) -> AsyncIterator[str]:
-    """Run the service as a process of its own; give its address."""
-    variables = {**os.environ, "REDIS_URL": redis_server.url, "PYTHONPATH": str(ROOT)}
-    serving = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server", env=variables, stdout=PIPE, stderr=PIPE
-    )
-    try:
-        yield f"http://127.0.0.1:{await port_of(serving)}"
-    finally:
-        serving.terminate()
-        await serving.communicate()
-
-
-async def port_of(serving: Process) -> int:
-    assert serving.stderr is not None
-    lines = []
-    while line := (await serving.stderr.readline()).decode():
-        lines.append(line)
-        if " port " in line:
-            return int(line.split(" port ")[1].split('"')[0])
-    pytest.fail("".join(lines))
-
-
-@pytest.mark.redis
-async def test_revoking_takes_effect_on_every_process_at_once(
-    redis_server: RedisServer, environment: pytest.MonkeyPatch
-) -> None:
-    environment.setenv("REDIS_URL", redis_server.url)
-    headers = {"Authorization": f"Bearer {sign(claims(jti='t1'))}"}
-    async with (
-        process(redis_server) as first,
-        process(redis_server) as second,
-        ClientSession(headers=headers) as client,
-    ):
-
-        async def statuses() -> list[int]:
-            answers = [await client.post(url + PATH) for url in (first, second)]
-            return [answer.status for answer in answers]
-
-        assert await statuses() == [200, 200]
-        assert await revoke("--jti", "t1") == 0
-        assert await statuses() == [401, 401]
