@@ -31,7 +31,7 @@ GOOD: list[tuple[str, Rule, list[object]]] = [
     (
         "redis_url",
         rules.redis_url,
-        ["redis://h", "rediss://:p@h:1/0", "unix:///tmp/r?db=1"],
+        ["redis://h", "redis://h/", "rediss://:p@h:1/15", "unix:///tmp/r?db=1"],
     ),
     ("rate", rules.rate, ["off", "1/second", "30/minute", "999999999/hour", "1/day"]),
     (
@@ -84,7 +84,19 @@ BAD: list[tuple[str, Rule, list[object]]] = [
     (
         "redis_url",
         rules.redis_url,
-        ["http://h", "redis:/h", "h:6379", "redis://h h", "redis://h:port"],
+        [
+            "http://h",
+            "redis:/h",
+            "redis:///0",
+            "h:6379",
+            "redis://h h",
+            "redis://h:port",
+            "redis://h:99999",
+            "redis://h/name",
+            "redis://h/0/1",
+            "redis://h?db=one",
+            "rediss://h?ssl_ca_certs=/nonexistent",
+        ],
     ),
     (
         "rate",

@@ -1,7 +1,6 @@
 """The rate limit: in the process, shared through Redis, and when Redis does not count."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -172,7 +171,7 @@ async def test_limit_that_is_off_is_not_probed(serve: Serve, redis_server: Redis
 
 
 @pytest.fixture
-async def limited(serve: Serve, redis_server: RedisServer) -> AsyncIterator[Service]:
+async def limited(serve: Serve, redis_server: RedisServer) -> Service:
     """Run the service with a limit of two requests, once Redis is up."""
     service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="2/hour", **METRICS)
     await reports(service, "up")

@@ -1,0 +1,40 @@
+"""A slow network to Redis under load: it costs time, and refuses nothing."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.multiprocess.conftest import Start
+from tests.multiprocess.support import ALONE, connected, read_reply, start_request
+from tests.redis_server import RedisServer
+from tests.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.redis
+
+CLIENTS = 400
+REQUESTS = 3
+
+
+async def send_requests(port: int, number: int) -> list[int]:
+    """Send requests one after the other over one connection; return the statuses."""
+    async with connected(port) as (reader, writer):
+        statuses = []
+        for _ in range(REQUESTS):
+            writer.write(start_request(f"pt_{number}"))
+            statuses.append((await read_reply(reader)).status)
+        return statuses
+
+
+@pytest.mark.parametrize("one_way", [0.025, 0.1])
+async def test_load_over_a_slow_network_is_served(
+    start: Start, redis_server: RedisServer, one_way: float
+) -> None:
+    proxy = TcpProxy(redis_server.port, delay=one_way)
+    await proxy.start()
+    service = await start(ALONE, REDIS_URL=proxy.url, METRICS_ENABLED="true")
+    tasks = [send_requests(service.port, number) for number in range(CLIENTS)]
+    statuses = Counter(status for each in await asyncio.gather(*tasks) for status in each)
+    assert statuses == {200: CLIENTS * REQUESTS}
+    assert not service.log.matching("Redis")
+    await proxy.stop()
