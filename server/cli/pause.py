@@ -6,6 +6,7 @@ from time import time
 from typing import Final
 
 from server.cli.arguments import add_for, fail
+from server.config import Settings
 from server.config.loader import Configuration
 from server.redis.connection import RedisFailure, describe, execute_once
 from server.redis.pause import PAUSE_KEY, encode_pause
@@ -21,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Pause, and print for how long; return 1 when nothing was paused."""
-    settings = configuration.settings
+    return asyncio.run(_pause(configuration.settings, arguments))
+
+
+async def _pause(settings: Settings, arguments: argparse.Namespace) -> int:
     if not settings.redis_url:
         return fail("Nothing was paused: set REDIS_URL, or SESSIONS_PAUSED=true and restart")
     seconds = arguments.seconds
@@ -29,7 +33,7 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     value = encode_pause(until, arguments.reason)
     expiry = (b"EX", seconds) if seconds else ()
     try:
-        asyncio.run(execute_once(settings.redis_url, b"SET", PAUSE_KEY, value, *expiry))
+        await execute_once(settings.redis_url, b"SET", PAUSE_KEY, value, *expiry)
     except RedisFailure as error:
         return fail(f"Nothing was paused: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"paused for {seconds} seconds" if seconds else "paused until `resume`")

@@ -5,6 +5,7 @@ import asyncio
 from typing import Final
 
 from server.cli.arguments import fail
+from server.config import Settings
 from server.config.loader import Configuration
 from server.redis.connection import RedisFailure, describe, execute_once
 from server.redis.pause import PAUSE_KEY
@@ -18,11 +19,14 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(configuration: Configuration, _: argparse.Namespace) -> int:
     """End the pause, if there is one; return 1 when Redis failed."""
-    settings = configuration.settings
+    return asyncio.run(_resume(configuration.settings))
+
+
+async def _resume(settings: Settings) -> int:
     if not settings.redis_url:
         return fail("Nothing was resumed: set REDIS_URL, through which sessions are paused")
     try:
-        removed = asyncio.run(execute_once(settings.redis_url, b"DEL", PAUSE_KEY))
+        removed = await execute_once(settings.redis_url, b"DEL", PAUSE_KEY)
     except RedisFailure as error:
         return fail(f"Nothing was resumed: Redis failed ({describe(error)}); check REDIS_URL")
     print("resumed" if removed else "there was no pause")

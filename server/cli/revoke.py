@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Revoke, and print for how long; return 1 when nothing was revoked."""
-    settings = configuration.settings
+    return asyncio.run(_revoke(configuration.settings, arguments))
+
+
+async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     jti, patient = arguments.jti, arguments.patient
     if not settings.redis_url:
         return fail("Nothing was revoked: set REDIS_URL, where the service looks revocations up")
@@ -38,7 +41,7 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     seconds = arguments.seconds or _longest_lifetime(settings)
     key = token_key(jti) if jti is not None else patient_key(patient)
     try:
-        asyncio.run(execute_once(settings.redis_url, b"SET", key, b"1", b"EX", seconds))
+        await execute_once(settings.redis_url, b"SET", key, b"1", b"EX", seconds)
     except RedisFailure as error:
         return fail(f"Nothing was revoked: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"revoked for {seconds} seconds")

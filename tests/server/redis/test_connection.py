@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from coredis.exceptions import AuthenticationFailureError, MovedError, ResponseError
+from coredis.exceptions import ConnectionError as RedisConnectionError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -85,6 +86,17 @@ async def test_options_of_the_address_do_not_replace_those_of_the_service(
 async def test_database_that_does_not_exist_is_a_failure(redis_server: RedisServer) -> None:
     with pytest.raises(ResponseError, match="out of range"):
         await execute_once(f"{redis_server.url}/99", b"ECHO", b"hello")
+
+
+def test_failure_is_described_by_its_first_cause_without_text_of_redis() -> None:
+    refused = OSError("All connection attempts failed")
+    refused.__cause__ = ExceptionGroup("", [ConnectionRefusedError(), TimeoutError()])
+    lost = RedisConnectionError("Unable to establish a connection to 10.0.0.1:6379")
+    lost.__cause__ = refused
+    assert describe(lost) == "ConnectionRefusedError"
+    assert describe(ResponseError("OOM command not allowed")) == "OOM"
+    assert describe(ResponseError("user x has no permission")) == "ResponseError"
+    assert describe(MovedError("1 10.0.0.1:6379")) == "MovedError"
 
 
 # --- TLS ----------------------------------------------------------------------------------------
