@@ -11,12 +11,14 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
+from verify_patient import ProofError, verify_patient
 
 from tests import pems
 from tests.issuer import eventually, make_key
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import TWO_WORKERS, Running
 from tests.support import PATH, PRIVATE_KEY, SECRET, claims, sign
+from tests.tools.proofs import instant
 
 NEW_SECRET = "the-next-secret-that-is-longer-than-32-bytes"
 NEW_PRIVATE_KEY = "55555555-private-4555-8555-555555555555"
@@ -34,6 +36,7 @@ class Load:
     url: str
     token: Callable[[], str]
     credentials: list[str] = field(default_factory=list)
+    proofs: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     async def _run_client(self, client: ClientSession) -> None:
@@ -43,6 +46,7 @@ class Load:
                 body = await response.json()
             if response.status == 200:
                 self.credentials.append(body["data"]["apiKey"])
+                self.proofs.append(body["data"].get("patientProof"))
             else:
                 self.failures.append(f"{response.status} {body['error']}")
 
@@ -167,6 +171,54 @@ async def test_vapi_key_is_rotated_without_a_failed_request(
     # A response that was under way when the last old worker exited may be counted late.
     assert signers(load.credentials[issued_before_the_end + CLIENTS :]) == {NEW_PRIVATE_KEY}
     assert load.failures == []
+
+
+async def test_proof_key_is_rotated_without_a_refused_proof(
+    start: Start, write_env: Write, tmp_path: Path
+) -> None:
+    old, new = (pems.private(make_key("ES256")) for _ in range(2))
+    keys = tmp_path / "proof-keys.pem"
+    keys.write_text(old)
+    write_env(PROOF_KEY_FILE=str(keys), PROOF_ISSUER="sessions", PROOF_AUDIENCE="tools")
+    service = await start(TWO_WORKERS, RATE_LIMIT="off")
+    load = load_on(service, sign)
+    async with load.running():
+        at_first = await published_keys(service)
+        keys.write_text(old + new)
+        await reload(service)
+        # Here an operator waits for caches of the keys: then none is older than these.
+        in_caches = await published_keys(service)
+        await load.more()
+        keys.write_text(new + old)
+        await reload(service)
+        signed_by_new = len(load.proofs) + CLIENTS
+        await load.more()
+        assert await published_keys(service) != at_first
+        issued = len(load.proofs)
+        keys.write_text(new)
+        await reload(service)
+    assert load.failures == []
+    assert {verified(proof, in_caches) for proof in load.proofs} == {"pt_1"}
+    assert {verified(proof, at_first) for proof in load.proofs[:ENOUGH]} == {"pt_1"}
+    assert {verified(proof, at_first) for proof in load.proofs[signed_by_new:issued]} == {"key"}
+    at_last = await published_keys(service)
+    assert {verified(proof, at_last) for proof in load.proofs[-ENOUGH:]} == {"pt_1"}
+
+
+async def published_keys(service: Running) -> Any:
+    url = f"http://127.0.0.1:{service.port}/.well-known/jwks.json"
+    async with ClientSession() as client, client.get(url) as response:
+        return await response.json()
+
+
+def verified(proof: str, jwks: Any) -> str:
+    """Return the patient, or the reason of the refusal, as of a call that begins at once."""
+    claims = jwt.decode(proof, options={"verify_signature": False})
+    call = {"assistantId": claims["assistantId"], "createdAt": instant(claims["iat"])}
+    try:
+        return verify_patient(proof, call, jwks=jwks, issuer="sessions", audience="tools")
+    except ProofError as error:
+        return error.reason
 
 
 async def answer(load: Load, token: str) -> tuple[int, str | None]:
