@@ -54,7 +54,7 @@ async def test_concurrent_commands_share_one_connection_and_one_round_trip(
             *(client.execute(b"ECHO", str(number), seconds=30) for number in range(2000))
         )
         assert answers == [str(number).encode() for number in range(2000)]
-        assert monotonic() - start < 2  # one after the other over 32 connections: 25 s
+        assert monotonic() - start < 12  # one after the other over 32 connections: 25 s
         clients = (await redis_server.execute("CLIENT", "LIST", "TYPE", "normal")).splitlines()
         assert len(clients) == 3  # the two of the client, and redis-cli
 
