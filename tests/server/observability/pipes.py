@@ -41,6 +41,12 @@ class Pipe:
             output += self.read()
         return [line for line in output.splitlines(keepends=True) if line != FILLER]
 
+    def read_rest(self) -> list[bytes]:
+        """Read to the end, when the writers have closed; return the lines, except the filler."""
+        os.close(self.writer)
+        output = b"".join(iter(lambda: os.read(self.reader, 2**20), b""))
+        return [line for line in output.splitlines(keepends=True) if line != FILLER]
+
 
 @contextmanager
 def pipe() -> Iterator[Pipe]:
