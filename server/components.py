@@ -15,8 +15,9 @@ from server.auth.claims import ClaimRules
 from server.auth.keys.factory import make_jwks_provider, make_static_provider
 from server.auth.keys.provider import KeyProvider
 from server.config import Settings
-from server.observability.audit_log import AuditLog, standard_output
+from server.observability.audit_log import AuditLog
 from server.observability.metrics import EventCount
+from server.observability.standard_streams import standard_output
 from server.redis.client import RedisClient
 from server.redis.rate_limiter import (
     InMemoryRateLimiter,

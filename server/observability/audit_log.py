@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 from threading import Lock
 from time import monotonic
 from typing import Final
@@ -16,14 +15,6 @@ QUEUE_BYTES: Final = 8 * 2**20
 _STALL_SECONDS: Final = 2.0
 _RETRY_AFTER_SECONDS: Final = 5
 _POLL_SECONDS: Final = 0.005
-
-
-def standard_output() -> int:
-    """Return the file descriptor of standard output, or -1 if it was closed at start.
-
-    Number 1 may then belong to a client's connection, which must not receive audit lines.
-    """
-    return -1 if sys.__stdout__ is None else 1
 
 
 class AuditLog:

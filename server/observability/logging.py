@@ -1,24 +1,19 @@
 """The configuration of logging: records go to standard error, as JSON or for a console."""
 
 import logging
-import sys
 from select import select
 from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
 from server.observability.line_writer import LineWriter
+from server.observability.standard_streams import reserve_standard_streams, standard_error
 
 CONSOLE_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 JSON_FORMAT: Final = "%(levelname)s %(name)s %(message)s"
 
 _QUEUE_BYTES: Final = 2**20
 _CLOSE_SECONDS: Final = 0.5
-
-
-def standard_error() -> int:
-    """Return the file descriptor of standard error, or -1 if it was closed at start."""
-    return -1 if sys.__stderr__ is None else 2
 
 
 class ThreadedHandler(logging.Handler):
@@ -79,8 +74,10 @@ class UnthreadedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # gen
 def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
     """Configure the logging of this process; not for use inside a host application.
 
+    Call it before the process opens any file for good: closed standard streams are opened here.
     `forks` is for a process that starts others by forking.
     """
+    reserve_standard_streams()
     handler = UnthreadedHandler() if forks else ThreadedHandler(standard_error())
     formatter: logging.Formatter = logging.Formatter(CONSOLE_FORMAT)
     if style == "json":

@@ -11,8 +11,9 @@ import pytest
 
 from middlewares.api_errors import ApiError, ErrorCode
 from server.observability import audit_log as module
-from server.observability.audit_log import QUEUE_BYTES, AuditLog, standard_output
+from server.observability.audit_log import QUEUE_BYTES, AuditLog
 from server.observability.line_writer import MAX_WRITE
+from server.observability.standard_streams import CLOSED
 from tests.server.observability.pipes import Pipe, pipe
 
 LIMIT = 5 * MAX_WRITE
@@ -176,14 +177,8 @@ def test_lines_still_waiting_at_the_end_are_counted_and_logged(
     output.read()  # ends the thread
 
 
-@pytest.mark.parametrize(("stdout", "descriptor"), [(object(), 1), (None, -1)])
-def test_standard_output(monkeypatch: pytest.MonkeyPatch, stdout: object, descriptor: int) -> None:
-    monkeypatch.setattr("sys.__stdout__", stdout)
-    assert standard_output() == descriptor
-
-
 def test_standard_output_that_was_closed_at_start_makes_sessions_unavailable() -> None:
-    audit_log = AuditLog(-1)
+    audit_log = AuditLog(CLOSED)
     audit_log.start()
     audit_log.write(b"one")
     wait_until(lambda: not is_available(audit_log))
