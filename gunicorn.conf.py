@@ -24,7 +24,7 @@ from server.serving.process import load_or_exit, raise_open_file_limit
 
 _configuration = load_or_exit()
 _settings = _configuration.settings
-configure_logging(_settings.log_level, _settings.log_format)
+configure_logging(_settings.log_level, _settings.log_format, forks=True)
 _configuration.log_warnings()
 raise_open_file_limit()
 prepare_metrics_directory(enabled=_settings.metrics_enabled)

@@ -60,7 +60,7 @@ def middleware_stack(
     origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
     acquire, id_claim = components.acquire_rate_limit, settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
-    write = components.audit_log
+    write = components.audit_log.write
     authenticate = make_authenticator(components.keys, components.rules, time)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
@@ -131,8 +131,7 @@ def _application(
         max_body_bytes=settings.max_body_bytes,
         issue=make_credential_issuer(settings, time),
         issue_proof=make_proof_issuer(settings, time),
-        ensure_not_paused=components.pause.ensure_not_paused,
-        ensure_vapi_available=components.vapi.ensure_available,
+        ensure_available=components.ensure_available,
         is_compressed=receives_compressed_bodies,
         clock=time,
     )

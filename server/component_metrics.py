@@ -13,6 +13,13 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
 
     Of a number that processes see differently, the worst is reported.
     """
+    audit_log = components.audit_log
+    lost = "Audit lines that were not written and will not be."
+    metrics.add_counter("audit_lines_lost", lost, lambda: audit_log.lost_lines)
+    waiting = "Audit lines that wait to be written."
+    metrics.add_gauge(
+        "audit_lines_waiting", waiting, lambda: audit_log.waiting_lines, across="livesum"
+    )
     metrics.add_counter(
         "limiter_failures",
         "Requests counted in the process because Redis did not answer.",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from aiohttp import ClientSession, DummyCookieJar
 
@@ -13,8 +14,9 @@ from server.auth.claims import ClaimRules
 from server.auth.keys.factory import make_jwks_provider, make_static_provider
 from server.auth.keys.provider import KeyProvider
 from server.config import Settings
-from server.observability.audit_log import AuditLog, write_to_standard_output
+from server.observability.audit_log import AuditLog
 from server.observability.metrics import EventCount
+from server.observability.standard_streams import standard_output
 from server.redis.client import RedisClient
 from server.redis.pause import SessionPause
 from server.redis.rate_limiter import InMemoryRateLimiter, RedisRateLimiter
@@ -22,12 +24,16 @@ from server.redis.revocation_list import RevocationList
 from server.serving.supervisor import Run, supervise
 from server.vapi.health import VapiHealthMonitor
 
+_AUDIT_SHARE: Final = 0.1
+"""The share of the shutdown grace for writing the audit lines that still wait."""
+
 
 class Components:
     """Everything behind the middlewares that has state or calls another service."""
 
     def __init__(self, settings: Settings) -> None:
-        self.audit_log = AuditLog(write_to_standard_output)
+        self.audit_log = AuditLog(standard_output())
+        self._audit_seconds = settings.shutdown_grace_seconds * _AUDIT_SHARE
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
         self.rules = ClaimRules(
@@ -75,10 +81,25 @@ class Components:
             on_failure=self.limiter_failures,
         ).acquire
 
+    async def ensure_available(self) -> None:
+        """Return if a session can be started and recorded now.
+
+        Raises `ApiError`: VAPI_SESSION_FAILED while sessions are paused or Vapi is not available;
+        last, AUDIT_UNAVAILABLE. The place for the audit line is kept until the caller suspends.
+        """
+        self.pause.ensure_not_paused()
+        await self.vapi.ensure_available()
+        self.audit_log.ensure_writable()
+
     def states(self) -> dict[str, str]:
         """Return the state of each component for `/readyz`."""
         redis = "off" if self.redis is None else self.redis.state
-        return {"vapi": self.vapi.state, "keys": self.keys.state, "redis": redis}
+        return {
+            "vapi": self.vapi.state,
+            "keys": self.keys.state,
+            "redis": redis,
+            "audit": self.audit_log.state,
+        }
 
     def has_started(self) -> bool:
         """Return whether the verification keys have been available once, and Vapi and Redis have
@@ -90,8 +111,18 @@ class Components:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the background tasks of all components, with one shared client session."""
+        """Run the background tasks of all components and write the audit log."""
+        self.audit_log.start()
         self.pause.log_setting()
+        try:
+            async with self._tasks():
+                yield
+        finally:
+            await self.audit_log.stop(self._audit_seconds)
+
+    @asynccontextmanager
+    async def _tasks(self) -> AsyncIterator[None]:
+        """Run the background tasks with one shared client session."""
         async with ClientSession(cookie_jar=DummyCookieJar()) as session:
             runs: list[Run] = [partial(self.vapi.run, session)]
             if self.jwks is not None:
@@ -105,4 +136,3 @@ class Components:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                self.audit_log.flush()

@@ -3,14 +3,16 @@
 import json
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from server.observability.audit_log import AuditLog
 from tests.redis_server import RedisServer
 from tests.support import Service, make_settings, running
 
@@ -30,6 +32,8 @@ def restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in set(root.handlers).difference(handlers):
+        handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -51,12 +55,27 @@ async def service(serve: Serve) -> Service:
     return await serve()
 
 
+@pytest.fixture(autouse=True)
+def audit_logs(monkeypatch: pytest.MonkeyPatch) -> list[AuditLog]:
+    """Return the audit logs of all applications of the test."""
+    created: list[AuditLog] = []
+
+    def create(descriptor: int) -> AuditLog:
+        created.append(AuditLog(descriptor))
+        return created[-1]
+
+    monkeypatch.setattr("server.components.AuditLog", create)
+    return created
+
+
 @pytest.fixture
-def audit_lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
+def audit_lines(capfd: pytest.CaptureFixture[str], audit_logs: Sequence[AuditLog]) -> AuditLines:
     """Return the audit lines written since the last call."""
 
     def lines() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        while any(audit_log.waiting_lines for audit_log in audit_logs):
+            sleep(0.001)  # a thread writes them
+        return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
     return lines
 

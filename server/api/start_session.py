@@ -48,16 +48,15 @@ def make_start_handler(
     max_body_bytes: int,
     issue: IssueCredential,
     issue_proof: IssueProof | None,
-    ensure_not_paused: Callable[[], None],
-    ensure_vapi_available: Callable[[], Awaitable[None]],
+    ensure_available: Callable[[], Awaitable[None]],
     is_compressed: Callable[[web.Request], bool],
     clock: Clock,
 ) -> Handler:
     """Return the handler.
 
-    `ensure_not_paused` and `ensure_vapi_available` raise `ApiError` while no session can be
-    granted; `is_compressed` tells whether the body of a request still has to be decompressed.
-    Without `issue_proof` the response has no `patientProof`.
+    `ensure_available` raises `ApiError` while no session can be started; `is_compressed` tells
+    whether the body of a request still has to be decompressed. Without `issue_proof` the response
+    has no `patientProof`.
     """
     encode = msgspec.json.Encoder().encode
 
@@ -78,8 +77,8 @@ def make_start_handler(
         body = await read_object(request, max_body_bytes, is_compressed=is_compressed(request))
         patient_id = request[PATIENT_ID]
         check_patient_context(body, patient_id)
-        ensure_not_paused()
-        await ensure_vapi_available()
+        # The last suspension: what is available now is available to the audit middleware too.
+        await ensure_available()
         credential = issue()
         request[CREDENTIAL_TYPE] = credential.type
         proof = issue_proof(patient_id) if issue_proof else None

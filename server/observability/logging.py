@@ -1,18 +1,84 @@
 """The configuration of logging: records go to standard error, as JSON or for a console."""
 
 import logging
-import sys
+from select import select
 from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
+from server.observability.line_writer import LineWriter
+from server.observability.standard_streams import reserve_standard_streams, standard_error
+
 CONSOLE_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 JSON_FORMAT: Final = "%(levelname)s %(name)s %(message)s"
 
+_QUEUE_BYTES: Final = 2**20
+_CLOSE_SECONDS: Final = 0.5
 
-def configure_logging(level: str, style: str) -> None:
-    """Configure the logging of this process; not for use inside a host application."""
-    handler = logging.StreamHandler(sys.stderr)
+
+class ThreadedHandler(logging.Handler):
+    """Writes records to a file descriptor from a thread: logging never blocks the service.
+
+    At most 1 MiB of records wait. While they do, later records are dropped; their number is logged
+    with the next record that is not.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._writer = LineWriter(descriptor)
+        self._writer.start()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a record; the base class lets in one thread at a time."""
+        try:
+            line = self._encode(record)
+        except Exception:  # noqa: BLE001  as in the handlers of the standard library
+            self.handleError(record)
+            return
+        if self._writer.waiting_bytes + len(line) > _QUEUE_BYTES:
+            self._dropped += 1
+            return
+        if self._dropped:
+            self._writer.append(self._encode(_dropped_records(self._dropped)))
+            self._dropped = 0
+        self._writer.append(line)
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(errors="backslashreplace")
+
+    def close(self) -> None:
+        """Write the waiting records, for at most half a second."""
+        self._writer.close(_CLOSE_SECONDS)
+        super().close()
+
+
+def _dropped_records(count: int) -> logging.LogRecord:
+    message = "%d log records were dropped: standard error was blocked"
+    return logging.LogRecord(__name__, logging.WARNING, "", 0, message, (count,), None)
+
+
+class UnthreadedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
+    """Drops records while standard error is blocked: for a process that forks.
+
+    A thread would not survive in the children, and what it has locked would stay locked.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record if standard error takes it now."""
+        _, writable, _ = select([], [self.stream], [], 0)
+        if writable:
+            super().emit(record)
+
+
+def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
+    """Configure the logging of this process; not for use inside a host application.
+
+    Call it before the process opens any file for good: closed standard streams are opened here.
+    `forks` is for a process that starts others by forking.
+    """
+    reserve_standard_streams()
+    handler = UnthreadedHandler() if forks else ThreadedHandler(standard_error())
     formatter: logging.Formatter = logging.Formatter(CONSOLE_FORMAT)
     if style == "json":
         names = {"levelname": "level", "name": "logger"}

@@ -6,7 +6,7 @@ from aiohttp import ClientSession, web
 from server.app import mount
 from server.proof.public_jwks import public_jwk, public_jwks
 from tests import pems
-from tests.conftest import Serve
+from tests.conftest import AuditLines, Serve
 from tests.server.config.test_proof_key import OTHER, PROOF
 from tests.support import Service, make_settings
 
@@ -90,10 +90,8 @@ async def test_host_without_key_keeps_the_path() -> None:
     assert found == (200, "", b"the host's")
 
 
-async def test_requests_for_keys_have_no_audit_line(
-    serve: Serve, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_requests_for_keys_have_no_audit_line(serve: Serve, audit_lines: AuditLines) -> None:
     service = await serve(**PROOF)
     await service.ask("GET", JWKS)
     await service.start()
-    assert capsys.readouterr().out.count("\n") == 1
+    assert len(audit_lines()) == 1

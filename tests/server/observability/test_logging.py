@@ -1,26 +1,35 @@
-"""Where lines go, and in which shape."""
+"""Log records: their format, and a standard error that is blocked."""
 
-import asyncio
 import json
 import logging
-import sys
-from io import TextIOWrapper
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from server.observability.audit_log import AuditLog, write_to_standard_output
-from server.observability.logging import configure_logging
+from server.observability.logging import ThreadedHandler, UnthreadedHandler, configure_logging
+from tests.server.observability.pipes import Pipe, pipe
 
 
-def test_a_json_line_holds_what_a_machine_looks_for(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("INFO", "json")
+@pytest.fixture(params=[False, True], ids=["threaded", "unthreaded"])
+def forks(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def logged(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Close the log; return its lines."""
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    out, err = capfd.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def test_json_record(capfd: pytest.CaptureFixture[str], *, forks: bool) -> None:
+    configure_logging("INFO", "json", forks=forks)
     log = logging.getLogger("a.b")
     log.debug("unseen")
     log.error("one\n%s", "two", extra={"request_id": "r"})
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = err.splitlines()
+    (line,) = logged(capfd)
     record = json.loads(line)
     assert record.pop("timestamp")
     assert record == {
@@ -31,48 +40,79 @@ def test_a_json_line_holds_what_a_machine_looks_for(capsys: pytest.CaptureFixtur
     }
 
 
-def test_a_stack_trace_stays_on_its_json_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stack_trace_is_part_of_the_json_record(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     try:
         int("here")
     except ValueError:
         logging.getLogger("a").exception("it failed")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = logged(capfd)
     assert "ValueError: invalid literal" in json.loads(line)["exc_info"]
 
 
-def test_people_read_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("WARNING", "console")
+def test_console_record(capfd: pytest.CaptureFixture[str], *, forks: bool) -> None:
+    configure_logging("WARNING", "console", forks=forks)
     logging.getLogger("a").info("unseen")
     logging.getLogger("a").warning("seen")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = logged(capfd)
     assert line.endswith("WARNING  a: seen")
 
 
-async def test_lines_of_one_turn_leave_in_one_write() -> None:
-    writes: list[bytes] = []
-    audit = AuditLog(writes.append)
-    audit(b"one")
-    audit(b"two")
-    assert writes == []
-    await asyncio.sleep(0)
-    assert writes == [b"one\ntwo\n"]
-    audit(b"three")
-    audit.flush()
-    await asyncio.sleep(0)
-    assert writes == [b"one\ntwo\n", b"three\n"]
+def test_record_that_cannot_be_formatted(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    logging.getLogger("a").info("%d", "not a number")
+    logging.getLogger("a").info("the next")
+    *error, line = logged(capfd)
+    assert "--- Logging error ---" in error
+    assert json.loads(line)["message"] == "the next"
 
 
-def test_a_line_is_out_at_once(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    write_to_standard_output(b"a line\n")
-    assert capfdbinary.readouterr().out == b"a line\n"
+def test_text_that_utf_8_cannot_encode(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "console")
+    logging.getLogger("a").info("\ud800")
+    (line,) = logged(capfd)
+    assert line.endswith("INFO     a: \\ud800")
 
 
-def test_lines_that_cannot_be_written_are_told_to_the_log(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # A device that is always full.
-    with Path("/dev/full").open("wb", buffering=0) as full:
-        monkeypatch.setattr(sys, "stdout", TextIOWrapper(full, write_through=True))
-        write_to_standard_output(b"a line\n")
-    assert "audit lines were lost: OSError" in caplog.text
+@pytest.fixture
+def stderr() -> Iterator[Pipe]:
+    with pipe() as made:
+        yield made
+
+
+def handle(handler: logging.Handler, message: str) -> None:
+    handler.handle(logging.makeLogRecord({"msg": message}))
+
+
+def test_blocked_standard_error_does_not_block_the_service(stderr: Pipe) -> None:
+    handler = ThreadedHandler(stderr.writer)
+    stderr.fill()
+    for number in range(2000):  # 2 MB: more than the pipe and the queue take
+        handle(handler, f"{number} {'x' * 1000}")
+    last = handler._writer._lines[-1]
+    kept = stderr.read_until(last)
+    handle(handler, "the next")
+    note, record = stderr.read_until(b"the next\n")
+    handler.close()
+    assert 900 < len(kept) < 1100
+    assert [line.split()[0] for line in kept] == [b"%d" % each for each in range(len(kept))]
+    assert note.startswith(b"%d log records were dropped" % (2000 - len(kept)))
+    assert record == b"the next\n"
+
+
+def test_blocked_standard_error_does_not_prevent_the_end(stderr: Pipe) -> None:
+    handler = ThreadedHandler(stderr.writer)
+    stderr.fill()
+    handle(handler, "late")
+    handler.close()
+    assert b"late" not in stderr.read()
+
+
+def test_unthreaded_handler_drops_records_while_standard_error_is_blocked(stderr: Pipe) -> None:
+    with open(stderr.writer, "w", encoding="utf-8", closefd=False) as stream:
+        handler = UnthreadedHandler(stream)
+        stderr.fill()
+        handle(handler, "dropped")
+        stderr.read()
+        handle(handler, "written")
+    assert stderr.read_until(b"written\n")[-1] == b"written\n"

@@ -1,0 +1,224 @@
+"""The audit log of real processes whose standard output is blocked, full, closed or shared."""
+
+import asyncio
+import fcntl
+import json
+import os
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.issuer import eventually
+from tests.multiprocess.support import ALONE, GUNICORN, ROOT, Stream, environment
+from tests.server.observability.pipes import Pipe, pipe
+from tests.support import PATH, claims, sign
+
+PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
+EITHER = pytest.mark.parametrize("command", [ALONE, (*GUNICORN, "2")], ids=["alone", "gunicorn"])
+GRACE = 4.0
+
+
+@dataclass
+class Answer:
+    """A response."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def code(self) -> str | None:
+        return None if self.status == 200 else str(self.body["error"]["code"])
+
+
+@dataclass
+class Service:
+    """A service with a standard output of our own."""
+
+    process: Process
+    log: Stream
+    client: ClientSession
+    url: str
+    token: str
+    count: int = 0
+
+    async def start(self, count: int = 1) -> dict[str, Answer]:
+        """Send requests for sessions, one after the other; return the answers by request id."""
+        answers = {}
+        for _ in range(count):
+            self.count += 1
+            id_ = f"{self.count}".rjust(128, "0")
+            headers = {"X-Request-ID": id_, "Authorization": f"Bearer {self.token}"}
+            async with self.client.post(self.url + PATH, headers=headers) as response:
+                body = await response.json()
+                answers[id_] = Answer(response.status, dict(response.headers), body)
+        return answers
+
+    async def get(self, path: str) -> Answer:
+        async with self.client.get(self.url + path) as response:
+            body = await response.text()
+            parsed = json.loads(body) if body.startswith("{") else body
+            return Answer(response.status, dict(response.headers), parsed)
+
+    async def has_state(self, status: str, audit: str) -> bool:
+        readiness = (await self.get("/readyz")).body
+        return (readiness["status"], readiness["parts"]["audit"]) == (status, audit)
+
+    async def terminate(self) -> float:
+        """Terminate the service with SIGTERM; return the seconds until it has ended."""
+        began = monotonic()
+        self.process.terminate()
+        assert await self.process.wait() == 0
+        took = monotonic() - began
+        await self.log.whole()
+        return took
+
+    def records(self) -> list[tuple[str, str]]:
+        """Return level and message of the log records about the audit log."""
+        records = [json.loads(line) for line in self.log.lines if line.startswith("{")]
+        return [(r["level"], r["message"]) for r in records if "audit l" in r["message"]]
+
+
+@asynccontextmanager
+async def serving(
+    command: Sequence[str], folder: Path, stdout: int, **variables: str
+) -> AsyncIterator[Service]:
+    """Serve with this descriptor as standard output."""
+    (folder / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
+    variables = {"RATE_LIMIT": "off", "METRICS_ENABLED": "true", **variables}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=environment(SHUTDOWN_GRACE_SECONDS=f"{GRACE}", **variables),
+        stdout=stdout,
+        stderr=PIPE,
+    )
+    assert process.stderr is not None
+    log = Stream()
+    async with asyncio.TaskGroup() as readers, ClientSession() as client:
+        readers.create_task(log.collect(process.stderr))
+        try:
+            url = f"http://127.0.0.1:{(await log.find(PORT))[1]}"
+            yield Service(process, log, client, url, sign(claims(id="p" * 128)))
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+@pytest.fixture
+def output() -> Iterator[Pipe]:
+    with pipe() as made:
+        yield made
+
+
+def ids(lines: Sequence[bytes]) -> list[str]:
+    """Return the request ids of whole lines."""
+    assert all(line.endswith(b"\n") for line in lines)
+    return [json.loads(line)["request_id"] for line in lines]
+
+
+@pytest.mark.parametrize("cause", ["full", "reader closed", "closed"])
+async def test_output_that_fails(tmp_path: Path, output: Pipe, cause: str) -> None:
+    command: Sequence[str] = ALONE
+    stdout = output.writer
+    if cause == "full":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(stdout, output.writer)
+    if cause == "closed":
+        command = ("sh", "-c", 'exec "$@" >&-', "sh", *ALONE)
+    async with serving(command, tmp_path, stdout) as service:
+        os.close(output.reader)
+        [first] = (await service.start()).values()
+        assert first.status == 200
+        await eventually(partial(service.has_state, "degraded", "failing"))
+        for answer in (await service.start(20)).values():
+            assert (answer.status, answer.code) == (503, "AUDIT_UNAVAILABLE")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert (await service.get("/healthz")).status == 200
+        metrics = str((await service.get("/metrics")).body)
+        assert "vapi_sessions_audit_lines_waiting 21.0" in metrics
+        assert await service.terminate() < GRACE
+        [(begin, _), (end, lost)] = service.records()
+        assert (begin, end) == ("WARNING", "ERROR")
+        assert lost.startswith("21 audit lines were lost")
+
+
+@EITHER
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+async def test_blocked_reader(
+    tmp_path: Path, output: Pipe, command: Sequence[str], unbuffered: str
+) -> None:
+    output.fill()
+    async with serving(command, tmp_path, output.writer, PYTHONUNBUFFERED=unbuffered) as service:
+        answers = await service.start(100)
+        assert {answer.status for answer in answers.values()} == {200}
+        await eventually(partial(service.has_state, "degraded", "blocked"))
+        assert (await service.get("/healthz")).status == 200
+        more = await service.start(100)
+        reading = asyncio.create_task(asyncio.to_thread(output.read_rest))
+        await eventually(partial(service.has_state, "ready", "up"))
+        assert await service.terminate() < GRACE
+        assert sorted(ids(await reading)) == sorted({**answers, **more})
+        levels = [level for level, _ in service.records()]
+        assert levels in (["WARNING", "INFO"], ["WARNING", "WARNING", "INFO", "INFO"])
+
+
+@EITHER
+async def test_termination_while_the_reader_is_blocked(
+    tmp_path: Path, output: Pipe, command: Sequence[str]
+) -> None:
+    output.fill()
+    async with serving(command, tmp_path, output.writer) as service:
+        answers = await service.start(100)
+        assert {answer.status for answer in answers.values()} == {200}
+        assert await service.terminate() < GRACE
+        lost = [int(message.split()[0]) for level, message in service.records() if level == "ERROR"]
+        written = ids(output.read_rest())
+        assert len(written) + sum(lost) == 100
+        assert set(written) <= set(answers)
+
+
+async def test_full_queue(tmp_path: Path, output: Pipe) -> None:
+    output.fill()
+    async with serving(ALONE, tmp_path, output.writer) as service:
+        granted: list[str] = []
+        refused: list[str] = []
+        while not refused:
+            batches = await asyncio.gather(*(service.start(50) for _ in range(20)))
+            for id_, answer in (item for batch in batches for item in batch.items()):
+                assert answer.code in {None, "AUDIT_UNAVAILABLE"}
+                (refused if answer.code else granted).append(id_)
+        assert (await service.get("/healthz")).status == 200
+        assert await service.has_state("degraded", "blocked")
+        reading = asyncio.create_task(asyncio.to_thread(output.read_rest))
+        await eventually(partial(service.has_state, "ready", "up"))
+        [(last, answer)] = (await service.start()).items()
+        assert answer.status == 200
+        assert await service.terminate() < GRACE
+        written = ids(await reading)
+        assert len(written) == len(set(written))
+        assert {*granted, last} <= set(written) <= {*granted, *refused, last}
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_workers_that_share_a_pipe_do_not_mix_their_lines(
+    tmp_path: Path, output: Pipe, *, blocking: bool
+) -> None:
+    fcntl.fcntl(output.writer, fcntl.F_SETPIPE_SZ, 4096)  # the workers always compete for it
+    os.set_blocking(output.writer, blocking)
+    async with serving((*GUNICORN, "4"), tmp_path, output.writer) as service:
+        reading = asyncio.create_task(asyncio.to_thread(output.read_rest))
+        batches = await asyncio.gather(*(service.start(50) for _ in range(20)))
+        assert await service.terminate() < GRACE
+        answers = {id_: answer for batch in batches for id_, answer in batch.items()}
+        assert {answer.status for answer in answers.values()} == {200}
+        assert sorted(ids(await reading)) == sorted(answers)
