@@ -80,13 +80,15 @@ async def test_without_a_session_there_is_no_proof(serve: Serve, audit_lines: Au
     assert [line["proof_id"] for line in audit_lines()] == [None] * 4
 
 
-async def test_the_proof_is_in_no_log(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    service = await serve(**PROOF, LOG_LEVEL="DEBUG")
+async def test_the_proof_is_in_no_log(
+    serve: Serve, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    service = await serve(**PROOF)
     proof = (await service.start(sign())).json["data"]["patientProof"]
-    out, err = capfd.readouterr()
-    assert json.loads(out)["proof_id"] == content(proof)["jti"]
-    assert proof not in out + err
-    assert proof.rpartition(".")[2] not in out + err
+    [line] = audit_lines()
+    assert line["proof_id"] == content(proof)["jti"]
+    assert proof.rpartition(".")[2] not in json.dumps(line) + caplog.text
 
 
 @pytest.mark.parametrize("typ", PROOF_TYPES)

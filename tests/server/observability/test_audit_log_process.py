@@ -23,7 +23,7 @@ from tests.support import PATH, claims, sign
 
 PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
 EITHER = pytest.mark.parametrize("command", [ALONE, (*GUNICORN, "2")], ids=["alone", "gunicorn"])
-GRACE = 4.0
+GRACE = 8.0
 
 
 @dataclass
