@@ -12,12 +12,13 @@ SERVE := .venv/.serve
 TEST := .venv/.test
 LINT := .venv/.lint
 LOAD := .venv/.load
+MUTANTS := .venv/.mutants
 BENCH := $(BENCH_VENV)/.bench
 # Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e recipes fuzz lint types format api bench bench-host bench-request \
+.PHONY: help install run test e2e recipes fuzz mutants lint types format api bench bench-host bench-request \
 	bench-tokens bench-workers bench-idle load soak chaos alerts rehearse \
 	playground-sdk clean
 
@@ -31,7 +32,7 @@ $(SERVE): setup.py constraints.txt
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(TEST) $(LINT) $(LOAD) .venv/.bench: .venv/.%: $(SERVE)
+$(TEST) $(LINT) $(LOAD) $(MUTANTS) .venv/.bench: .venv/.%: $(SERVE)
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -50,6 +51,9 @@ recipes: $(TEST) ## check the recipes of docs/clients and run them with Vapi's S
 fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
 		tests/server/auth/test_jwt_decode.py
+
+mutants: $(TEST) $(MUTANTS) ## check that tests notice small changes of the code (MODULES)
+	$(BIN)/python -m tests.mutation $(MODULES)
 
 api: $(TEST) ## hold the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api

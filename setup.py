@@ -39,6 +39,7 @@ TEST = [
 ]
 LINT = ["import-linter>=2.17", "mypy>=2.4", "ruff>=0.17"]
 LOAD = ["locust>=2.47"]
+MUTANTS = ["libcst>=1.9", "mutmut>=3.8,<3.9"]
 BENCH = ["fastapi>=0.110", "uvicorn[standard]>=0.30"]
 
 setup(
@@ -49,6 +50,13 @@ setup(
     packages=find_packages(include=["server", "server.*", "middlewares", "middlewares.*"]),
     package_data={"server": ["py.typed"], "middlewares": ["py.typed"]},
     install_requires=SERVE,
-    extras_require={"bench": BENCH, "docs": DOCS, "lint": LINT, "load": LOAD, "test": TEST},
+    extras_require={
+        "bench": BENCH,
+        "docs": DOCS,
+        "lint": LINT,
+        "load": LOAD,
+        "mutants": MUTANTS,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["vapi-sessions=server.cli.main:main"]},
 )

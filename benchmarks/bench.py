@@ -94,7 +94,7 @@ def run_rounds(contestants: Mapping[str, servers.Server], case: Case, tokens: Pa
         return wrk.post(server, tokens, connections=case.connections, seconds=seconds)
 
     for server in contestants.values():
-        load(server, 1)  # warm-up
+        load(server, SECONDS)  # warm-up
     rounds: dict[str, list[wrk.Run]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
         for name, server in contestants.items():

@@ -34,6 +34,8 @@ def post(server: Server, tokens: Path, *, connections: int, seconds: int) -> Run
     printed = _wrk(connections, seconds, "-s", str(_SCRIPT), url, "--", str(tokens))
     result = _find(r"RESULT (.+)", printed)
     per_second, p99, requests, refused, failed = map(float, result.split())
+    if not requests:
+        raise SystemExit(f"the server did not respond within {seconds} seconds:\n{printed}")
     cpu = (server.cpu_seconds - before) / requests * 1e6
     return Run(per_second, p99, cpu, int(refused), int(failed))
 
