@@ -37,8 +37,7 @@ class RedisClient:
 
     A command that is not answered in time says nothing about Redis: it may have waited for this
     process or for the network. Redis is down when connecting fails, or when a probe is rejected
-    or not answered within 2 seconds. A lost connection is opened again; only when that fails is
-    Redis down.
+    or not answered within 2 seconds. Redis is not down while a lost connection can be reopened.
     """
 
     def __init__(self, url: str) -> None:
