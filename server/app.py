@@ -29,10 +29,11 @@ from server.config import Settings
 from server.observability.logging import configure_logging
 from server.observability.metrics import Metrics
 from server.proof.signer import make_proof_issuer
-from server.serving.connection import receives_compressed_bodies
+from server.serving.connection_limit import ConnectionLimit
+from server.serving.connection_server import receives_compressed_bodies
 from server.serving.process import load_or_exit
 from server.serving.runner import WorkerRunner
-from server.serving.state import DRAINING, TIMEOUTS
+from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 from server.vapi.credentials import make_credential_issuer
 
 EVENT: Final = "vapi_session_start"
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> web.Application:
     metrics = Metrics() if settings.metrics_enabled else None
     observe = metrics.observe if metrics else None
     app = _application(settings, components, PREFIX + PATH, observe)
+    app[CONNECTIONS] = ConnectionLimit(settings.max_connections)
     operations.add_routes(app, settings, components, PREFIX + PATH, app[DRAINING])
     if metrics is not None:
         add_component_metrics(metrics, components)

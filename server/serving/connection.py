@@ -1,83 +1,142 @@
-"""A client's connection: what is no HTTP is answered all the same, and an end is announced."""
+"""A client's connection. The only module that uses aiohttp's private interface."""
 
 import asyncio
-import logging
-from collections.abc import Coroutine
-from secrets import token_hex
-from typing import Any, Final
+from typing import Any, cast
 
-from aiohttp import StreamReader, hdrs, web
+from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from middlewares.api_errors import ApiError, ErrorCode, internal_error
-from middlewares.error_handler import error_response
-from middlewares.response_headers import set_standard_headers
-
-log = logging.getLogger(__name__)
-
-_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
-    "access_log": None,  # the audit line takes its place
-    "auto_decompress": False,  # server/api/request_body.py decompresses, after authentication
-    "keepalive_timeout": 75.0,
-    "lingering_time": 1.0,  # for a client still sending a body that nobody wants
-    "max_field_size": 32768,  # so that a token that is too large is told so
-    "max_headers": 64,
-}
-FIRST_REQUEST_SECONDS: Final = 30.0
-"""How long a client may take to send the head of its first request; aiohttp times later ones."""
-
-
-class _AnonymousResponse(web.Response):
-    """An answer to no request of the application: its signal cannot hide the server's name."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall(hdrs.SERVER, None)
+from server.serving import limits
+from server.serving.bounded_reads import BoundedReads
+from server.serving.client_socket import has_unread_bytes, limit_unread_bytes
+from server.serving.error_responses import final_error_response
+from server.serving.inbound import NOT_HTTP, Inbound
 
 
 class Connection(RequestHandler):
-    """A client's connection: aiohttp's, but for what it says when things go wrong, and for bodies,
-    which stay as they were sent.
-    """
+    """aiohttp's connection with limits, one request at a time, and the service's error bodies."""
 
-    __slots__ = ("_draining", "_first_request_timer", "_receiving")
+    __slots__ = ("_answered", "_closes", "_draining", "_inbound", "_is_broken", "_timer")
 
-    def __init__(self, server: web.Server, leaving: asyncio.Event) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **_CONNECTION_OPTIONS)
-        self._draining = leaving
-        self._receiving: StreamReader | None = None
-        self._first_request_timer: asyncio.TimerHandle
+    def __init__(self, server: web.Server, draining: asyncio.Event) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **limits.AIOHTTP_OPTIONS)
+        self._msg_queue_resume_size = -1  # `finish_response` resumes reading
+        self._draining = draining
+        self._inbound = Inbound()
+        self._answered = 0
+        self._closes = False  # the response to the last request ends the connection
+        self._is_broken = False  # what arrives is not parsed any more
+        self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a first request, but not for ever, as aiohttp would."""
+        """Limit what the client costs until its first request, and while it does not read."""
         super().connection_made(transport)
-        loop = asyncio.get_running_loop()
-        self._first_request_timer = loop.call_later(
-            FIRST_REQUEST_SECONDS, self._on_first_request_timeout
-        )
+        limit_unread_bytes(cast("asyncio.Transport", transport))
+        self._timer = self._loop.call_later(limits.FIRST_REQUEST_SECONDS, self._on_first_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget a client who left."""
+        """Release what refers to this connection: memory in a cycle would be freed late."""
         super().connection_lost(exc)
-        self._first_request_timer.cancel()
+        self._timer.cancel()
+        self._inbound = Inbound()
 
-    def _on_first_request_timeout(self) -> None:
+    def _on_first_timeout(self) -> None:
         if not self._request_count:
             self.force_close()
 
+    @property
+    def _is_answered(self) -> bool:
+        return self._answered == self._request_count
+
+    @property
+    def _is_handling(self) -> bool:
+        return not self._is_answered and not self._inbound.is_receiving
+
     def data_received(self, data: bytes) -> None:
-        """Tell whoever waits for a body when its framing breaks: aiohttp's parser does not."""
-        super().data_received(data)
-        if not self._messages:
+        """Parse what has arrived, except what follows a request that is being handled."""
+        if self._is_broken:
             return
+        if not data:  # aiohttp resumes reading: its parser may have kept bytes
+            self._parse(data)
+        self._inbound.unparsed += data
+        while self._inbound.unparsed and not self._reading_paused:
+            if self._is_handling:
+                self._pause_reading_for_buffer()
+                return
+            if not (piece := self._inbound.next_piece()):
+                return
+            self._parse(piece)
+
+    def _parse(self, piece: bytes) -> None:
+        requests = self._request_count
+        super().data_received(piece)
+        if self._request_count > requests:
+            self._on_message(piece)
+        elif not self._inbound.advance(piece):
+            self._give_up()
+
+    def _on_message(self, piece: bytes) -> None:
         message, body = self._messages[-1]
-        if not isinstance(message, _ErrInfo):
-            self._receiving = body
-        elif self._receiving is not None and not self._receiving.is_eof():
-            self._receiving.set_exception(web.RequestPayloadError("malformed framing"))
+        if isinstance(message, _ErrInfo):
+            message.exc.__traceback__ = None  # it refers to what was sent, and to itself
+        elif message.version.major == 1:
+            self._inbound.begin_body(body, piece)
+            self._closes = bool(message.upgrade) or self._inbound.was_large
+            return
+        else:
+            self._messages[-1] = _ErrInfo(400, ValueError("unsupported version"), ""), body
+        if self._inbound.is_receiving:  # the request with the body gets the response
+            self._messages.pop()
+            self._request_count -= 1
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._is_broken = self._closes = True
+        self._inbound.discard()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
+        """Return whether the connection stays open for a moment, for the response."""
+        if self._is_answered and self._inbound.has_partial_head:
+            self._parse(NOT_HTTP)
+        if self._is_handling:
+            self._closes = True
+            self._loop.call_later(limits.HALF_CLOSED_SECONDS, self.force_close)
+        return self._is_handling
+
+    def close(self) -> None:
+        """Close after the response in hand; close an idle connection at once.
+
+        A connection on which a request has begun to arrive stays open: its response will close it.
+        """
+        if self._inbound.is_receiving or not self._is_answered:
+            super().close()
+        elif not self._inbound.has_partial_head and not has_unread_bytes(self.transport):
+            self.force_close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the response, then parse what has arrived in the meantime."""
+        is_last = self._answered + 1 == self._request_count
+        if self._draining.is_set() or (self._closes and is_last):
+            resp.force_close()
+        self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
+        result = await super().finish_response(request, resp, start_time)
+        self._answered += 1
+        if self._closes and self._is_answered:
+            self._linger()
+        elif self._buffer_paused and not self._is_handling:
+            self._buffer_paused = False
+            self.resume_reading()
+        return result
+
+    def _linger(self) -> None:
+        if self.transport is not None:
+            cast("BoundedReads", self.transport.get_protocol()).linger()
+            self.connection_lost(None)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log a fault of ours; a body that cannot be read is none, and has been answered."""
+        """Log an internal error; a body that cannot be read is none, and has been answered."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
@@ -89,45 +148,4 @@ class Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002  it repeats what was sent
     ) -> web.StreamResponse:
         """Answer what the parser rejected, or what failed outside the middlewares."""
-        request_id = token_hex(16)
-        if status < 500:
-            log.info("not well-formed HTTP (%s)", type(exc).__name__)
-            error = ApiError(ErrorCode.INVALID_REQUEST, "The request is not well-formed HTTP")
-        else:
-            log.error("request failed", exc_info=exc, extra={"request_id": request_id})
-            error = internal_error(request_id)
-        plain = error_response(error)
-        answer = _AnonymousResponse(status=plain.status, body=plain.body, headers=plain.headers)
-        set_standard_headers(answer, request_id, 0)
-        answer.headers[hdrs.CONNECTION] = "close"
-        answer.force_close()
-        return answer
-
-    def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Tell the client, with its answer, when this connection is about to end."""
-        if self._draining.is_set():
-            resp.force_close()
-        return super().finish_response(request, resp, start_time)
-
-
-class ConnectionServer(web.Server):
-    """Makes a connection for each client, out of aiohttp's own server; `leaving` is its end."""
-
-    def __init__(self, made: web.Server, leaving: asyncio.Event) -> None:
-        super().__init__(
-            made.request_handler,
-            request_factory=made.request_factory,
-            handler_cancellation=True,  # nobody works for a client who left
-        )
-        self._draining = leaving
-
-    def __call__(self) -> RequestHandler:
-        """Make the connection of a client who has just come."""
-        return Connection(self, self._draining)
-
-
-def receives_compressed_bodies(request: web.Request) -> bool:
-    """Return whether bodies arrive as sent; inside a host application aiohttp decompresses them."""
-    return isinstance(request.protocol, Connection)
+        return final_error_response(status, exc)

@@ -6,12 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
-from server.serving.connection import ConnectionServer
+from server.serving.connection_server import ConnectionServer
 from server.serving.socket_drain import DRAIN_SHARE
-from server.serving.state import DRAINING, TIMEOUTS
+from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 
 _POLL_SECONDS: Final = 0.02
-_IDLE_SHARE: Final = 0.2
+_IDLE_SHARE: Final = 0.15
 _BUSY_SHARE: Final = 0.45
 _LAST_SHARE: Final = 0.1
 
@@ -20,7 +20,7 @@ class Runner(web.AppRunner):
     """Runs the application in a single process.
 
     `grace` is the maximum duration of the shutdown in seconds. The phases are: connections that
-    are being established, 5 %; idle connections that may send one more request, 20 %; requests in
+    are being established, 5 %; idle connections that may send one more request, 15 %; requests in
     flight, 45 %. Then all time limits expire, and what remains is cancelled.
     """
 
@@ -32,7 +32,8 @@ class Runner(web.AppRunner):
         self._grace = grace
 
     async def _make_server(self) -> web.Server:
-        return ConnectionServer(await super()._make_server(), self.app[DRAINING])
+        made = await super()._make_server()
+        return ConnectionServer(made, self.app[DRAINING], self.app[CONNECTIONS])
 
     async def begin_drain(self) -> None:
         """Mark the service as draining and accept connections that the kernel has completed."""
@@ -45,16 +46,16 @@ class Runner(web.AppRunner):
         for site in self.sites:
             await site.stop()
         if self.server is not None:
-            await self._wait_for_connections(self.server, _IDLE_SHARE)
+            await self._wait_for_connections(_IDLE_SHARE)
             self.server.pre_shutdown()  # closes idle connections
-            await self._wait_for_connections(self.server, _BUSY_SHARE)
+            await self._wait_for_connections(_BUSY_SHARE)
             self.app[TIMEOUTS].expire_all()
         await super().cleanup()
 
-    async def _wait_for_connections(self, server: web.Server, share: float) -> None:
+    async def _wait_for_connections(self, share: float) -> None:
         """Wait until all connections are closed, for at most a share of the grace."""
-        deadline = monotonic() + self._grace * share
-        while server.connections and monotonic() < deadline:  # noqa: ASYNC110  aiohttp has no event
+        limit, deadline = self.app[CONNECTIONS], monotonic() + self._grace * share
+        while limit.open and monotonic() < deadline:  # noqa: ASYNC110  polled
             await asyncio.sleep(_POLL_SECONDS)
 
 

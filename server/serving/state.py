@@ -6,9 +6,13 @@ from typing import Final
 from aiohttp import web
 
 from middlewares.timeout import RequestTimeouts
+from server.serving.connection_limit import ConnectionLimit
 
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
 """Set when graceful shutdown begins."""
 
 TIMEOUTS: Final = web.AppKey("TIMEOUTS", RequestTimeouts)
 """The time limits of the requests in flight; graceful shutdown expires them."""
+
+CONNECTIONS: Final = web.AppKey("CONNECTIONS", ConnectionLimit)
+"""The open connections and their limit."""

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.serving import connection
+from server.serving import connection, limits
 from tests.conftest import Serve
 from tests.support import PATH, sign
 
@@ -13,7 +13,7 @@ from tests.support import PATH, sign
 async def test_who_never_finishes_a_first_request_is_let_go(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "FIRST_REQUEST_SECONDS", 0.01)
     service = await serve()
     port = int(service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -24,14 +24,14 @@ async def test_who_never_finishes_a_first_request_is_let_go(
 
 async def test_who_has_asked_once_may_stay(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = asyncio.Event()
-    give_up = connection.Connection._on_first_request_timeout
+    give_up = connection.Connection._on_first_timeout
 
     def watched(self: connection.Connection) -> None:
         give_up(self)
         given_up.set()
 
-    monkeypatch.setattr(connection.Connection, "_on_first_request_timeout", watched)
-    monkeypatch.setattr(connection, "FIRST_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connection.Connection, "_on_first_timeout", watched)
+    monkeypatch.setattr(limits, "FIRST_REQUEST_SECONDS", 0.2)
     service = await serve()
     port = int(service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,0 +1,107 @@
+"""Gives received bytes to the HTTP parser in pieces, so that the parser's memory is limited.
+
+aiohttp's parser limits each header field, but neither a whole head nor the trailer of a chunked
+body. It keeps each field twice: as bytes, and as text with up to four bytes a character.
+"""
+
+from typing import Final
+
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+
+from server.serving.limits import LARGE_HEAD_BYTES, MAX_HEAD_BYTES
+
+NOT_HTTP: Final = b"\0"
+"""The parser rejects this byte in any part of a head."""
+
+_EARLY_BYTES: Final = 4096
+_BODY_PIECE_BYTES: Final = 1024
+_MAX_FRAMING_BYTES: Final = 1024
+_END: Final = b"\r\n\r\n"
+_TO_ASCII: Final = bytes(range(128)) + b"@" * 128
+
+
+class Inbound:
+    """The bytes received and not yet parsed, and what is arriving: a head or a body."""
+
+    __slots__ = (
+        *("_body", "_framing", "_head", "_last", "_reads_body", "_received"),
+        *("unparsed", "was_large"),
+    )
+
+    def __init__(self) -> None:
+        self.unparsed = b""
+        self.was_large = False  # the last complete head
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._reads_body = False
+        self._received = 0
+        self._framing = 0
+        self._head = 0
+        self._last = b""
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether more of a body has to arrive."""
+        return not self._body.is_eof()
+
+    @property
+    def has_partial_head(self) -> bool:
+        """Whether the next request has begun to arrive."""
+        return bool(self._head or self.unparsed)
+
+    def next_piece(self) -> bytes:
+        """Take the next piece for the parser; it is empty when more of a head has to arrive.
+
+        A piece contains one head at most. The first 4 KiB of a head need not wait for the rest, so
+        that the parser soon rejects what is not HTTP. A head that is too large ends with
+        `NOT_HTTP`.
+        """
+        if self.is_receiving:
+            return self._take(_BODY_PIECE_BYTES)
+        end = (self._last + self.unparsed).find(_END)
+        size = len(self.unparsed) if end < 0 else end + len(_END) - len(self._last)
+        if self._head + size > MAX_HEAD_BYTES:
+            return NOT_HTTP
+        head = self._take(max(0, _EARLY_BYTES - self._head) if end < 0 else size)
+        # As text, a character that is not ASCII multiplies the memory of its field. With `@` a
+        # method, a field name, and each value that the service reads are as invalid as before.
+        return head if head.isascii() else head.translate(_TO_ASCII)
+
+    def _take(self, size: int) -> bytes:
+        piece, self.unparsed = self.unparsed[:size], self.unparsed[size:]
+        return piece
+
+    def begin_body(self, body: StreamReader, piece: bytes) -> None:
+        """Note that `piece` completed a head; `body` follows."""
+        self.was_large = self._head + len(piece) > LARGE_HEAD_BYTES
+        self._body, self._received, self._framing = body, body.total_bytes, 0
+        self._reads_body = self.is_receiving
+        self._head, self._last = 0, b""
+
+    def advance(self, piece: bytes) -> bool:
+        """Note that the parser has read `piece`, which completed no head.
+
+        Return False for over 1 KiB of a body's framing (sizes and extensions of chunks, trailer
+        fields) without any content in between.
+        """
+        if not self._reads_body:
+            self._head += len(piece)
+            self._last = (self._last + piece)[-3:]
+            return True
+        content, self._received = self._body.total_bytes - self._received, self._body.total_bytes
+        self._framing = 0 if content else self._framing + len(piece)
+        if not self.is_receiving:
+            self._reads_body = False
+            self._begin_head(piece, content)
+        return self._framing <= _MAX_FRAMING_BYTES
+
+    def _begin_head(self, piece: bytes, content: int) -> None:
+        """Count the head that follows in `piece` after the last `content` of a body."""
+        chunks_end = piece.rfind(_END) + len(_END)
+        head = piece[max(content, chunks_end) :]
+        self._head, self._last = len(head), head[-3:]
+
+    def discard(self) -> None:
+        """Drop what is not parsed, and fail the body that is arriving; the parser does not."""
+        self.unparsed = b""
+        if self.is_receiving:
+            self._body.set_exception(web.RequestPayloadError("malformed framing"))

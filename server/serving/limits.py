@@ -1,0 +1,28 @@
+"""The limits of a connection. `docs/security.md` explains them."""
+
+from typing import Any, Final
+
+MAX_HEAD_BYTES: Final = 32768
+"""The request line and all headers together, with their line breaks."""
+LARGE_HEAD_BYTES: Final = 16384
+"""A connection ends with the response to a request with a larger head: it would keep the memory."""
+READ_BYTES: Final = 4096
+"""The most that is read from a connection at once."""
+FIRST_REQUEST_SECONDS: Final = 30.0
+"""The time for the head of a first request; `keepalive_timeout` limits the time between others."""
+UNREAD_SECONDS: Final = 10.0
+"""A client that reads nothing of its response for this long is disconnected."""
+LINGER_SECONDS: Final = 1.0
+"""The time for a client to read the last response while it still sends."""
+HALF_CLOSED_SECONDS: Final = 1.0
+"""The time for the response to a client that has ended its side, as one that has left does."""
+
+AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,  # the audit line takes its place
+    "auto_decompress": False,  # server/api/request_body.py decompresses, after authentication
+    "keepalive_timeout": 75.0,
+    "lingering_time": LINGER_SECONDS,
+    "max_field_size": MAX_HEAD_BYTES,  # a token that is too large gets its own error
+    "max_headers": 64,
+    "read_bufsize": READ_BYTES,  # of a body; reading pauses at twice as much
+}
