@@ -23,7 +23,7 @@ from server.api.proof_keys import mount_proof_keys
 from server.api.routing import add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
-from server.component_metrics import add_component_metrics
+from server.component_metrics import add_component_metrics, add_connection_metrics
 from server.components import Components
 from server.config import Settings
 from server.observability.logging import configure_logging
@@ -31,7 +31,7 @@ from server.observability.metrics import Metrics
 from server.proof.signer import make_proof_issuer
 from server.serving.connection_limit import ConnectionLimit
 from server.serving.connection_server import receives_compressed_bodies
-from server.serving.process import load_or_exit
+from server.serving.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.serving.runner import WorkerRunner
 from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 from server.vapi.credentials import make_credential_issuer
@@ -39,8 +39,6 @@ from server.vapi.credentials import make_credential_issuer
 EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
 PATH: Final = "/vapi/start"
-
-_WORKER_BOOT_ERROR: Final = 3  # gunicorn's: a worker that exits with it ends the master too
 
 
 class Scope(Enum):
@@ -96,6 +94,7 @@ def create_app(settings: Settings) -> web.Application:
     operations.add_routes(app, settings, components, PREFIX + PATH, app[DRAINING])
     if metrics is not None:
         add_component_metrics(metrics, components)
+        add_connection_metrics(metrics, app[CONNECTIONS])
         operations.add_metrics(app, metrics)
     add_fallback(app)
     return app
@@ -145,7 +144,7 @@ def _application(
 
 
 async def app_factory() -> web.AppRunner:
-    """Create the service for gunicorn, from the environment: `gunicorn server.app:app_factory`."""
-    settings = load_or_exit(status=_WORKER_BOOT_ERROR).settings
+    """Create the service in a worker of `gunicorn server.app:app_factory`."""
+    settings = MASTER.get(status=WORKER_BOOT_ERROR).settings
     configure_logging(settings.log_level, settings.log_format)
     return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)

@@ -5,6 +5,7 @@ from math import inf
 from server.components import Components
 from server.observability.metrics import Metrics
 from server.redis.client import RedisState
+from server.serving.connection_limit import ConnectionLimit
 from server.vapi.health import VapiState
 
 
@@ -42,3 +43,19 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     if (redis := components.redis) is not None:
         up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
+
+
+def add_connection_metrics(metrics: Metrics, limit: ConnectionLimit) -> None:
+    """Add the number of open connections, its maximum, and the number of refused connections."""
+    metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
+    metrics.add_gauge(
+        "max_connections",
+        "The maximum of open connections.",
+        lambda: limit.maximum,
+        across="livesum",
+    )
+    metrics.add_counter(
+        "refused_connections",
+        "Connections closed at once because the maximum was reached.",
+        lambda: limit.refused,
+    )

@@ -1,4 +1,4 @@
-"""What a client library will not send, and the stand-in for Vapi: both over real sockets."""
+"""Requests that a client library does not send, and the stand-in for Vapi, over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -21,7 +21,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class WireAnswer:
-    """An answer as it came over the wire."""
+    """A response as received."""
 
     status: int
     headers: CIMultiDict[str]
@@ -29,36 +29,36 @@ class WireAnswer:
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
+        """The parsed body."""
         return msgspec.json.decode(self.body)
 
     @property
     def code(self) -> str | None:
-        """The error's code; None for a success."""
+        """The code of the error; None for a success."""
         error = self.json.get("error")
         return None if error is None else str(error["code"])
 
     @property
     def details(self) -> str:
-        """The error's details."""
+        """The details of the error."""
         return str(self.json["error"]["details"])
 
 
 class Wire:
-    """A connection that sends exactly the bytes it is told to."""
+    """A connection that sends exact bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Send bytes; a server that closed already does not care, and neither do we."""
+        """Send bytes; ignore that the server has closed the connection."""
         with suppress(ConnectionError):
             self._writer.write(data)
             await self._writer.drain()
 
     async def answer(self) -> WireAnswer:
-        """Read one answer: its head, and as much body as the head announces."""
+        """Read one response: its head, and the body that the head announces."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.strip().split("\r\n")
         headers: CIMultiDict[str] = CIMultiDict()
@@ -69,14 +69,18 @@ class Wire:
         return WireAnswer(int(status.split(" ")[1]), headers, body)
 
     async def rest(self) -> bytes:
-        """Read whatever still comes until the server closes the connection."""
+        """Read until the server closes the connection."""
         try:
             return await self._reader.read()
         except ConnectionError:
             return b""
 
+    def end(self) -> None:
+        """Send no more, but continue to read: a half-close."""
+        self._writer.write_eof()
+
     def leave(self) -> None:
-        """Break the connection off."""
+        """Close the connection at once."""
         self._writer.transport.abort()
 
 
@@ -94,7 +98,7 @@ async def dial(service: Service) -> AsyncIterator[Wire]:
 def head(
     *lines: bytes | str, token: str | None = None, method: str = "POST", path: str = PATH
 ) -> bytes:
-    """Write a request's head: the lines given, and a token when there is one."""
+    """Return the head of a request with these lines, and with the token if there is one."""
     all_: Iterable[bytes | str] = (f"{method} {path} HTTP/1.1", "Host: service", *lines)
     if token is not None:
         all_ = (*all_, f"Authorization: Bearer {token}")
@@ -102,13 +106,13 @@ def head(
 
 
 def post(body: bytes, *lines: bytes | str, token: str | None = None) -> bytes:
-    """Write a whole request with a JSON body of the length that it announces."""
+    """Return a whole request with a JSON body of the announced length."""
     length = f"Content-Length: {len(body)}"
     return head(length, "Content-Type: application/json", *lines, token=token) + body
 
 
 async def exchange(service: Service, data: bytes) -> WireAnswer:
-    """Send bytes over a connection of their own; give the first answer."""
+    """Send bytes over a new connection; return the first response."""
     async with dial(service) as wire:
         await wire.send(data)
         return await wire.answer()
@@ -116,25 +120,25 @@ async def exchange(service: Service, data: bytes) -> WireAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """The stand-in for Vapi, running on a socket of its own."""
+    """The running stand-in for Vapi."""
 
     url: str
     app: web.Application
 
     def behave(self, behaviour: Behaviour) -> None:
-        """Fail from now on, or stop failing."""
+        """Change the behaviour from now on."""
         self.app[SWITCH].behaviour = behaviour
 
     @property
     def requests(self) -> list[str]:
-        """Method and path of every request so far."""
+        """The method and path of each request so far."""
         requests = self.app[REQUESTS]
         return list(requests)
 
 
 @asynccontextmanager
 async def vapi(behaviour: Behaviour | None = None) -> AsyncIterator[StandIn]:
-    """Run the stand-in for the account that the tests' settings name."""
+    """Run the stand-in with the account of the settings of the tests."""
     app = create_vapi(
         private_key=PRIVATE_KEY, public_key=PUBLIC_KEY, org_id=ORG_ID, assistant_id=ASSISTANT_ID
     )

@@ -1,4 +1,4 @@
-"""What the service asks of the kernel for the socket of a client."""
+"""Options of the socket of a client."""
 
 import array
 import asyncio
@@ -7,22 +7,24 @@ import socket
 import termios
 from typing import Final
 
-from server.serving.limits import UNREAD_SECONDS
+from server.serving import limits
 
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
-_WRITE_BUFFER_BYTES: Final = 16384
 
 
-def limit_unread_bytes(transport: asyncio.Transport) -> None:
-    """Let few bytes wait in the process, and none longer than `UNREAD_SECONDS` in the kernel.
+def limit_buffers(transport: asyncio.Transport) -> None:
+    """Limit how many bytes may wait for the client or for the service, and for how long.
 
     The kernel's timer (RFC 5482) starts when the client stops acknowledging bytes or announces a
-    full receive buffer. Then the kernel closes the connection.
+    full receive buffer. It ends the connection after `limits.UNREAD_SECONDS`.
     """
-    transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+    transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES)
     client = transport.get_extra_info("socket")
+    # Without these options the kernel lets its buffers grow to several megabytes.
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.KERNEL_RECEIVE_BYTES)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.KERNEL_SEND_BYTES)
     if _TCP_USER_TIMEOUT is not None:
-        client.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
+        client.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.UNREAD_SECONDS * 1000))
 
 
 def has_unread_bytes(transport: asyncio.Transport | None) -> bool:

@@ -1,14 +1,14 @@
 """A client's connection. The only module that uses aiohttp's private interface."""
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from server.serving import limits
 from server.serving.bounded_reads import BoundedReads
-from server.serving.client_socket import has_unread_bytes, limit_unread_bytes
+from server.serving.client_socket import has_unread_bytes, limit_buffers
 from server.serving.error_responses import final_error_response
 from server.serving.inbound import NOT_HTTP, Inbound
 
@@ -31,7 +31,7 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit what the client costs until its first request, and while it does not read."""
         super().connection_made(transport)
-        limit_unread_bytes(cast("asyncio.Transport", transport))
+        limit_buffers(cast("asyncio.Transport", transport))
         self._timer = self._loop.call_later(limits.FIRST_REQUEST_SECONDS, self._on_first_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -93,6 +93,8 @@ class Connection(RequestHandler):
     def _give_up(self) -> None:
         self._is_broken = self._closes = True
         self._inbound.discard()
+        if self._is_answered:
+            self._linger()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
         """Return whether the connection stays open for a moment, for the response."""
@@ -134,11 +136,6 @@ class Connection(RequestHandler):
         if self.transport is not None:
             cast("BoundedReads", self.transport.get_protocol()).linger()
             self.connection_lost(None)
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log an internal error; a body that cannot be read is none, and has been answered."""
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            super().log_exception(*args, **kw)
 
     def handle_error(
         self,

@@ -1,6 +1,7 @@
-"""Several processes under gunicorn: what `gunicorn.conf.py` sets, and what is done when.
+"""Functions for `gunicorn.conf.py`: its values, and the hooks that gunicorn calls.
 
-gunicorn's own objects come untyped; what is used of them here is in its documentation.
+gunicorn's objects are untyped. `Arbiter.reload` and `Arbiter.kill_workers` are not documented; the
+tests of `tests/multiprocess` cover both.
 """
 
 import os
@@ -13,25 +14,26 @@ from typing import Any
 
 from server.config import Settings
 from server.observability.multiprocess import METRICS_DIRECTORY, TEMPORARY_PREFIX
+from server.serving.master_configuration import MASTER
 from server.serving.socket_drain import stop_accepting
 
 
 def address(host: str, port: int) -> str:
-    """Write where to listen as gunicorn reads it: an IPv6 address stands in brackets."""
+    """Return the value of `bind`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def whole_seconds(grace: float) -> int:
-    """Give gunicorn's time for leaving, which it takes in whole seconds."""
+    """Return the value of `graceful_timeout`, which is a whole number of seconds."""
     return max(1, ceil(grace))
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
-    """Have gunicorn's own lines go where the service's go, in the same format."""
+    """Return the value of `logconfig_dict`: gunicorn's records join those of the service."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "root": {},  # server.observability.logging.configure_logging sees to it
+        "root": {},  # server.observability.logging.configure_logging sets it
         "loggers": {
             "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
@@ -40,51 +42,70 @@ def log_config(settings: Settings) -> dict[str, Any]:
 
 
 def on_starting(_: Any) -> None:
-    """Forget what processes of an earlier life counted; a second master (USR2) keeps it."""
+    """Delete the metrics of an earlier master; a second master (USR2) keeps those of the first."""
     if METRICS_DIRECTORY in os.environ and "GUNICORN_PID" not in os.environ:
-        for left in Path(os.environ[METRICS_DIRECTORY]).glob("*.db"):
-            left.unlink()
+        for file in Path(os.environ[METRICS_DIRECTORY]).glob("*.db"):
+            file.unlink()
 
 
 def when_ready(server: Any) -> None:
-    """Have the master, told to leave, shut the door before it closes its copy of the sockets.
+    """Prepare the master for SIGHUP and SIGTERM."""
+    _reload_valid_configurations_only(server)
+    _stop_accepting_on_sigterm(server)
 
-    Only it knows that everybody leaves: a worker that is merely replaced shares them with others.
+
+def _reload_valid_configurations_only(server: Any) -> None:
+    """Check the configuration before a reload: gunicorn's master exits when its file fails."""
+    reload = server.reload
+
+    def reload_if_valid() -> None:
+        if MASTER.reload():
+            reload()
+
+    server.reload = reload_if_valid
+
+
+def _stop_accepting_on_sigterm(server: Any) -> None:
+    """Stop accepting connections before the master closes its copy of the sockets.
+
+    Only the master knows that all workers end: one that is replaced shares the sockets with others.
+    The workers get SIGTERM at once: the master may be waiting for those that a reload replaced.
     """
     master, proceed = os.getpid(), signal.getsignal(signal.SIGTERM)
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
         if os.getpid() != master:
-            raise SystemExit  # a worker that is just being born, and serves nobody yet
-        # Another master (USR2) or systemd goes on with the very same sockets.
+            raise SystemExit  # a worker that is being started and serves no request yet
+        # Another master (USR2) or systemd continues with the same sockets.
         if server.reexec_pid == server.master_pid == 0 and not server.systemd:
             stop_accepting(listener.sock for listener in server.LISTENERS)
+        server.kill_workers(signal.SIGTERM)
         if callable(proceed):
             proceed(number, frame)
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def pre_exec(server: Any) -> None:
-    """Have a second master (USR2) make a folder of its own: one made here goes with this master."""
+    """Let a second master (USR2) create its own metrics folder: this master deletes its own."""
     inherited = server.cfg.env_orig
     if Path(inherited.get(METRICS_DIRECTORY, "")).name.startswith(TEMPORARY_PREFIX):
         del inherited[METRICS_DIRECTORY]
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Hold SIGTERM back from a worker until its event loop runs: uvloop would miss it before."""
+    """Block SIGTERM in a worker until its event loop runs: uvloop would miss it before."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have a worker leave as soon as it is told to; aiohttp's would look only once a second."""
+    """Let a worker react to SIGTERM at once; aiohttp's worker looks once a second."""
     worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
     worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """Drop the states that a process which is gone was in; what it counted still counts."""
+    """Delete the gauges of a process that has ended; its counters still count."""
     if METRICS_DIRECTORY in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
@@ -92,7 +113,7 @@ def child_exit(_: Any, worker: Any) -> None:
 
 
 def on_exit(_: Any) -> None:
-    """Remove the folder of the metrics, if it was made here."""
+    """Delete the metrics folder if this process created it."""
     folder = Path(os.environ.get(METRICS_DIRECTORY, ""))
     if folder.name.startswith(TEMPORARY_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)

@@ -80,24 +80,25 @@ class Inbound:
     def advance(self, piece: bytes) -> bool:
         """Note that the parser has read `piece`, which completed no head.
 
-        Return False for over 1 KiB of a body's framing (sizes and extensions of chunks, trailer
-        fields) without any content in between.
+        Return False when a body's framing (sizes and extensions of chunks, trailer fields) fills
+        over 1 KiB of pieces without content.
         """
         if not self._reads_body:
             self._head += len(piece)
             self._last = (self._last + piece)[-3:]
             return True
         content, self._received = self._body.total_bytes - self._received, self._body.total_bytes
-        self._framing = 0 if content else self._framing + len(piece)
         if not self.is_receiving:
             self._reads_body = False
             self._begin_head(piece, content)
+            return True
+        self._framing = 0 if content else self._framing + len(piece)
         return self._framing <= _MAX_FRAMING_BYTES
 
     def _begin_head(self, piece: bytes, content: int) -> None:
         """Count the head that follows in `piece` after the last `content` of a body."""
-        chunks_end = piece.rfind(_END) + len(_END)
-        head = piece[max(content, chunks_end) :]
+        before, end_of_chunks, _ = piece.rpartition(_END)
+        head = piece[max(content, len(before) + len(end_of_chunks)) :]
         self._head, self._last = len(head), head[-3:]
 
     def discard(self) -> None:

@@ -8,6 +8,12 @@ LARGE_HEAD_BYTES: Final = 16384
 """A connection ends with the response to a request with a larger head: it would keep the memory."""
 READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
+WRITE_BUFFER_BYTES: Final = 16384
+"""The most that waits in the process before the next response has to wait."""
+KERNEL_RECEIVE_BYTES: Final = 16384
+KERNEL_SEND_BYTES: Final = 65536
+"""The buffers of a connection in the kernel, which doubles them. With a smaller one for sending,
+large responses are slow where packets are large."""
 FIRST_REQUEST_SECONDS: Final = 30.0
 """The time for the head of a first request; `keepalive_timeout` limits the time between others."""
 UNREAD_SECONDS: Final = 10.0

@@ -1,8 +1,7 @@
-"""The process of the service: it loads the settings, listens, and serves until it is terminated."""
+"""The process of the service: loads the settings, listens, and serves until it is terminated."""
 
 import asyncio
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -13,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from server.config.loader import Configuration, SettingsError, load_configuration
+from server.serving.open_files import raise_open_file_limit
 from server.serving.runner import Runner
 from server.serving.socket_drain import stop_accepting
 
@@ -22,7 +22,6 @@ EX_CONFIG: Final = 78
 """The exit status for an invalid configuration (sysexits.h)."""
 
 _BACKLOG: Final = 1024
-_OPEN_FILES: Final = 65536
 
 
 def load_or_exit(status: int = EX_CONFIG) -> Configuration:
@@ -33,18 +32,6 @@ def load_or_exit(status: int = EX_CONFIG) -> Configuration:
         lines = "\n".join(("Invalid configuration:", *error.faults, *error.warnings))
         sys.stderr.write(f"{lines}\nconfig.example.env documents each variable.\n")
         raise SystemExit(status) from None
-
-
-def raise_open_file_limit() -> None:
-    """Raise the soft limit of open files to 65,536 or the hard limit; never lower it.
-
-    The usual 1,024 are soon used up by idle connections.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
-        return
-    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def listen(host: str, port: int) -> Iterator[socket.socket]:

@@ -2,11 +2,12 @@
 
 import asyncio
 from time import monotonic
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
 from server.serving.connection_server import ConnectionServer
+from server.serving.open_files import connections_within_limit
 from server.serving.socket_drain import DRAIN_SHARE
 from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 
@@ -19,21 +20,31 @@ _LAST_SHARE: Final = 0.1
 class Runner(web.AppRunner):
     """Runs the application in a single process.
 
-    `grace` is the maximum duration of the shutdown in seconds. The phases are: connections that
-    are being established, 5 %; idle connections that may send one more request, 15 %; requests in
-    flight, 45 %. Then all time limits expire, and what remains is cancelled.
+    `grace` is the maximum duration of the shutdown in seconds. First, connections that are being
+    established are accepted (5 % of the grace), and each open connection may send one more request
+    (15 %), whose response closes it. Then idle connections are closed, and the requests in flight
+    continue (45 %). Then all time limits expire, and what remains is cancelled.
     """
 
-    __slots__ = ("_grace",)
+    __slots__ = ("_connection_server", "_grace")
 
     def __init__(self, app: web.Application, *, grace: float) -> None:
-        # aiohttp waits this long twice: for handlers to finish, then for cancelled ones.
-        super().__init__(app, shutdown_timeout=grace * _LAST_SHARE)
+        super().__init__(app, shutdown_timeout=0)
         self._grace = grace
+        self._connection_server: ConnectionServer | None = None
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return ConnectionServer(made, self.app[DRAINING], self.app[CONNECTIONS])
+    @property
+    def server(self) -> ConnectionServer | None:
+        """The server that sites listen with; None before `setup`."""
+        return self._connection_server
+
+    async def setup(self) -> None:
+        """Start the application."""
+        await super().setup()
+        limit = self.app[CONNECTIONS]
+        limit.maximum = connections_within_limit(limit.maximum)
+        made = cast("web.Server", super().server)
+        self._connection_server = ConnectionServer(made, self.app[DRAINING], limit)
 
     async def begin_drain(self) -> None:
         """Mark the service as draining and accept connections that the kernel has completed."""
@@ -46,16 +57,21 @@ class Runner(web.AppRunner):
         for site in self.sites:
             await site.stop()
         if self.server is not None:
-            await self._wait_for_connections(_IDLE_SHARE)
-            self.server.pre_shutdown()  # closes idle connections
-            await self._wait_for_connections(_BUSY_SHARE)
-            self.app[TIMEOUTS].expire_all()
+            await self._close_connections(self.server)
         await super().cleanup()
+
+    async def _close_connections(self, server: ConnectionServer) -> None:
+        await self._wait_for_connections(_IDLE_SHARE)
+        server.pre_shutdown()  # closes idle connections
+        await self._wait_for_connections(_BUSY_SHARE)
+        self.app[TIMEOUTS].expire_all()
+        # aiohttp waits this long twice: for handlers to finish, then for cancelled ones.
+        await server.shutdown(self._grace * _LAST_SHARE)
 
     async def _wait_for_connections(self, share: float) -> None:
         """Wait until all connections are closed, for at most a share of the grace."""
         limit, deadline = self.app[CONNECTIONS], monotonic() + self._grace * share
-        while limit.open and monotonic() < deadline:  # noqa: ASYNC110  polled
+        while limit.open and monotonic() < deadline:  # noqa: ASYNC110  a plain number
             await asyncio.sleep(_POLL_SECONDS)
 
 

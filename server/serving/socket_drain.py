@@ -1,8 +1,8 @@
-"""The way out: a listening socket is closed so that nobody who got in is sent away.
+"""Closes a listening socket without a reset for clients that have connected to it.
 
-The kernel, not the process, completes TCP handshakes, and queues who came until the process accepts
-them. Closing a listening socket resets everybody in that queue, though their request may have been
-sent already. So, before closing: keep further newcomers out, and accept those who are in.
+The kernel completes TCP handshakes and queues the connections until the process accepts them. To
+close the socket resets all connections of the queue, also those that have sent a request. So first
+new connections are kept out, then the queue is accepted, and then the socket is closed.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 DRAIN_SHARE: Final = 0.05
-"""The part of the grace that handshakes under way are given to complete."""
+"""The share of the grace in which handshakes that have begun can complete."""
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; Python has no name for it
 # A classic BPF program (linux/filter.h): drops a segment that has SYN set and ACK not, which is
@@ -28,10 +28,10 @@ _DROP_FIRST_SEGMENTS: Final = (
 
 
 def stop_accepting(listeners: Iterable[socket.socket]) -> None:
-    """Let nobody new in, for good and for every process that shares these sockets.
+    """Drop the first segment of new connections, in every process that shares these sockets.
 
-    Who knocks now hears nothing, knocks again a second later, and by then is told that the port is
-    closed. On systems other than Linux this does nothing: the sockets are closed all the same.
+    A client sends that segment again after a second, and then finds the port closed. On systems
+    other than Linux this does nothing, and the sockets are closed all the same.
     """
     code = b"".join(struct.pack("HBBI", *step) for step in _DROP_FIRST_SEGMENTS)
     buffer = ctypes.create_string_buffer(code, len(code))

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from aiohttp import ClientSession, web
 
 from server.app import create_app
 from server.config.settings import VARIABLES as NAMES
-from server.serving.process import EX_CONFIG, load_or_exit, raise_open_file_limit, serve
+from server.serving.process import EX_CONFIG, load_or_exit, serve
 from server.serving.runner import Runner
 from tests.process import serving
 from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
@@ -63,26 +62,6 @@ async def test_an_application_that_cannot_start_leaves_nothing_behind() -> None:
     with pytest.raises(ZeroDivisionError):
         await serve(Runner(app, grace=0.1), "127.0.0.1", 0)
     assert asyncio.all_tasks() == before
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "becomes"),
-    [
-        (1024, 524288, [(65536, 524288)]),
-        (1024, resource.RLIM_INFINITY, [(65536, resource.RLIM_INFINITY)]),
-        (1024, 4096, [(4096, 4096)]),
-        (100_000, 524288, []),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, []),
-    ],
-)
-def test_it_takes_more_open_files_and_never_gives_any_back(
-    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, becomes: list[tuple[int, int]]
-) -> None:
-    limits: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    raise_open_file_limit()
-    assert limits == becomes
 
 
 def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

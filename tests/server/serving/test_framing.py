@@ -1,0 +1,150 @@
+"""Requests on one connection: pipelined, divided into segments, chunked, or malformed."""
+
+import asyncio
+import random
+
+import pytest
+
+from tests.conftest import AuditLines, Serve
+from tests.support import PATH, Service, sign
+from tests.wire import dial, exchange, head, post
+
+TOKEN = sign()
+JSON = "Content-Type: application/json"
+CHUNKED = head("Transfer-Encoding: chunked", JSON, token=TOKEN)
+
+
+def get(request_id: str) -> bytes:
+    return head(f"X-Request-ID: {request_id}", method="GET", path="/healthz")
+
+
+async def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
+    ids = [f"request-{number}" for number in range(300)]
+    async with dial(service) as wire:
+        await wire.send(b"".join(map(get, ids)))
+        assert [(await wire.answer()).headers["X-Request-ID"] for _ in ids] == ids
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_responses_do_not_depend_on_the_segments(serve: Serve, seed: int) -> None:
+    service = await serve(RATE_LIMIT="off")
+    chance = random.Random(seed)
+    kinds = [
+        (get("a"), 200),
+        (head("Content-Length: 2") + b"{}", 401),
+        (head("X-A: " + "a" * 6000, method="GET", path="/nowhere"), 404),
+        (post(b'{"patientContext": {"id": "pt_1"}}', token=TOKEN), 200),
+        (post(b'{"patientContext": {"id": "pt_2"}}', "X-A: é", token=TOKEN), 403),
+        (post(b" " * 5000 + b"[]", token=TOKEN), 400),
+        (CHUNKED + b"1\r\n{\r\n1;a=b\r\n}\r\n0\r\nTrailer: a\r\n\r\n", 200),
+    ]
+    chosen = [chance.choice(kinds) for _ in range(20)]
+    sent = b"".join(request for request, _ in chosen)
+    async with dial(service) as wire:
+        while sent:
+            size = chance.choice([1, 10, 200, 3000, 20_000])
+            await wire.send(sent[:size])
+            await asyncio.sleep(0)
+            sent = sent[size:]
+        statuses = [(await wire.answer()).status for _ in chosen]
+    assert statuses == [status for _, status in chosen]
+
+
+@pytest.mark.parametrize(
+    ("framing", "status"),
+    [
+        (b"2;a=" + b"b" * 900 + b"\r\n{}\r\n0\r\n\r\n", 200),
+        (b"2\r\n{}\r\n0\r\nTrailer: " + b"a" * 900 + b"\r\n\r\n", 200),
+        (b"2;a=" + b"b" * 5000 + b"\r\n{}\r\n0\r\n\r\n", 400),
+        (b"2\r\n{}\r\n0\r\nTrailer: " + b"a" * 5000 + b"\r\n\r\n", 400),
+        (b"2\r\n{}\r\n0\r\n" + b"Trailer: a\r\n" * 1000 + b"\r\n", 400),
+        (b"1\r\n{\r\n" + b"1\r\n \r\n" * 10_000 + b"1\r\n}\r\n0\r\n\r\n", 200),
+        (b"2\r\n{}\r\nnonsense\r\n", 400),
+    ],
+    ids=["extension", "trailer", "long extension", "long trailer", "trailers", "bytes", "nonsense"],
+)
+async def test_framing_of_chunks_is_limited(service: Service, framing: bytes, status: int) -> None:
+    async with dial(service) as wire:
+        await wire.send(CHUNKED + framing)
+        assert (await wire.answer()).status == status
+        if status == 400:
+            assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [get("a"), post(b"{}", token=TOKEN), CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"],
+    ids=["GET", "POST", "chunked"],
+)
+@pytest.mark.parametrize("garbage", [b"garbage\r\n\r\n", b"\0", b"\x16\x03\x01"])
+async def test_request_before_garbage_is_answered(
+    service: Service, request_: bytes, garbage: bytes
+) -> None:
+    async with dial(service) as wire:
+        await wire.send(request_ + garbage)
+        assert (await wire.answer()).status == 200
+        malformed = await wire.answer()
+        assert (malformed.status, malformed.code) == (400, "INVALID_REQUEST")
+        assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        head("Connection: Upgrade", "Upgrade: websocket", method="GET", path="/healthz"),
+        head("Connection: Upgrade", "Upgrade: h2c", method="GET", path="/healthz"),
+        b"CONNECT service:443 HTTP/1.1\r\nHost: service:443\r\n\r\n",
+    ],
+    ids=["websocket", "h2c", "CONNECT"],
+)
+async def test_response_to_an_upgrade_ends_the_connection(
+    service: Service, request_: bytes
+) -> None:
+    async with dial(service) as wire:
+        await wire.send(request_ + get("a") * 3)
+        answer = await wire.answer()
+        assert answer.status == (404 if request_.startswith(b"CONNECT") else 200)
+        assert answer.headers["Connection"] == "close"
+        assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize("version", ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0", "http/1.1", "HTTP/1"])
+async def test_other_versions_are_not_well_formed(service: Service, version: str) -> None:
+    answer = await exchange(service, f"GET /healthz {version}\r\nHost: a\r\n\r\n".encode())
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+async def test_request_without_a_version_is_not_well_formed(service: Service) -> None:
+    answer = await exchange(service, b"GET /healthz\r\n\r\n")
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+async def test_http_1_0_needs_no_host_and_closes(service: Service) -> None:
+    async with dial(service) as wire:
+        await wire.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await wire.answer()).status == 200
+        assert await wire.rest() == b""
+
+
+async def test_absolute_form_of_the_target_is_accepted(service: Service) -> None:
+    answer = await exchange(service, post(b"{}", token=TOKEN).replace(b" /", b" http://a/", 1))
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", ["GETS", "FOO", "get", "G@T", "PRI"])
+async def test_unknown_method_is_not_well_formed(service: Service, method: str) -> None:
+    answer = await exchange(service, head(method=method, path=PATH))
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("announced", ["Content-Length: 5000000", "Transfer-Encoding: chunked"])
+async def test_unauthenticated_body_is_not_needed_for_the_response(
+    service: Service, announced: str, audit_lines: AuditLines
+) -> None:
+    async with dial(service) as wire:
+        await wire.send(head(announced, JSON))
+        assert (await wire.answer()).code == "AUTH_TOKEN_MISSING"
+        sending = asyncio.create_task(wire.send(b"1000\r\n" + b"a" * 0x1000 + b"\r\n" * 1000))
+        assert await wire.rest() == b""
+        await sending
+    assert [line["code"] for line in audit_lines()] == ["AUTH_TOKEN_MISSING"]

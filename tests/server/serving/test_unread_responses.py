@@ -1,0 +1,65 @@
+"""A client that does not read its response is disconnected."""
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+from server.serving import limits
+from server.serving.state import CONNECTIONS
+from tests.conftest import Serve
+from tests.issuer import eventually
+from tests.support import Service
+from tests.wire import head
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
+
+DOCUMENT = head(method="GET", path="/openapi.json")
+
+
+def connect(service: Service) -> socket.socket:
+    """Connect with a receive buffer of the smallest size."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    client.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
+    client.setblocking(False)  # noqa: FBT003
+    return client
+
+
+async def is_gone(service: Service) -> bool:
+    return service.app[CONNECTIONS].open == 0
+
+
+# One response waits in the kernel; of a hundred, some wait in the process.
+@pytest.mark.parametrize("requests", [1, 100])
+async def test_client_that_reads_nothing_is_disconnected(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, requests: int
+) -> None:
+    monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.2)
+    service = await serve()
+    with connect(service) as client:
+        await asyncio.get_running_loop().sock_sendall(client, DOCUMENT * requests)
+        await eventually(lambda: has_connected(service))
+        await eventually(lambda: is_gone(service))
+
+
+async def has_connected(service: Service) -> bool:
+    return service.app[CONNECTIONS].open > 0
+
+
+async def test_client_that_reads_slowly_gets_everything(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.5)
+    service = await serve()
+    loop = asyncio.get_running_loop()
+    whole = (await service.ask("GET", "/openapi.json")).body
+    with connect(service) as client:
+        await loop.sock_sendall(client, DOCUMENT.replace(b"Host", b"Connection: close\r\nHost"))
+        received, began = b"", loop.time()
+        while part := await loop.sock_recv(client, 500):
+            received += part
+            await asyncio.sleep(0.05)  # it is the pace that is tested
+    assert received.endswith(whole)
+    assert loop.time() - began > 2 * limits.UNREAD_SECONDS
