@@ -1,7 +1,7 @@
 """A client's connection. The only module that uses aiohttp's private interface."""
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -96,6 +96,11 @@ class Connection(RequestHandler):
         if self._is_answered:
             self._linger()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's
+        """Resume reading if it is paused; aiohttp calls this for each piece of a body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
         """Return whether the connection stays open for a moment, for the response."""
         if self._is_answered and self._inbound.has_partial_head:
@@ -129,7 +134,7 @@ class Connection(RequestHandler):
             self._linger()
         elif self._buffer_paused and not self._is_handling:
             self._buffer_paused = False
-            self.resume_reading()
+            super().resume_reading()
         return result
 
     def _linger(self) -> None:
@@ -138,11 +143,7 @@ class Connection(RequestHandler):
             self.connection_lost(None)
 
     def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002  aiohttp's signature
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  it repeats what was sent
+        self, _: web.BaseRequest, status: int = 500, exc: Any = None, __: Any = None
     ) -> web.StreamResponse:
         """Answer what the parser rejected, or what failed outside the middlewares."""
         return final_error_response(status, exc)

@@ -1,4 +1,4 @@
-"""What a connection says when things go wrong outside the chain."""
+"""Errors outside the middlewares."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ Transfer-Encoding: chunked
 
 @asynccontextmanager
 async def served(change: Callable[[web.Application], None]) -> AsyncIterator[str]:
-    """Serve the application, changed; give the address of a route of it."""
+    """Serve the application after `change`; yield the URL of one of its routes."""
     app = create_app(make_settings())
     change(app)
     runner = Runner(app, grace=0.1)
@@ -37,14 +37,14 @@ async def served(change: Callable[[web.Application], None]) -> AsyncIterator[str
         await runner.cleanup()
 
 
-async def test_a_body_whose_framing_breaks_is_refused_at_once_and_is_no_fault_of_ours(
+async def test_malformed_framing_of_a_body_is_rejected_at_once(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = await serve(SESSION_BUDGET_SECONDS="50")
     port = int(service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(CHUNKED.format(sign()).replace("\n", "\r\n").encode() + b"1\r\n{\r\n")
-    await service.ask("GET", "/healthz")  # by now the body is waited for
+    await service.ask("GET", "/healthz")  # by now the service waits for the body
     writer.write(b"no number\r\n")
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -53,7 +53,7 @@ async def test_a_body_whose_framing_breaks_is_refused_at_once_and_is_no_fault_of
     writer.close()
 
 
-async def test_a_fault_before_the_chain_is_told_and_answered_with_the_envelope(
+async def test_exception_before_the_middlewares_is_logged_and_answered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @web.middleware
@@ -73,11 +73,11 @@ async def test_a_fault_before_the_chain_is_told_and_answered_with_the_envelope(
         request_id = response.headers["X-Request-ID"]
         assert request_id in await response.text()
         assert "secret" not in await response.text()
-    (told,) = [record for record in caplog.records if record.exc_info]
-    assert told.__dict__["request_id"] == request_id
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.__dict__["request_id"] == request_id
 
 
-async def test_a_fault_after_the_chain_is_told_and_ends_the_connection(
+async def test_exception_after_the_middlewares_is_logged_and_ends_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail(_: web.Request, __: web.StreamResponse) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A client that connects and then says nothing, or not enough, is not waited for for ever."""
+"""The time for the first request of a connection is limited."""
 
 import asyncio
 
@@ -9,26 +9,28 @@ from tests.conftest import Serve
 from tests.support import PATH, sign
 
 
-@pytest.mark.parametrize("said", [b"", b"POST /api/v1/ses"], ids=["nothing", "half a line"])
-async def test_who_never_finishes_a_first_request_is_let_go(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, said: bytes
+@pytest.mark.parametrize("sent", [b"", b"POST /api/v1/ses"], ids=["nothing", "half a line"])
+async def test_connection_without_a_first_request_is_closed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(limits, "FIRST_REQUEST_SECONDS", 0.01)
     service = await serve()
     port = int(service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(said)
+    writer.write(sent)
     assert await reader.read() == b""
     writer.close()
 
 
-async def test_who_has_asked_once_may_stay(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    given_up = asyncio.Event()
-    give_up = connection.Connection._on_first_timeout
+async def test_keepalive_connection_survives_first_request_timeout(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_out = asyncio.Event()
+    on_timeout = connection.Connection._on_first_timeout
 
     def watched(self: connection.Connection) -> None:
-        give_up(self)
-        given_up.set()
+        on_timeout(self)
+        timed_out.set()
 
     monkeypatch.setattr(connection.Connection, "_on_first_timeout", watched)
     monkeypatch.setattr(limits, "FIRST_REQUEST_SECONDS", 0.2)
@@ -40,5 +42,5 @@ async def test_who_has_asked_once_may_stay(serve: Serve, monkeypatch: pytest.Mon
         writer.write(f"{request}\r\nContent-Length: 0\r\n\r\n".encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         await reader.readuntil(b'retrieved"}')
-        await given_up.wait()
+        await timed_out.wait()
     writer.close()

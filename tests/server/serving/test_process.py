@@ -1,4 +1,4 @@
-"""A process of the service: how it comes, and how it leaves."""
+"""The process of the service: start and termination."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.wire import post
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_until_a_signal_tells_it_to_leave(number: signal.Signals) -> None:
+async def test_signal_terminates_the_service(number: signal.Signals) -> None:
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     runner = Runner(create_app(make_settings()), grace=0.1)
     serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0, on_start=started.set_result))
@@ -31,18 +31,18 @@ async def test_it_serves_until_a_signal_tells_it_to_leave(number: signal.Signals
     assert not runner.sites
 
 
-async def test_nobody_needs_to_be_told_the_port(caplog: pytest.LogCaptureFixture) -> None:
+async def test_port_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     runner = Runner(create_app(make_settings()), grace=0.1)
     serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0))
     async with asyncio.timeout(10):
-        while "serving on 127.0.0.1 port" not in caplog.text:  # noqa: ASYNC110  a log tells nobody
+        while "serving on 127.0.0.1 port" not in caplog.text:  # noqa: ASYNC110  a log has no event
             await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
     await serving_
 
 
-async def test_a_start_that_fails_leaves_nothing_behind() -> None:
+async def test_failed_start_is_cleaned_up() -> None:
     def fail(_: int) -> None:
         raise ZeroDivisionError
 
@@ -52,7 +52,7 @@ async def test_a_start_that_fails_leaves_nothing_behind() -> None:
     assert not runner.sites
 
 
-async def test_an_application_that_cannot_start_leaves_nothing_behind() -> None:
+async def test_failed_startup_of_the_application_is_cleaned_up() -> None:
     async def fail(_: web.Application) -> None:
         raise ZeroDivisionError
 
@@ -64,7 +64,7 @@ async def test_an_application_that_cannot_start_leaves_nothing_behind() -> None:
     assert asyncio.all_tasks() == before
 
 
-def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_valid_settings_are_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
@@ -74,7 +74,7 @@ def test_settings_that_hold_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not NO_FILE.exists()
 
 
-def test_settings_that_do_not_hold_end_the_process(
+def test_invalid_settings_end_the_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,7 +90,7 @@ def test_settings_that_do_not_hold_end_the_process(
     assert "config.example.env" in lines[-1]
 
 
-async def test_a_real_process_serves_and_leaves_without_losing_anybody(tmp_path: Path) -> None:
+async def test_process_answers_every_request_before_it_ends(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(f"{n}={v}" for n, v in VARIABLES.items()))
     async with serving(tmp_path, {"RATE_LIMIT": "off", "LOG_LEVEL": "INFO"}) as served:
         async with ClientSession() as client:
@@ -104,19 +104,19 @@ async def test_a_real_process_serves_and_leaves_without_losing_anybody(tmp_path:
         writer.write(sent[:-1])
         await writer.drain()
         async with ClientSession() as client, client.get(f"{served.url}/healthz") as answer:
-            assert answer.status == 200  # the half request before it was taken in as well
-        leaving = asyncio.create_task(served.terminate())
+            assert answer.status == 200  # by now the incomplete request has been read
+        ending = asyncio.create_task(served.terminate())
         await asyncio.sleep(0)
         writer.write(sent[-1:])
         assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
-        ended = await leaving
+        ended = await ending
     assert ended.status == 0
     assert len(ended.out.splitlines()) == 41
     assert "Traceback" not in ended.err
 
 
-async def test_a_real_process_takes_its_environment_before_its_file(tmp_path: Path) -> None:
+async def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("JWT_SECRET=${JWT}'#\nMETRICS_ENABLED=true\n")
     variables = {**VARIABLES, "METRICS_ENABLED": "", "JWT_SECRET": '${HOME} "#" ' + "x" * 40}
     async with serving(tmp_path, variables) as served, ClientSession() as client:

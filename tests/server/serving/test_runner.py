@@ -1,6 +1,7 @@
-"""A server that leaves: nobody in flight is lost, and everybody is told."""
+"""Graceful shutdown: each request is answered, and each connection is closed."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from aiohttp import ClientSession, web
@@ -14,7 +15,7 @@ from tests.wire import dial, head, post
 
 
 def holding(arrived: asyncio.Event, go: asyncio.Event) -> Middleware:
-    """Make a link that holds requests until they are let go."""
+    """Return a middleware that holds requests until `go` is set."""
 
     @web.middleware
     async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -25,10 +26,12 @@ def holding(arrived: asyncio.Event, go: asyncio.Event) -> Middleware:
     return hold
 
 
-async def start(kind: type[Runner], *links: Middleware, grace: float = 1) -> tuple[Runner, Service]:
+async def start(
+    kind: type[Runner], *middlewares: Middleware, grace: float = 1
+) -> tuple[Runner, Service]:
     """Serve on a free port."""
     app = create_app(make_settings())
-    app.middlewares.extend(links)
+    app.middlewares.extend(middlewares)
     runner = kind(app, grace=grace)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -36,7 +39,7 @@ async def start(kind: type[Runner], *links: Middleware, grace: float = 1) -> tup
 
 
 @pytest.mark.parametrize("kind", [Runner, WorkerRunner])
-async def test_a_request_in_flight_is_answered_and_its_connection_closed(
+async def test_request_in_flight_is_answered_and_its_connection_closed(
     kind: type[Runner],
 ) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
@@ -53,7 +56,7 @@ async def test_a_request_in_flight_is_answered_and_its_connection_closed(
         await ending
 
 
-async def test_an_idle_connection_may_ask_once_more() -> None:
+async def test_idle_connection_may_send_one_more_request() -> None:
     runner, service = await start(Runner)
     async with service.client, dial(service) as wire:
         await wire.send(head(method="GET", path="/readyz"))
@@ -67,7 +70,51 @@ async def test_an_idle_connection_may_ask_once_more() -> None:
         await ending
 
 
-async def test_nobody_new_gets_in() -> None:
+@pytest.mark.parametrize("before", [b"", head(method="GET", path="/healthz")], ids=["new", "used"])
+async def test_idle_connection_is_closed_before_the_grace_ends(before: bytes) -> None:
+    runner, service = await start(Runner, grace=2)
+    async with service.client, dial(service) as wire:
+        if before:
+            await wire.send(before)
+            await wire.answer()
+        began = monotonic()
+        ending = asyncio.create_task(runner.cleanup())
+        assert await wire.rest() == b""
+        await ending
+        assert monotonic() - began < 0.35 * 2
+
+
+async def test_idle_connection_with_a_request_in_the_kernel_is_answered() -> None:
+    runner, service = await start(Runner)
+    assert runner.server is not None
+    async with service.client, dial(service) as wire:
+        await wire.send(head(method="GET", path="/healthz"))
+        await wire.answer()
+        service.app[DRAINING].set()
+        await wire.send(head(method="GET", path="/healthz"))  # not yet read by the service
+        runner.server.pre_shutdown()
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("size", [10, 6000])
+async def test_head_that_has_begun_to_arrive_is_answered(size: int) -> None:
+    runner, service = await start(Runner)
+    assert runner.server is not None
+    request = head("X-A: " + "a" * 7000, method="GET", path="/healthz")
+    async with service.client, dial(service) as wire:
+        await wire.send(request[:size])
+        assert (await service.ask("GET", "/healthz")).status == 200  # by now that has been read
+        service.app[DRAINING].set()
+        runner.server.pre_shutdown()
+        await wire.send(request[size:])
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    await runner.cleanup()
+
+
+async def test_new_connections_are_refused() -> None:
     runner, service = await start(Runner, grace=0.1)
     async with service.client:
         await runner.cleanup()
@@ -76,7 +123,7 @@ async def test_nobody_new_gets_in() -> None:
                 pass
 
 
-async def test_whoever_still_waits_when_the_grace_ends_is_told_that_time_has_run_out() -> None:
+async def test_request_in_flight_times_out_when_the_grace_ends() -> None:
     arrived = asyncio.Event()
     runner, service = await start(Runner, holding(arrived, asyncio.Event()), grace=0.1)
     async with service.client, dial(service) as wire:
@@ -87,7 +134,7 @@ async def test_whoever_still_waits_when_the_grace_ends_is_told_that_time_has_run
         assert await wire.rest() == b""
 
 
-async def test_whoever_still_sends_when_the_grace_ends_is_told_so() -> None:
+async def test_incomplete_body_times_out_when_the_grace_ends() -> None:
     announced = ("Content-Type: application/json", "Content-Length: 9", "Expect: 100-continue")
     runner, service = await start(Runner, grace=0.1)
     async with service.client, dial(service) as wire:
@@ -98,7 +145,7 @@ async def test_whoever_still_sends_when_the_grace_ends_is_told_so() -> None:
         assert await wire.rest() == b""
 
 
-async def test_its_end_can_be_announced_before_it_comes() -> None:
+async def test_draining_begins_before_the_cleanup() -> None:
     runner, service = await start(Runner, grace=0.1)
     async with service.client:
         await runner.begin_drain()
@@ -106,5 +153,5 @@ async def test_its_end_can_be_announced_before_it_comes() -> None:
         await runner.cleanup()
 
 
-async def test_one_that_never_started_can_be_ended() -> None:
+async def test_cleanup_without_setup() -> None:
     await Runner(create_app(make_settings()), grace=0.1).cleanup()

@@ -1,4 +1,4 @@
-"""A listening socket that is shut: who is in stays in, who comes waits outside."""
+"""A socket that stops accepting keeps the connections that it has."""
 
 import select
 import socket
@@ -16,8 +16,8 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-def knock(listener: socket.socket) -> socket.socket:
-    """Begin to connect, and wait for nothing."""
+def start_connecting(listener: socket.socket) -> socket.socket:
+    """Begin to connect, without waiting."""
     client = socket.socket()
     client.setblocking(False)
     client.connect_ex(listener.getsockname())
@@ -25,35 +25,35 @@ def knock(listener: socket.socket) -> socket.socket:
 
 
 def is_connected(client: socket.socket) -> bool:
-    """Tell at once: over loopback the kernel has answered before `connect` returns, if it does."""
+    """Return at once: on loopback the kernel answers before `connect` returns, if at all."""
     return bool(select.select([], [client], [], 0)[1])
 
 
-def test_an_open_socket_lets_clients_in(listener: socket.socket) -> None:
-    with knock(listener) as client:
+def test_listening_socket_accepts(listener: socket.socket) -> None:
+    with start_connecting(listener) as client:
         assert is_connected(client)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
-def test_a_shut_socket_lets_nobody_new_in(listener: socket.socket) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_no_new_connection_is_established(listener: socket.socket) -> None:
     stop_accepting([listener])
-    with knock(listener) as client:
+    with start_connecting(listener) as client:
         assert not is_connected(client)
 
 
-def test_who_came_before_is_accepted_and_can_talk(listener: socket.socket) -> None:
-    with knock(listener) as client:
+def test_connection_in_the_queue_is_accepted(listener: socket.socket) -> None:
+    with start_connecting(listener) as client:
         client.setblocking(True)
         stop_accepting([listener])
         served, _ = listener.accept()
         with served:
-            client.sendall(b"question")
-            assert served.recv(8) == b"question"
+            client.sendall(b"request!")
+            assert served.recv(8) == b"request!"
             served.sendall(b"answer")
             assert client.recv(6) == b"answer"
 
 
-def test_a_socket_that_cannot_be_shut_is_let_be() -> None:
+def test_closed_socket_is_ignored() -> None:
     closed = socket.socket()
     closed.close()
     stop_accepting([closed])

@@ -1,12 +1,12 @@
-"""What runs beside the requests outlives its own faults."""
+"""Background tasks are restarted after an error."""
 
 import pytest
 
-from server.serving import supervisor as background
+from server.serving import supervisor
 from server.serving.supervisor import supervise
 
 
-async def test_what_ends_by_itself_is_left_alone() -> None:
+async def test_task_that_returns_is_not_restarted() -> None:
     runs = []
 
     async def run() -> None:
@@ -16,10 +16,10 @@ async def test_what_ends_by_itself_is_left_alone() -> None:
     assert len(runs) == 1
 
 
-async def test_what_fails_is_told_and_started_again(
+async def test_task_that_fails_is_logged_and_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(background, "_RESTART_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "_RESTART_SECONDS", 0)
     runs = []
 
     async def run() -> None:

@@ -23,7 +23,7 @@ def connect(service: Service) -> socket.socket:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     client.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
-    client.setblocking(False)  # noqa: FBT003
+    client.setblocking(False)
     return client
 
 
