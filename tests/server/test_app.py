@@ -8,9 +8,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.timeout import RequestTimeouts
+from server import app
 from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
 from server.config.settings import VARIABLES as NAMES
+from server.serving.master_configuration import MasterConfiguration
 from server.serving.runner import Runner
 from tests import support
 from tests.conftest import AuditLines
@@ -62,6 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(app, "MASTER", MasterConfiguration())
     return monkeypatch
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support import Service, sign
-from tests.test_contract import holds_the_envelope
+from tests.test_contract import assert_envelope
 from tests.wire import WireAnswer, dial, head, post
 
 LIMIT = 32768
@@ -48,7 +48,7 @@ async def test_larger_head_is_rejected(service: Service, size: int, fields: int)
         sending = asyncio.create_task(wire.send(sized(size, fields=fields)))
         answer = await wire.answer()
         assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
-        holds_the_envelope(answer)
+        assert_envelope(answer)
         assert await wire.rest() == b""
         await sending
 
