@@ -123,8 +123,7 @@ def _application(
     timeouts = RequestTimeouts(settings.session_budget_seconds)
     stack = middleware_stack(settings, components, timeouts, observe)
     app = web.Application(middlewares=[each for scope, each in stack if scope is Scope.ALL])
-    app[TIMEOUTS] = timeouts
-    app[DRAINING] = asyncio.Event()
+    app[TIMEOUTS], app[DRAINING] = timeouts, asyncio.Event()
     app.on_response_prepare.append(remove_server_header)
     app.cleanup_ctx.append(lambda _: components.running())
     start: Handler = make_start_handler(

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.timeout import RequestTimeouts
+from server import app
 from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
 from server.config.settings import VARIABLES as NAMES
@@ -63,7 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
-    monkeypatch.setattr("server.app.MASTER", MasterConfiguration())
+    monkeypatch.setattr(app, "MASTER", MasterConfiguration())
     return monkeypatch
 
 

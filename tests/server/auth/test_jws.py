@@ -40,7 +40,7 @@ def test_only_the_canonical_encoding_is_decoded(text: str) -> None:
     ["A", "AAAAA", "AB", "AAB", "AA=", "AA==", "=", "====", "A A", "AA\n", " AA", "AA.", "AA!"],
 )
 def test_other_encodings_are_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=r"^not canonical base64url$|^Invalid base64|padding"):
         base64url_decode(text.encode())
 
 

@@ -132,7 +132,11 @@ def test_malformed_token_is_rejected(token: str) -> None:
 
 def test_segments_that_are_not_base64url_are_malformed() -> None:
     header, payload, signature = compact(claims()).split(".")
-    for token in (f"{header}.{payload}=.{signature}", f"{header}.{payload}.{signature}="):
+    for token in (
+        f"{header}.{payload}=.{signature}",
+        f"{header}.{payload}.{signature}=",
+        f"{header}.{payload}.{payload}.{signature}",
+    ):
         assert details_of(token) == MALFORMED
 
 

@@ -152,6 +152,8 @@ async def test_details_name_claims_and_contain_no_values() -> None:
     many = broken(await check(sign(claims(id=...) | {f"claim{n:03}": 1 for n in range(100)})))
     assert many["patient id"].endswith(", …")
     assert len(many["patient id"]) < 1000
+    few = broken(await check(sign({**dict.fromkeys("abcdefghijklmnopqr", 1), "exp": 1, "iat": 1})))
+    assert few["patient id"].endswith("p, q, r")
 
 
 async def test_the_documented_report_is_the_real_one() -> None:

@@ -337,29 +337,37 @@ async def not_found(_: web.Request) -> web.StreamResponse:
     return web.Response(status=404)
 
 
-COOLDOWN = {
+PAUSED = {
     "JWKS_CACHE_SECONDS": "600",
     "JWKS_COOLDOWN_SECONDS": "600",
+    "SESSIONS_PAUSED": "true",
+    "MAX_CONNECTIONS": "2",
 }
 
 
-async def test_settings_of_the_cooldown(tmp_path: Path) -> None:
+async def test_settings_of_a_paused_service(tmp_path: Path) -> None:
     async with issuing(key("one")) as issuer, ClientSession() as session:
-        variables = {**VARIABLES, **COOLDOWN, **issuer.variables}
+        variables = {**VARIABLES, **PAUSED, **issuer.variables}
         async with serving(tmp_path, variables) as served:
             client = Client(served.url, session)
-            await eventually(is_granted(client, issuer.keys[0].token()))
+            token = issuer.keys[0].token()
+            await eventually(has_code(client, token, "VAPI_SESSION_FAILED"))
+            _, body = await client.start(token)
+            assert body["error"]["details"] == "Voice sessions are paused"
             for kid in ("two", "three", "four"):
                 assert await client.code(key(kid).token()) == "AUTH_TOKEN_INVALID"
+            async with unfinished_request(served.url, token):
+                address = urlsplit(served.url)
+                reader, writer = await asyncio.open_connection(address.hostname, address.port)
+                async with asyncio.timeout(10):  # far less than an idle connection may last
+                    assert await reader.read() == b""  # beside the client's and the unfinished one
+                writer.close()
     assert issuer.fetches == 2
 
 
-PENDING = {"MAX_CONNECTIONS", "SESSIONS_PAUSED"}
-
-
 def test_every_setting_is_in_a_process() -> None:
-    in_a_process = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | COOLDOWN.keys()
-    assert in_a_process | PENDING == NAMES
+    in_a_process = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | PAUSED.keys()
+    assert in_a_process == NAMES
 
 
 INVALID = {

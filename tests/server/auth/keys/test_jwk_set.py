@@ -40,6 +40,11 @@ def test_key_without_alg_verifies_all_allowed_algorithms_of_its_type() -> None:
     ]
 
 
+def test_use_and_key_ops_are_optional() -> None:
+    for key_ops in (["verify"], ["sign", "verify"], ...):
+        assert read(MINE.jwk(use=..., key_ops=key_ops)).find("ES256", "mine") is not None
+
+
 def test_key_of_an_algorithm_that_is_not_allowed_is_ignored() -> None:
     key_set = read(MINE.jwk(), key("other", "RS256").jwk(), allowed={"ES256"})
     assert key_set.find("RS256", "other") is None
@@ -78,7 +83,7 @@ def test_unusable_key_is_ignored(jwk: Any) -> None:
 
 @pytest.mark.parametrize("document", [None, 7, "keys", [], {}, {"keys": None}, {"keys": {}}])
 def test_document_that_is_not_a_jwks_is_rejected(document: object) -> None:
-    with pytest.raises(ValueError, match="not a JWKS") as caught:
+    with pytest.raises(ValueError, match=r"^not a JWKS$") as caught:
         JwkSet(document, allowed=PUBLIC_ALGORITHMS, make_decoders=make_decoders)
     assert not isinstance(caught.value, NoUsableKeyError)
 

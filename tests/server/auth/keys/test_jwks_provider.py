@@ -14,6 +14,8 @@ from server.auth.keys.jwks_provider import JwksProvider
 from tests.issuer import Issuer, key
 from tests.server.auth.keys.conftest import STALE_SECONDS, Clock, in_background
 
+UNKNOWN_KEY = "The token's key is not one of the identity provider's"
+
 
 async def error_of(decoder: Awaitable[Decoder]) -> ApiError:
     with pytest.raises(ApiError) as caught:
@@ -24,11 +26,13 @@ async def error_of(decoder: Awaitable[Decoder]) -> ApiError:
 async def assert_unavailable(decoder: Awaitable[Decoder], *, retry_after: int) -> None:
     error = await error_of(decoder)
     assert error.code is ErrorCode.AUTH_UNAVAILABLE
+    assert error.details == "The identity provider's keys cannot be reached; try again"
     assert error.headers["Retry-After"] == str(retry_after)
 
 
-async def assert_invalid(decoder: Awaitable[Decoder]) -> None:
-    assert (await error_of(decoder)).code is ErrorCode.AUTH_TOKEN_INVALID
+async def assert_invalid(decoder: Awaitable[Decoder], details: str = UNKNOWN_KEY) -> None:
+    error = await error_of(decoder)
+    assert (error.code, error.details) == (ErrorCode.AUTH_TOKEN_INVALID, details)
 
 
 async def server_error(_: web.Request) -> web.StreamResponse:
@@ -113,7 +117,8 @@ async def test_fetch_in_flight_is_awaited_before_a_refetch(
 async def test_unaccepted_algorithm_is_rejected_without_a_fetch(
     issuer: Issuer, keys: JwksProvider, algorithm: str
 ) -> None:
-    await assert_invalid(keys.decoder(algorithm, "unknown"))
+    details = "The token's algorithm is not accepted here"
+    await assert_invalid(keys.decoder(algorithm, "unknown"), details)
     assert issuer.fetches == 0
 
 

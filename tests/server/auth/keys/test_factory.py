@@ -1,0 +1,59 @@
+"""The key provider that the settings describe."""
+
+import pytest
+from aiohttp import ClientSession
+
+from middlewares.api_errors import ApiError
+from server.auth.keys.factory import make_jwks_provider
+from tests import pems
+from tests.issuer import Issuer, Key, key
+from tests.support import make_settings
+
+PROOF_KEY = Key("ES256", pems.P256, "proof")
+PROOF = {
+    "PROOF_KEY": pems.private(pems.P256),
+    "PROOF_ISSUER": "https://voice.clinic.example",
+    "PROOF_AUDIENCE": "tools",
+}
+
+
+@pytest.mark.parametrize(("budget", "timeout"), [("3", 1.5), ("4", 2), ("60", 2)])
+def test_fetch_takes_at_most_half_the_budget_and_two_seconds(budget: str, timeout: float) -> None:
+    variables = Issuer(port=1).variables
+    keys = make_jwks_provider(make_settings(**variables, SESSION_BUDGET_SECONDS=budget))
+    assert keys._timeout == keys._refresher._timeout == timeout
+
+
+@pytest.mark.parametrize("proof", [PROOF, {}])
+async def test_proof_key_in_the_jwks_is_ignored(
+    issuer: Issuer,
+    session: ClientSession,
+    caplog: pytest.LogCaptureFixture,
+    proof: dict[str, str],
+) -> None:
+    other = key("other")
+    issuer.keys = [PROOF_KEY, other]
+    keys = make_jwks_provider(make_settings(**issuer.variables, **proof))
+    for _ in range(2):
+        await keys.fetch_once(session)
+    decode = await keys.decoder("ES256", "other")
+    assert (await decode(other.token()))["id"] == "pt_1"
+    warnings = [record.getMessage() for record in caplog.records]
+    if proof:
+        assert keys.generation is not None
+        assert keys.generation.find("ES256", "proof") is None
+        assert warnings == ["JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored"]
+    else:
+        decode = await keys.decoder("ES256", "proof")
+        assert (await decode(PROOF_KEY.token()))["id"] == "pt_1"
+        assert warnings == []
+
+
+async def test_settings_reach_the_jwks_provider(issuer: Issuer, session: ClientSession) -> None:
+    keys = make_jwks_provider(make_settings(**{**issuer.variables, "JWT_ALGORITHMS": "ES256"}))
+    await keys.fetch_once(session)
+    with pytest.raises(ApiError, match="algorithm is not accepted"):
+        await keys.decoder("ES384", "one")
+    decode = await keys.decoder("ES256", "one")
+    with pytest.raises(ApiError, match="issued by another issuer"):
+        await decode(issuer.keys[0].token({"iss": "them"}))
