@@ -121,11 +121,15 @@ class DelayProxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """Forward chunks in their order, also when the delay becomes shorter."""
         loop = asyncio.get_running_loop()
+        previous = 0.0
         with suppress(OSError):
             while data := await source.read(65536):
-                loop.call_later(self.round_trip_seconds / 2, self._forward, sink, data)
-        loop.call_later(self.round_trip_seconds / 2, sink.close)
+                # The smallest step keeps timers of the same millisecond in order.
+                previous = max(previous + 0.001, loop.time() + self.round_trip_seconds / 2)
+                loop.call_at(previous, self._forward, sink, data)
+        loop.call_at(previous + 0.001, sink.close)
 
     @staticmethod
     def _forward(sink: asyncio.StreamWriter, data: bytes) -> None:
