@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 SERVE = [
     "aiohttp>=3.14,<3.15",
     "aiohttp-jwt==0.6.1",
-    "coredis>=6.9,<7",
+    "coredis>=5.7,<6",  # 6.9 sends nothing while commands keep arriving: docs/decisions/0005
     "environs>=15.2",
     "gunicorn>=27",
     "limits>=5.8",

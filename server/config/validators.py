@@ -92,7 +92,7 @@ def redis_url(value: str) -> None:
         path = "" if value.startswith("unix:") else urlsplit(value).path
     except (TypeError, ValueError, OSError):  # OSError: a file of TLS that cannot be read
         raise ValidationError("is not an address that the Redis client accepts") from None
-    if pool.location is None or not re.fullmatch(r"(/[0-9]*)?", path):
+    if pool.connection_kwargs.get("host", "") is None or not re.fullmatch(r"(/[0-9]*)?", path):
         raise ValidationError("must be like redis://host:6379/0")
 
 

@@ -85,5 +85,3 @@ def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
         formatter = JsonFormatter(JSON_FORMAT, rename_fields=names, timestamp=True)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # coredis logs each lost connection; `server.redis.client` logs outages, once each.
-    logging.getLogger("coredis").setLevel(logging.CRITICAL)

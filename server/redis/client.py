@@ -4,13 +4,12 @@ import asyncio
 import logging
 from contextlib import suppress
 from enum import StrEnum
-from time import monotonic
 from typing import Any, Final
 
 from coredis.connection import BaseConnection
 from coredis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
-from server.redis.connection import RedisFailure, describe, open_connections
+from server.redis.connection import Argument, RedisFailure, describe, execute, open_connection
 from server.redis.probe import Probe, run_probes
 
 log = logging.getLogger(__name__)
@@ -47,39 +46,39 @@ class RedisClient:
         self._url = url
         self._connection: BaseConnection | None = None
         self._lost = asyncio.Event()
-        self._settled = asyncio.Event()
-        """Set while there is a connection, and while Redis is down."""
+        self._settled = asyncio.Event()  # set while there is a connection, or Redis is down
 
     @property
     def has_started(self) -> bool:
         """Whether there is a verdict, other than rejected credentials from the beginning."""
         return self._has_been_up or self.state is RedisState.DOWN
 
-    async def execute(self, command: bytes, *arguments: Any, seconds: float) -> Any:
+    async def execute(self, command: bytes, *arguments: Argument, seconds: float) -> Any:
         """Return the answer to a command, at most `seconds` later.
 
         A command on a connection that is lost is sent again on the next one. Raises `RedisDown`,
         `RedisError` when Redis rejects the command, or TimeoutError.
         """
-        deadline = monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._execute(command, *arguments)
+        except TimeoutError:
+            if self.state is RedisState.UNKNOWN:
+                raise RedisDown from None
+            raise
+
+    async def _execute(self, command: bytes, *arguments: Argument) -> Any:
         while True:
-            connection = self._connection or await self._reconnected(deadline)
-            left = max(deadline - monotonic(), 0.001)  # coredis takes 0 for no limit
+            connection = self._connection or await self._reconnected()
             try:
-                return await connection.create_request(command, *arguments, timeout=left)
-            except RedisError:
-                if connection.usable:
+                return await execute(connection, command, *arguments)
+            except (RedisError, OSError):
+                if connection.is_connected:
                     raise
                 self._on_lost(connection)
 
-    async def _reconnected(self, deadline: float) -> BaseConnection:
-        """Wait for the connection, unless Redis is down."""
-        try:
-            async with asyncio.timeout(deadline - monotonic()):
-                await self._settled.wait()
-        except TimeoutError:
-            if self.state is RedisState.UP:
-                raise
+    async def _reconnected(self) -> BaseConnection:
+        await self._settled.wait()
         if self._connection is None:
             raise RedisDown
         return self._connection
@@ -93,7 +92,7 @@ class RedisClient:
     async def check(self) -> None:
         """Connect and probe once, and set the state."""
         try:
-            async with open_connections(self._url, 1) as (connection,):
+            async with open_connection(self._url) as connection:
                 await run_probes(connection, self.probes)
         except RedisFailure as error:
             self._record_failure(error)
@@ -111,7 +110,7 @@ class RedisClient:
 
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
-        async with open_connections(self._url, 2) as (probing, serving):
+        async with open_connection(self._url) as probing, open_connection(self._url) as serving:
             await run_probes(probing, self.probes)
             self._record_up(serving)
             try:
@@ -120,15 +119,15 @@ class RedisClient:
                 self._on_lost(serving)
 
     async def _keep_probing(self, probing: BaseConnection, serving: BaseConnection) -> None:
-        while probing.usable and serving.usable:
+        while probing.is_connected and serving.is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_SECONDS):
                     await self._lost.wait()
                 return
             try:
                 await run_probes(probing, self.probes)
-            except RedisError:
-                if probing.usable:
+            except (RedisError, OSError):
+                if probing.is_connected:
                     raise
 
     def _record_up(self, connection: BaseConnection) -> None:

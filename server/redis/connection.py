@@ -1,60 +1,89 @@
 """Connections to the Redis of `REDIS_URL`, through coredis."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from ssl import CERT_NONE, SSLContext
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from coredis.connection import BaseConnection
+from coredis.connection import BaseConnection, Connection, UnixDomainSocketConnection
+from coredis.exceptions import ConnectionError as RedisConnectionError
 from coredis.exceptions import RedisError, ResponseError
 from coredis.pool import ConnectionPool
 
 RedisFailure: Final = (RedisError, OSError, TimeoutError)
-"""What opening a connection, or a command on it, raises when Redis gives no regular answer."""
+"""What is raised when a connection cannot be opened, or gives no regular answer to a command."""
+
+Argument = bytes | str | int
+Execute = Callable[..., Awaitable[Any]]
+"""Sends a command (its name and arguments) and returns the answer. Raises `RedisFailure`."""
 
 _CONNECT_SECONDS: Final = 2.0
-_OPTIONS: Final = ("username", "password", "db", "ssl_context")
+_OPTIONS: Final = ("host", "port", "path", "username", "password", "db", "ssl_context")
+
+
+class _StrictConnection(BaseConnection):
+    """Closes the connection of a server that does not speak Redis's protocol.
+
+    asyncio would close it too, and log a stack trace with what the server sent.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception:  # noqa: BLE001  the parser raises various exceptions
+            self.disconnect()
+
+
+class _TcpConnection(_StrictConnection, Connection):
+    pass
+
+
+class _UnixConnection(_StrictConnection, UnixDomainSocketConnection):
+    pass
 
 
 @asynccontextmanager
-async def open_connections(url: str, count: int) -> AsyncIterator[list[BaseConnection]]:
-    """Open connections, each within 2 seconds; close them at the end.
+async def open_connection(url: str) -> AsyncIterator[BaseConnection]:
+    """Open a connection within 2 seconds; close it at the end. Raises `RedisFailure`.
 
-    Each multiplexes: commands are sent at once, and answers are matched by their order. All tasks
-    of a connection run inside this context, so it is entered and left in a single task. Raises
-    `RedisFailure`, also for what the body raises of it.
+    It multiplexes: commands are sent at once, and answers are matched by their order.
     """
+    connection = _make_connection(url)
     try:
-        async with _make_pool(url, count) as pool, AsyncExitStack() as stack:
-            connections = []
-            for _ in range(count):
-                async with asyncio.timeout(_CONNECT_SECONDS):
-                    connections.append(await stack.enter_async_context(pool.acquire()))
-            yield connections
-    except ExceptionGroup as group:  # from the task group of coredis
-        error = _first_leaf(group)
-        raise error from error.__cause__
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await connection.connect()
+        yield connection
+    finally:
+        connection.disconnect()
 
 
-async def execute_once(url: str, command: bytes, *arguments: str | bytes | float) -> Any:
+async def execute(connection: BaseConnection, command: bytes, *arguments: Argument) -> Any:
+    """Send a command; return the answer. Raises `RedisError`, or OSError for a lost connection.
+
+    coredis closes the connection when a caller that waits for an answer is cancelled. The shield
+    prevents that: other requests use the connection too.
+    """
+    if not connection.is_connected:  # coredis would open it again
+        raise RedisConnectionError("connection lost")
+    return await asyncio.shield(await connection.create_request(command, *arguments))
+
+
+async def execute_once(url: str, command: bytes, *arguments: Argument) -> Any:
     """Return the answer to one command, on a connection of its own. Raises `RedisFailure`."""
-    async with open_connections(url, 1) as (connection,):
-        return await connection.create_request(command, *arguments, timeout=_CONNECT_SECONDS)
+    async with open_connection(url) as connection, asyncio.timeout(_CONNECT_SECONDS):
+        return await execute(connection, command, *arguments)
 
 
-def _make_pool(url: str, connections: int) -> ConnectionPool[Any]:
-    parsed = ConnectionPool.from_url(url, decode_components=True)
-    given: Any = parsed.connection_kwargs
+def _make_connection(url: str) -> BaseConnection:
+    parsed: Any = ConnectionPool.from_url(url, decode_components=True)
+    given = parsed.connection_kwargs
     options = {name: given[name] for name in _OPTIONS if name in given}
     _check_host_name(url, options.get("ssl_context"))
-    return ConnectionPool(
-        connection_class=parsed.connection_class,
-        location=parsed.location,
-        max_connections=connections,
-        **options,
-    )
+    if parsed.connection_class is UnixDomainSocketConnection:
+        return _UnixConnection(**options)
+    return _TcpConnection(**options)
 
 
 def _check_host_name(url: str, context: SSLContext | None) -> None:
@@ -64,17 +93,9 @@ def _check_host_name(url: str, context: SSLContext | None) -> None:
     context.check_hostname = context.verify_mode is not CERT_NONE
 
 
-def _first_leaf(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def describe(error: BaseException) -> str:
     """Name the cause of a `RedisFailure` for the log, without text that may hold user data."""
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, ExceptionGroup):
-        error = _first_leaf(error)
     prefix = str(error).partition(" ")[0]  # Redis's own name of an error, such as OOM
     return prefix if type(error) is ResponseError and prefix.isupper() else type(error).__name__

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from coredis.connection import BaseConnection
 
-Execute = Callable[..., Awaitable[Any]]
-"""Sends a command (its name and arguments) and returns the answer."""
+from server.redis.connection import Execute, execute
 
 Probe = Callable[[Execute], Awaitable[None]]
 """Sends what a request sends. Raises `RedisFailure` when requests cannot be served with Redis."""
@@ -22,7 +22,7 @@ async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> Non
     The time is counted in several waits: a process that was busy or stopped sees a timer expire
     before it has read the answer, which costs a single wait.
     """
-    answers = asyncio.create_task(_run(connection.create_request, probes))
+    answers = asyncio.create_task(_run(partial(execute, connection), probes))
     try:
         for _ in range(_WAITS):
             await asyncio.wait([answers], timeout=_WAIT_SECONDS)
@@ -34,5 +34,5 @@ async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> Non
         await asyncio.gather(answers, return_exceptions=True)
 
 
-async def _run(execute: Execute, probes: Sequence[Probe]) -> None:
-    await asyncio.gather(*(probe(execute) for probe in probes))
+async def _run(send: Execute, probes: Sequence[Probe]) -> None:
+    await asyncio.gather(*(probe(send) for probe in probes))

@@ -14,8 +14,7 @@ from limits import parse
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.timestamps import Clock
 from server.redis.client import RedisClient, RedisDown
-from server.redis.connection import describe
-from server.redis.probe import Execute
+from server.redis.connection import Execute, describe
 
 log = logging.getLogger(__name__)
 

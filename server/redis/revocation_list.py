@@ -12,8 +12,8 @@ from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.request_context import Principal
 from middlewares.timestamps import Clock
 from server.redis.client import RedisClient, RedisDown
+from server.redis.connection import Execute
 from server.redis.pause import PAUSE_KEY
-from server.redis.probe import Execute
 
 _PROBE_KEY: Final = b"{vapi-sessions}:probe"
 _REMEMBERED_SECONDS: Final = 60.0

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from server.redis.client import RedisClient, RedisState
-from server.redis.probe import Execute
+from server.redis.connection import Execute
 from tests.issuer import eventually
 from tests.support import Service, claims, sign
 

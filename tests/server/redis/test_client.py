@@ -258,10 +258,32 @@ async def test_rejected_credentials_are_a_state_of_their_own(
     ]
 
 
-async def test_check_sets_the_state_with_one_connection(redis_server: RedisServer) -> None:
+async def test_check_sets_the_state_once_and_logs_a_change_once(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     client = RedisClient(redis_server.url)
     await client.check()
-    assert client.state.name == "UP"
+    states = [client.state]
     await redis_server.stop()
-    await client.check()
-    assert client.state.name == "DOWN"
+    for _ in range(2):
+        await client.check()
+        states.append(client.state)
+    assert states == [RedisState.UP, RedisState.DOWN, RedisState.DOWN]
+    assert messages(caplog) == ["Redis is down: ConnectionRefusedError"]
+
+
+async def test_commands_are_sent_while_others_keep_arriving(client: RedisClient) -> None:
+    """A process that is never idle must not hold back what it has to send."""
+    answered = 0
+
+    async def send() -> None:
+        nonlocal answered
+        await get(client)
+        answered += 1
+
+    async with asyncio.timeout(20):
+        tasks = []
+        while answered < 100:
+            tasks.append(asyncio.create_task(send()))
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)

@@ -1,12 +1,13 @@
 """The probe: its time limit, and what does not count against it."""
 
+import asyncio
 import time
 
 import pytest
 
 from server.redis import probe
-from server.redis.connection import open_connections
-from server.redis.probe import Execute, run_probes
+from server.redis.connection import Execute, open_connection
+from server.redis.probe import run_probes
 from tests.redis_server import RedisServer
 from tests.server.redis.support import read
 
@@ -19,11 +20,12 @@ async def test_answers_that_arrive_while_the_process_is_busy_count(
     monkeypatch.setattr(probe, "_WAIT_SECONDS", 0.1)
 
     async def block(execute: Execute) -> None:
-        answer = execute(b"MGET", b"{vapi-sessions}:a")
+        answer = asyncio.ensure_future(execute(b"MGET", b"{vapi-sessions}:a"))
+        await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251  a process that does nothing else for longer than all waits
         await answer
 
-    async with open_connections(redis_server.url, 1) as (connection,):
+    async with open_connection(redis_server.url) as connection:
         await run_probes(connection, [block, read])
 
 
@@ -31,7 +33,7 @@ async def test_probes_without_an_answer_time_out(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "_WAIT_SECONDS", 0.01)
-    async with open_connections(redis_server.url, 1) as (connection,):
+    async with open_connection(redis_server.url) as connection:
         redis_server.suspend()
         with pytest.raises(TimeoutError):
             await run_probes(connection, [read])
