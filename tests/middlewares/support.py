@@ -62,7 +62,7 @@ def application(
     return app
 
 
-def refused(call: Callable[..., object], *arguments: object) -> ErrorCode:
+def error_code_of(call: Callable[..., object], *arguments: object) -> ErrorCode:
     """Return the code of the `ApiError` that the call must raise."""
     with pytest.raises(ApiError) as caught:
         call(*arguments)
@@ -77,14 +77,14 @@ def outcome(call: Callable[..., Result], *arguments: object) -> Result | ErrorCo
         return error.code
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def log_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """Return the log records, without those of asyncio and aiohttp's access log."""
     usual = {"asyncio", "aiohttp.access"}
     return [record for record in caplog.records if record.name not in usual]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RawResponse:
     """A response, as received."""
 
     status: int
@@ -92,14 +92,14 @@ class Heard:
     body: bytes
 
 
-async def say(client: Client, *lines: bytes, method: bytes = b"POST") -> Heard:
+async def send_raw(client: Client, *lines: bytes, method: bytes = b"POST") -> RawResponse:
     """Send raw header lines and return the response."""
     head = [method + b" / HTTP/1.1", b"Host: here", b"Connection: close", *lines]
     reader, writer = await asyncio.open_connection(client.host, client.port)
     try:
         writer.write(b"\r\n".join(head) + b"\r\n\r\n")
-        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        return Heard(int(answer.split(b" ")[1]), answer, body)
+        response, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return RawResponse(int(response.split(b" ")[1]), response, body)
     finally:
         writer.close()
         await writer.wait_closed()

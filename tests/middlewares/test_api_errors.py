@@ -1,6 +1,7 @@
 """The table of error codes."""
 
-import pytest
+import re
+from pathlib import Path
 
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode
 
@@ -9,48 +10,46 @@ INVALID_TOKEN = f'{REALM}, error="invalid_token"'
 SCOPE = f'{REALM}, error="insufficient_scope"'
 
 TABLE = [
-    ("INVALID_REQUEST", 400, None),
-    ("INVALID_PATIENT_CONTEXT", 400, None),
-    ("AUTH_TOKEN_MISSING", 401, REALM),
-    ("AUTH_TOKEN_INVALID", 401, INVALID_TOKEN),
-    ("AUTH_TOKEN_EXPIRED", 401, INVALID_TOKEN),
-    ("AUTH_TOKEN_REVOKED", 401, INVALID_TOKEN),
-    ("FORBIDDEN", 403, None),
-    ("INSUFFICIENT_SCOPE", 403, SCOPE),
-    ("PATIENT_MISMATCH", 403, None),
-    ("NOT_FOUND", 404, None),
-    ("METHOD_NOT_ALLOWED", 405, None),
-    ("REQUEST_TIMEOUT", 408, None),
-    ("PAYLOAD_TOO_LARGE", 413, None),
-    ("UNSUPPORTED_MEDIA_TYPE", 415, None),
-    ("RATE_LIMITED", 429, None),
-    ("INTERNAL_ERROR", 500, None),
-    ("VAPI_SESSION_FAILED", 503, None),
-    ("AUTH_UNAVAILABLE", 503, None),
-    ("AUDIT_UNAVAILABLE", 503, None),
-    ("SESSION_TIMEOUT", 504, None),
+    ("INVALID_REQUEST", 400, "The request is malformed", None),
+    ("INVALID_PATIENT_CONTEXT", 400, "The patient context is invalid", None),
+    ("AUTH_TOKEN_MISSING", 401, "An access token is required", REALM),
+    ("AUTH_TOKEN_INVALID", 401, "The access token is invalid", INVALID_TOKEN),
+    ("AUTH_TOKEN_EXPIRED", 401, "The access token has expired", INVALID_TOKEN),
+    ("AUTH_TOKEN_REVOKED", 401, "The access token has been revoked", INVALID_TOKEN),
+    ("FORBIDDEN", 403, "Access denied", None),
+    ("INSUFFICIENT_SCOPE", 403, "The access token lacks a scope", SCOPE),
+    ("PATIENT_MISMATCH", 403, "The token belongs to another patient", None),
+    ("NOT_FOUND", 404, "No such path", None),
+    ("METHOD_NOT_ALLOWED", 405, "This path does not take that method", None),
+    ("REQUEST_TIMEOUT", 408, "The request took too long to arrive", None),
+    ("PAYLOAD_TOO_LARGE", 413, "The request body is too large", None),
+    ("UNSUPPORTED_MEDIA_TYPE", 415, "The request body must be JSON", None),
+    ("RATE_LIMITED", 429, "Too many voice sessions requested", None),
+    ("INTERNAL_ERROR", 500, "Something went wrong on our side", None),
+    ("VAPI_SESSION_FAILED", 503, "Unable to create voice session", None),
+    ("AUTH_UNAVAILABLE", 503, "Access tokens cannot be checked right now", None),
+    ("AUDIT_UNAVAILABLE", 503, "The audit log cannot be written right now", None),
+    ("SESSION_TIMEOUT", 504, "The voice session could not be created in time", None),
 ]
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
-@pytest.mark.parametrize(("code", "status", "challenge"), TABLE)
-def test_status_and_challenge_of_each_code(code: str, status: int, challenge: str | None) -> None:
-    kind = ERRORS[ErrorCode(code)]
-    assert (kind.status, kind.challenge) == (status, challenge)
-
-
-def test_table_is_complete() -> None:
-    assert [str(code) for code in ErrorCode] == [code for code, *_ in TABLE]
+def test_definition_of_each_code() -> None:
+    assert [
+        (code, ERRORS[code].status, ERRORS[code].message, ERRORS[code].challenge)
+        for code in ErrorCode
+    ] == TABLE
     assert set(ERRORS) == set(ErrorCode)
 
 
-def test_messages_are_distinct() -> None:
-    messages = [kind.message for kind in ERRORS.values()]
-    assert all(messages)
-    assert len(set(messages)) == len(messages)
-
-
-def test_message_of_vapi_session_failed() -> None:
-    assert ERRORS[ErrorCode.VAPI_SESSION_FAILED].message == "Unable to create voice session"
+def test_each_code_has_a_row_and_a_section_in_the_documentation() -> None:
+    text = DOCUMENTATION.read_text()
+    rows = re.findall(r"^\| (\d+) \| \[`(\w+)`\]\(#(\w+)\) \| \w.* \|$", text, re.MULTILINE)
+    assert rows == [(str(status), code, code.lower()) for code, status, *_ in TABLE]
+    sections = re.findall(
+        r"^## ([A-Z_]+)\n\n\*\*Cause\.\*\* [^#]+\*\*App\.\*\* \S", text, re.MULTILINE
+    )
+    assert sections == [code for code, *_ in TABLE]
 
 
 def test_retry_after_header() -> None:

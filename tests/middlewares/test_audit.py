@@ -27,7 +27,7 @@ from middlewares.request_context import (
 from middlewares.request_context import (
     TRACE_ID as TRACE_ID_KEY,
 )
-from tests.middlewares.support import NAME, Alone, application, hello, patient_with, say
+from tests.middlewares.support import NAME, Alone, application, hello, patient_with, send_raw
 
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")
 ORIGIN = {"Origin": "https://app.example"}
@@ -102,7 +102,7 @@ async def test_line_has_exactly_these_fields_in_this_order(alone: Alone) -> None
 async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append), handler=responding(status))
-    await say(client)
+    await send_raw(client)
     [line] = read(lines)
     assert (line["status"], line["outcome"]) == (status, outcome)
 
@@ -111,7 +111,7 @@ async def test_denied_request_has_no_credential_and_no_proof(alone: Alone) -> No
     lines: list[bytes] = []
     given = {CREDENTIAL_TYPE: "public_key", PROOF_ID: "proof-1"}
     middleware = audit(event=NAME, write=lines.append)
-    await say(await alone(middleware, handler=responding(504), given=given))
+    await send_raw(await alone(middleware, handler=responding(504), given=given))
     [line] = read(lines)
     assert (line["credential_type"], line["proof_id"]) == (None, None)
 
@@ -141,7 +141,7 @@ async def test_trace_id_is_that_of_a_valid_traceparent(
         return web.Response()
 
     client = await alone(audit(event=NAME, write=lines.append), handler=handler)
-    await say(client, *(header.encode("latin-1") for header in headers))
+    await send_raw(client, *(header.encode("latin-1") for header in headers))
     assert read(lines)[0]["trace_id"] == trace_id
     assert seen == [trace_id]
 
@@ -163,7 +163,7 @@ async def test_client_is_found_behind_trusted_proxies(
 ) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, trusted_proxies=trusted)
-    await say(await alone(middleware), *headers)
+    await send_raw(await alone(middleware), *headers)
     [line] = read(lines)
     assert (line["client"], line["peer"]) == (client_address, "127.0.0.1")
 
@@ -187,7 +187,7 @@ async def test_denied_request_has_its_code_and_no_patient(
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
     given = {ERROR_CODE: "AUTH_TOKEN_MISSING"}
-    await say(await alone(middleware, handler=responding(401), given=given))
+    await send_raw(await alone(middleware, handler=responding(401), given=given))
     [line] = read(lines)
     assert (line["code"], line["patient"]) == ("AUTH_TOKEN_MISSING", None)
 
@@ -195,7 +195,7 @@ async def test_denied_request_has_its_code_and_no_patient(
 async def test_principal_without_a_patient_id(alone: Alone) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
-    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=None)}))
+    await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=None)}))
     assert read(lines)[0]["patient"] is None
 
 
@@ -204,7 +204,7 @@ async def test_hash_key_replaces_the_patient_id_with_its_hmac(
 ) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, hash_key=b"a key")
-    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
+    await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
     assert read(lines)[0]["patient"] == hmac(b"a key", b"pt_7", sha256).hexdigest()
     assert b"pt_7" not in lines[0]
 
@@ -355,7 +355,7 @@ def test_request_id_is_always_short_and_plain(value: str) -> None:
 )
 async def test_invalid_request_id_does_not_reach_the_line(alone: Alone, header: bytes) -> None:
     lines: list[bytes] = []
-    response = await say(await alone(audit(event=NAME, write=lines.append)), header)
+    response = await send_raw(await alone(audit(event=NAME, write=lines.append)), header)
     assert response.status == 200
     [line] = read(lines)
     assert GENERATED_ID.fullmatch(line["request_id"])
@@ -368,7 +368,7 @@ async def test_invalid_request_id_does_not_reach_the_line(alone: Alone, header: 
 async def test_line_break_in_a_header_cannot_forge_a_line(alone: Alone, break_: bytes) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append))
-    response = await say(client, b"X-Request-ID: a" + break_ + FORGED.encode())
+    response = await send_raw(client, b"X-Request-ID: a" + break_ + FORGED.encode())
     assert response.status == 400
     assert lines == []
 
@@ -380,7 +380,7 @@ async def test_line_break_in_a_patient_id_cannot_forge_a_line(
 ) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, hash_key=key)
-    await say(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=patient_id)}))
+    await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=patient_id)}))
     [line] = read(lines)
     hashed = hmac(key, patient_id.encode(), sha256).hexdigest()
     assert line["patient"] == (hashed if key else patient_id)

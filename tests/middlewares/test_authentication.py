@@ -13,7 +13,15 @@ from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.authentication import MAX_TOKEN_BYTES, authentication, bearer_token
 from middlewares.error_handler import error_handler
 from middlewares.request_context import PRINCIPAL, Principal
-from tests.middlewares.support import PATIENT, Alone, Client, outcome, refused, say, told
+from tests.middlewares.support import (
+    PATIENT,
+    Alone,
+    Client,
+    error_code_of,
+    log_records,
+    outcome,
+    send_raw,
+)
 
 TOKEN = "eyJh-1.eyJp_2.c2ln3"
 LONGEST = "a" * (MAX_TOKEN_BYTES - 4) + ".b.c"
@@ -94,7 +102,7 @@ def test_any_header_gives_a_token_or_is_invalid(value: str) -> None:
 
 @given(st.lists(any_text | nearly, min_size=2))
 def test_any_two_headers_are_an_invalid_request(values: Sequence[str]) -> None:
-    assert refused(bearer_token, values) == ErrorCode.INVALID_REQUEST
+    assert error_code_of(bearer_token, values) == ErrorCode.INVALID_REQUEST
 
 
 @given(
@@ -112,8 +120,8 @@ def test_any_well_formed_token_is_read(value: str) -> None:
 
 @pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"aUtHoRiZaTiOn"])
 async def test_valid_token_sets_the_principal(client: Client, name: bytes) -> None:
-    heard = await say(client, name + f": Bearer {TOKEN}".encode())
-    assert (heard.status, heard.body) == (200, b"pt_1")
+    response = await send_raw(client, name + f": Bearer {TOKEN}".encode())
+    assert (response.status, response.body) == (200, b"pt_1")
 
 
 @pytest.mark.parametrize(
@@ -132,28 +140,28 @@ async def test_invalid_token_gets_a_challenge_and_is_not_logged(
     client: Client, value: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    heard = await say(client, b"Authorization: " + value)
-    assert heard.status == 401
-    assert json.loads(heard.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
-    assert b'WWW-Authenticate: Bearer realm="vapi-sessions", error="invalid_token"' in heard.head
-    assert told(caplog) == []
+    response = await send_raw(client, b"Authorization: " + value)
+    assert response.status == 401
+    assert json.loads(response.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
+    assert b'WWW-Authenticate: Bearer realm="vapi-sessions", error="invalid_token"' in response.head
+    assert log_records(caplog) == []
 
 
 @pytest.mark.parametrize("control", [b"\x00", b"\x01", b"\x0b", b"\x1b[2J", b"\x7f", b"\n", b"\r"])
 async def test_control_characters_are_rejected_by_the_parser(
     client: Client, control: bytes
 ) -> None:
-    heard = await say(client, b"Authorization: Bearer " + control + TOKEN.encode())
-    assert heard.status == 400
+    response = await send_raw(client, b"Authorization: Bearer " + control + TOKEN.encode())
+    assert response.status == 400
 
 
 async def test_missing_header(client: Client) -> None:
-    heard = await say(client)
-    assert heard.status == 401
-    error = json.loads(heard.body)["error"]
+    response = await send_raw(client)
+    assert response.status == 401
+    error = json.loads(response.body)["error"]
     assert error["code"] == "AUTH_TOKEN_MISSING"
     assert error["details"] == "Send the patient's token: Authorization: Bearer <JWT>"
-    assert b'WWW-Authenticate: Bearer realm="vapi-sessions"\r\n' in heard.head + b"\r\n"
+    assert b'WWW-Authenticate: Bearer realm="vapi-sessions"\r\n' in response.head + b"\r\n"
 
 
 @pytest.mark.parametrize(
@@ -161,9 +169,9 @@ async def test_missing_header(client: Client) -> None:
     [f"Authorization: Bearer {TOKEN}", f"authorization: Bearer {TOKEN}", "Authorization:"],
 )
 async def test_two_headers_are_an_invalid_request(client: Client, second: str) -> None:
-    heard = await say(client, f"Authorization: Bearer {TOKEN}".encode(), second.encode())
-    assert heard.status == 400
-    error = json.loads(heard.body)["error"]
+    response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode(), second.encode())
+    assert response.status == 400
+    error = json.loads(response.body)["error"]
     assert error["code"] == "INVALID_REQUEST"
     assert error["details"] == "Send exactly one Authorization header"
 
@@ -177,15 +185,15 @@ async def test_token_outside_the_header_is_ignored(client: Client) -> None:
             "X-Authorization": f"Bearer {TOKEN}",
         },
         data={"access_token": TOKEN},
-    ) as answer:
-        assert answer.status == 401
-        assert (await answer.json())["error"]["code"] == "AUTH_TOKEN_MISSING"
+    ) as response:
+        assert response.status == 401
+        assert (await response.json())["error"]["code"] == "AUTH_TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "HEAD", "PUT"])
 async def test_every_method_is_authenticated(client: Client, method: str) -> None:
-    async with client.request(method, "/") as answer:
-        assert answer.status == 401
+    async with client.request(method, "/") as response:
+        assert response.status == 401
 
 
 @pytest.mark.parametrize("code", [ErrorCode.AUTH_TOKEN_EXPIRED, ErrorCode.AUTH_UNAVAILABLE])
@@ -200,8 +208,8 @@ async def test_rejected_request_does_not_reach_the_handler(alone: Alone, code: E
         return web.Response()
 
     client = await alone(error_handler(), authentication(authenticate=reject), handler=handler)
-    heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
-    assert json.loads(heard.body)["error"]["code"] == code
+    response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode())
+    assert json.loads(response.body)["error"]["code"] == code
     assert reached == []
 
 
@@ -214,6 +222,6 @@ async def test_error_of_the_handler_is_not_an_invalid_token(
     client = await alone(
         error_handler(), authentication(authenticate=authenticate), handler=handler
     )
-    heard = await say(client, f"Authorization: Bearer {TOKEN}".encode())
-    assert heard.status == 500
-    assert len(told(caplog)) == 1
+    response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode())
+    assert response.status == 500
+    assert len(log_records(caplog)) == 1

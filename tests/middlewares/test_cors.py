@@ -8,7 +8,7 @@ from tests.middlewares.support import Alone
 
 LISTED = "https://app.example"
 ORIGINS = (LISTED, "http://localhost:3000")
-STRANGERS = [
+OTHER_ORIGINS = [
     "https://other.example",
     "https://app.example.evil",
     "https://sub.app.example",
@@ -20,84 +20,84 @@ STRANGERS = [
     "*",
     "",
 ]
-ASKING = {"Access-Control-Request-Method": "POST"}
+PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 
 
-async def refusing(_: web.Request) -> web.Response:
+async def forbidden(_: web.Request) -> web.Response:
     return web.Response(status=403)
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
 async def test_listed_origin_can_read_responses(alone: Alone, origin: str) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.post("/", headers={"Origin": origin}) as answer:
-        assert await answer.text() == "hello"
-        assert answer.headers["Access-Control-Allow-Origin"] == origin
-        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    async with client.post("/", headers={"Origin": origin}) as response:
+        assert await response.text() == "hello"
+        assert response.headers["Access-Control-Allow-Origin"] == origin
+        exposed = set(response.headers["Access-Control-Expose-Headers"].split(", "))
         assert exposed == {"X-Request-ID", "Retry-After", "Server-Timing", "WWW-Authenticate"}
-        assert answer.headers["Vary"] == "Origin"
+        assert response.headers["Vary"] == "Origin"
 
 
 async def test_listed_origin_can_read_errors(alone: Alone) -> None:
-    client = await alone(cors(origins=ORIGINS), handler=refusing)
-    async with client.post("/", headers={"Origin": LISTED}) as answer:
-        assert answer.status == 403
-        assert answer.headers["Access-Control-Allow-Origin"] == LISTED
+    client = await alone(cors(origins=ORIGINS), handler=forbidden)
+    async with client.post("/", headers={"Origin": LISTED}) as response:
+        assert response.status == 403
+        assert response.headers["Access-Control-Allow-Origin"] == LISTED
 
 
 async def test_credentials_are_never_allowed(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
-        assert "Access-Control-Allow-Credentials" not in answer.headers
+    async with client.options("/", headers={"Origin": LISTED, **PREFLIGHT}) as response:
+        assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
-@pytest.mark.parametrize("origin", STRANGERS)
+@pytest.mark.parametrize("origin", OTHER_ORIGINS)
 async def test_other_origins_get_no_headers(alone: Alone, origin: str, method: str) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.request(method, "/", headers={"Origin": origin, **ASKING}) as answer:
-        assert await answer.text() == "hello"
-        assert not [name for name in answer.headers if name.startswith("Access-Control")]
-        assert answer.headers["Vary"] == "Origin"
+    async with client.request(method, "/", headers={"Origin": origin, **PREFLIGHT}) as response:
+        assert await response.text() == "hello"
+        assert not [name for name in response.headers if name.startswith("Access-Control")]
+        assert response.headers["Vary"] == "Origin"
 
 
 async def test_request_without_origin(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.post("/") as answer:
-        assert await answer.text() == "hello"
-        assert "Access-Control-Allow-Origin" not in answer.headers
-        assert answer.headers["Vary"] == "Origin"
+    async with client.post("/") as response:
+        assert await response.text() == "hello"
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert response.headers["Vary"] == "Origin"
 
 
 async def test_preflight_is_answered_without_calling_the_handler(alone: Alone) -> None:
-    client = await alone(cors(origins=ORIGINS), handler=refusing)
-    async with client.options("/", headers={"Origin": LISTED, **ASKING}) as answer:
-        assert (answer.status, await answer.read()) == (204, b"")
-        assert answer.headers["Access-Control-Allow-Origin"] == LISTED
-        assert answer.headers["Access-Control-Allow-Methods"] == "POST"
-        allowed = set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+    client = await alone(cors(origins=ORIGINS), handler=forbidden)
+    async with client.options("/", headers={"Origin": LISTED, **PREFLIGHT}) as response:
+        assert (response.status, await response.read()) == (204, b"")
+        assert response.headers["Access-Control-Allow-Origin"] == LISTED
+        assert response.headers["Access-Control-Allow-Methods"] == "POST"
+        allowed = set(response.headers["Access-Control-Allow-Headers"].split(", "))
         assert allowed == {"Authorization", "Content-Type", "X-Request-ID", "traceparent"}
-        assert answer.headers["Access-Control-Max-Age"] == "600"
-        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-        assert answer.headers["Vary"] == "Origin"
+        assert response.headers["Access-Control-Max-Age"] == "600"
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert response.headers["Vary"] == "Origin"
 
 
 async def test_options_without_request_method_is_not_a_preflight(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.options("/", headers={"Origin": LISTED}) as answer:
-        assert await answer.text() == "hello"
+    async with client.options("/", headers={"Origin": LISTED}) as response:
+        assert await response.text() == "hello"
 
 
 async def test_post_is_not_a_preflight(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS))
-    async with client.post("/", headers={"Origin": LISTED, **ASKING}) as answer:
-        assert await answer.text() == "hello"
+    async with client.post("/", headers={"Origin": LISTED, **PREFLIGHT}) as response:
+        assert await response.text() == "hello"
 
 
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
 async def test_without_origins_nothing_changes(alone: Alone, method: str) -> None:
     client = await alone(cors(origins=()))
-    async with client.request(method, "/", headers={"Origin": LISTED, **ASKING}) as answer:
-        assert await answer.text() == "hello"
-        assert "Vary" not in answer.headers
-        assert not [name for name in answer.headers if name.startswith("Access-Control")]
+    async with client.request(method, "/", headers={"Origin": LISTED, **PREFLIGHT}) as response:
+        assert await response.text() == "hello"
+        assert "Vary" not in response.headers
+        assert not [name for name in response.headers if name.startswith("Access-Control")]

@@ -11,9 +11,9 @@ from aiohttp.typedefs import Handler
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode
 from middlewares.error_handler import error_handler
 from middlewares.request_context import ERROR_CODE, TRACE_ID
-from tests.middlewares.support import Alone, say, told
+from tests.middlewares.support import Alone, log_records, send_raw
 
-SECRET = "what-nobody-may-see"
+SECRET = "a-secret"
 
 
 def raising(error: BaseException) -> Handler:
@@ -27,9 +27,9 @@ def raising(error: BaseException) -> Handler:
 async def test_api_error_becomes_its_envelope(alone: Alone, code: ErrorCode) -> None:
     error = ApiError(code, "the details", headers={"X-More": "1"}, retry_after=7)
     client = await alone(error_handler(), handler=raising(error))
-    async with client.post("/") as answer:
-        assert answer.status == ERRORS[code].status
-        assert await answer.json() == {
+    async with client.post("/") as response:
+        assert response.status == ERRORS[code].status
+        assert await response.json() == {
             "success": False,
             "error": {
                 "code": code.value,
@@ -37,23 +37,23 @@ async def test_api_error_becomes_its_envelope(alone: Alone, code: ErrorCode) -> 
                 "details": "the details",
             },
         }
-        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-        assert answer.headers.get("WWW-Authenticate") == ERRORS[code].challenge
-        assert (answer.headers["X-More"], answer.headers["Retry-After"]) == ("1", "7")
-        assert answer.headers.get("Connection") != "close"
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert response.headers.get("WWW-Authenticate") == ERRORS[code].challenge
+        assert (response.headers["X-More"], response.headers["Retry-After"]) == ("1", "7")
+        assert response.headers.get("Connection") != "close"
 
 
 async def test_error_can_close_the_connection(alone: Alone) -> None:
     error = ApiError(ErrorCode.PAYLOAD_TOO_LARGE, "too much", close=True)
     client = await alone(error_handler(), handler=raising(error))
-    async with client.post("/") as answer:
-        assert answer.headers["Connection"] == "close"
+    async with client.post("/") as response:
+        assert response.headers["Connection"] == "close"
 
 
 async def test_successful_response_passes_unchanged(alone: Alone) -> None:
     client = await alone(error_handler())
-    async with client.post("/") as answer:
-        assert (answer.status, await answer.text()) == (200, "hello")
+    async with client.post("/") as response:
+        assert (response.status, await response.text()) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -74,26 +74,26 @@ async def test_aiohttp_exception_is_converted_without_its_text(
     alone: Alone, raised: web.HTTPException, status: int, code: str
 ) -> None:
     client = await alone(error_handler(), handler=raising(raised))
-    heard = await say(client)
-    assert heard.status == status
-    assert json.loads(heard.body)["error"]["code"] == code
-    assert SECRET.encode() not in heard.head + heard.body
+    response = await send_raw(client)
+    assert response.status == status
+    assert json.loads(response.body)["error"]["code"] == code
+    assert SECRET.encode() not in response.head + response.body
 
 
 async def test_405_keeps_allow(alone: Alone) -> None:
     refusal = web.HTTPMethodNotAllowed("POST", ["GET", "HEAD"])
     client = await alone(error_handler(), handler=raising(refusal))
-    async with client.post("/") as answer:
-        assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
-        assert (await answer.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
+    async with client.post("/") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
+        assert (await response.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
 
 
 async def test_404_of_aiohttp_is_converted(alone: Alone) -> None:
     client = await alone(error_handler())
-    async with client.post("/nowhere") as answer:
-        assert answer.status == 404
-        assert (await answer.json())["error"]["code"] == "NOT_FOUND"
-        assert "Allow" not in answer.headers
+    async with client.post("/nowhere") as response:
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "NOT_FOUND"
+        assert "Allow" not in response.headers
 
 
 @pytest.mark.parametrize("raised", [RuntimeError(SECRET), TimeoutError(SECRET), KeyError(SECRET)])
@@ -102,10 +102,10 @@ async def test_unexpected_error_is_logged_and_not_disclosed(
 ) -> None:
     given = {TRACE_ID: "trace-1"}
     client = await alone(error_handler(), handler=raising(raised), given=given)
-    heard = await say(client)
-    assert heard.status == 500
-    assert json.loads(heard.body)["error"]["details"] == "Quote request id request-1 to support"
-    assert SECRET.encode() not in heard.head + heard.body
+    response = await send_raw(client)
+    assert response.status == 500
+    assert json.loads(response.body)["error"]["details"] == "Quote request id request-1 to support"
+    assert SECRET.encode() not in response.head + response.body
     [record] = caplog.records
     assert record.exc_info
     assert record.exc_info[1] is raised
@@ -116,8 +116,8 @@ async def test_unexpected_error_is_logged_and_not_disclosed(
 async def test_api_error_is_not_logged(alone: Alone, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     client = await alone(error_handler(), handler=raising(ApiError(ErrorCode.FORBIDDEN, "no")))
-    assert (await say(client)).status == 403
-    assert told(caplog) == []
+    assert (await send_raw(client)).status == 403
+    assert log_records(caplog) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_error_code_is_recorded_for_outer_middlewares(
         return response
 
     options = {"handler": raising(raised)} if raised else {}
-    await say(await alone(outer, error_handler(), **options))
+    await send_raw(await alone(outer, error_handler(), **options))
     assert codes == [code]
 
 

@@ -7,20 +7,20 @@ import pytest
 from middlewares.error_handler import error_handler
 from middlewares.rate_limit import rate_limit
 from middlewares.request_context import PATIENT_ID
-from tests.middlewares.support import Alone, say
+from tests.middlewares.support import Alone, send_raw
 
 
 async def test_request_within_the_limit_is_counted_once(alone: Alone) -> None:
     counted: list[str] = []
 
-    async def hit(patient_id: str) -> float | None:
+    async def acquire(patient_id: str) -> float | None:
         counted.append(patient_id)
         return None
 
-    heard = await say(
-        await alone(error_handler(), rate_limit(acquire=hit), given={PATIENT_ID: "pt_7"})
+    response = await send_raw(
+        await alone(error_handler(), rate_limit(acquire=acquire), given={PATIENT_ID: "pt_7"})
     )
-    assert (heard.status, heard.body) == (200, b"hello")
+    assert (response.status, response.body) == (200, b"hello")
     assert counted == ["pt_7"]
 
 
@@ -31,22 +31,22 @@ async def test_request_within_the_limit_is_counted_once(alone: Alone) -> None:
 async def test_request_over_the_limit_gets_whole_seconds(
     alone: Alone, wait: float, seconds: int
 ) -> None:
-    async def hit(_: str) -> float | None:
+    async def acquire(_: str) -> float | None:
         return wait
 
     given = {PATIENT_ID: "pt_1"}
-    client = await alone(error_handler(), rate_limit(acquire=hit), given=given)
-    async with client.post("/") as answer:
-        assert answer.status == 429
-        assert answer.headers["Retry-After"] == str(seconds)
-        error = (await answer.json())["error"]
+    client = await alone(error_handler(), rate_limit(acquire=acquire), given=given)
+    async with client.post("/") as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == str(seconds)
+        error = (await response.json())["error"]
         assert error["code"] == "RATE_LIMITED"
         assert error["details"] == f"Try again in {seconds} seconds"
 
 
 async def test_request_without_patient_never_passes(alone: Alone) -> None:
-    async def hit(_: str) -> float | None:
+    async def acquire(_: str) -> float | None:
         raise AssertionError
 
-    heard = await say(await alone(error_handler(), rate_limit(acquire=hit)))
-    assert json.loads(heard.body)["error"]["code"] == "INTERNAL_ERROR"
+    response = await send_raw(await alone(error_handler(), rate_limit(acquire=acquire)))
+    assert json.loads(response.body)["error"]["code"] == "INTERNAL_ERROR"

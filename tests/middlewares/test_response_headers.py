@@ -9,7 +9,7 @@ from pytest_aiohttp import AiohttpClient
 
 from middlewares.request_context import ERROR_CODE, REQUEST_ID, STARTED_AT
 from middlewares.response_headers import remove_server_header, response_headers
-from tests.middlewares.support import Alone, application, say
+from tests.middlewares.support import Alone, application, send_raw
 
 
 def unobserved(status: int, code: str | None, seconds: float) -> None:
@@ -18,11 +18,11 @@ def unobserved(status: int, code: str | None, seconds: float) -> None:
 
 async def test_standard_headers(alone: Alone) -> None:
     client = await alone(response_headers(observe=unobserved), given={REQUEST_ID: "request-9"})
-    async with client.post("/") as answer:
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["X-Request-ID"] == "request-9"
-        assert re.fullmatch(r"total;dur=\d+\.\d{3}", answer.headers["Server-Timing"])
+    async with client.post("/") as response:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Request-ID"] == "request-9"
+        assert re.fullmatch(r"total;dur=\d+\.\d{3}", response.headers["Server-Timing"])
 
 
 async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
@@ -30,9 +30,9 @@ async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
         return web.Response(headers={"Cache-Control": "max-age=60", "X-Request-ID": "other"})
 
     client = await alone(response_headers(observe=unobserved), handler=handler)
-    async with client.post("/") as answer:
-        assert answer.headers.getall("Cache-Control") == ["max-age=60"]
-        assert answer.headers.getall("X-Request-ID") == ["request-1"]
+    async with client.post("/") as response:
+        assert response.headers.getall("Cache-Control") == ["max-age=60"]
+        assert response.headers.getall("X-Request-ID") == ["request-1"]
 
 
 async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
@@ -44,8 +44,8 @@ async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
     client = await alone(
         response_headers(observe=observe), given={STARTED_AT: perf_counter() - 1000}
     )
-    async with client.post("/") as answer:
-        milliseconds = float(answer.headers["Server-Timing"].removeprefix("total;dur="))
+    async with client.post("/") as response:
+        milliseconds = float(response.headers["Server-Timing"].removeprefix("total;dur="))
     assert observed[0] >= 1000
     assert milliseconds == pytest.approx(observed[0] * 1000, abs=0.001)
 
@@ -64,18 +64,18 @@ async def test_observer_is_called_once_per_response(
     def observe(status: int, code: str | None, _: float) -> None:
         observed.append((status, code))
 
-    await say(await alone(response_headers(observe=observe), handler=handler))
+    await send_raw(await alone(response_headers(observe=observe), handler=handler))
     assert observed == [(status, code)]
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere"])
 async def test_server_header_is_removed(aiohttp_client: AiohttpClient, path: str) -> None:
     app = application()
-    open_client = await aiohttp_client(app)
-    assert "Server" in (await open_client.get(path)).headers
-    quiet = application()
-    quiet.on_response_prepare.append(remove_server_header)
-    client = await aiohttp_client(quiet)
+    unchanged = await aiohttp_client(app)
+    assert "Server" in (await unchanged.get(path)).headers
+    app_without_it = application()
+    app_without_it.on_response_prepare.append(remove_server_header)
+    client = await aiohttp_client(app_without_it)
     assert "Server" not in (await client.get(path)).headers
 
 
@@ -84,12 +84,12 @@ async def test_missing_server_header_is_not_an_error(
 ) -> None:
     app = application()
     app.on_response_prepare.extend([remove_server_header, remove_server_header])
-    async with (await aiohttp_client(app)).get("/") as answer:
-        assert answer.status == 200
-        assert "Server" not in answer.headers
+    async with (await aiohttp_client(app)).get("/") as response:
+        assert response.status == 200
+        assert "Server" not in response.headers
 
 
 async def test_observer_is_optional(alone: Alone) -> None:
-    async with (await alone(response_headers())).post("/") as answer:
-        assert answer.status == 200
-        assert answer.headers["Cache-Control"] == "no-store"
+    async with (await alone(response_headers())).post("/") as response:
+        assert response.status == 200
+        assert response.headers["Cache-Control"] == "no-store"

@@ -13,7 +13,7 @@ from middlewares.api_errors import ApiError
 from middlewares.error_handler import error_handler
 from middlewares.request_context import RECEIVING
 from middlewares.timeout import RequestTimeouts, timeout
-from tests.middlewares.support import Alone, told
+from tests.middlewares.support import Alone, log_records
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -0.001])
@@ -24,8 +24,8 @@ def test_seconds_must_be_positive(seconds: float) -> None:
 
 async def test_response_in_time_passes_unchanged(alone: Alone) -> None:
     client = await alone(timeout(timeouts=RequestTimeouts(60)))
-    async with client.post("/") as answer:
-        assert (answer.status, await answer.text()) == (200, "hello")
+    async with client.post("/") as response:
+        assert (response.status, await response.text()) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ async def test_expired_limit_cancels_the_work_and_is_504(
         raise AssertionError
 
     client = await alone(error_handler(), timeout(timeouts=RequestTimeouts(0.01)), handler=forever)
-    async with client.post("/") as answer:
-        assert answer.status == status
-        error = (await answer.json())["error"]
+    async with client.post("/") as response:
+        assert response.status == status
+        error = (await response.json())["error"]
         assert error["code"] == code
         assert "within 0.01 seconds" in error["details"]
-        assert (answer.headers.get("Connection") == "close") is bool(receiving)
+        assert (response.headers.get("Connection") == "close") is bool(receiving)
     assert cancelled.is_set()
 
 
@@ -84,10 +84,10 @@ async def test_timeout_error_of_the_handler_is_not_the_limit(
         raise TimeoutError
 
     client = await alone(error_handler(), timeout(timeouts=RequestTimeouts(60)), handler=failing)
-    async with client.post("/") as answer:
-        assert answer.status == 500
-        assert (await answer.json())["error"]["code"] == "INTERNAL_ERROR"
-    [record] = told(caplog)
+    async with client.post("/") as response:
+        assert response.status == 500
+        assert (await response.json())["error"]["code"] == "INTERNAL_ERROR"
+    [record] = log_records(caplog)
     assert record.exc_info
 
 
@@ -135,7 +135,7 @@ class Work:
     def __init__(self, clock: ClockWithOneTimer) -> None:
         self.clock = clock
         self.cancelled_at: list[float] = []
-        self.taken_back = 0
+        self.uncancelled = 0
 
     def get_loop(self) -> ClockWithOneTimer:
         return self.clock
@@ -144,7 +144,7 @@ class Work:
         self.cancelled_at.append(self.clock.now)
 
     def uncancel(self) -> None:
-        self.taken_back += 1
+        self.uncancelled += 1
 
 
 def work(clock: ClockWithOneTimer) -> Any:
@@ -200,18 +200,18 @@ def test_finish_undoes_only_its_own_cancellation() -> None:
     assert (timeouts.has_expired(late), timeouts.has_expired(in_time)) == (True, False)
     for task in (late, in_time):
         timeouts.finish(task)
-    assert (late.taken_back, in_time.taken_back) == (1, 0)
+    assert (late.uncancelled, in_time.uncancelled) == (1, 0)
 
 
-async def through(link: Middleware, work: Callable[[], Awaitable[Any]]) -> Any:
+async def through(middleware: Middleware, work: Callable[[], Awaitable[Any]]) -> Any:
     """Run a handler through the middleware, without a server."""
     request: Any = {}
-    return await link(request, lambda _: work())
+    return await middleware(request, lambda _: work())
 
 
 async def test_cancellation_by_another_party_passes() -> None:
-    link = timeout(timeouts=RequestTimeouts(60))
-    working = asyncio.create_task(through(link, asyncio.Event().wait))
+    middleware = timeout(timeouts=RequestTimeouts(60))
+    working = asyncio.create_task(through(middleware, asyncio.Event().wait))
     await asyncio.sleep(0)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):

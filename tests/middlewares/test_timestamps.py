@@ -1,5 +1,7 @@
 """RFC 3339 timestamps."""
 
+from time import tzset
+
 import pytest
 
 from middlewares.timestamps import rfc3339
@@ -19,6 +21,16 @@ from middlewares.timestamps import rfc3339
 )
 def test_format_is_utc_with_milliseconds(seconds: float, text: str) -> None:
     assert rfc3339(seconds) == text
+
+
+def test_time_zone_of_the_machine_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    tzset()
+    try:
+        assert rfc3339(2_000_000_000) == "2033-05-18T03:33:20.000Z"
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 def test_milliseconds_of_the_same_second_differ() -> None:

@@ -15,7 +15,7 @@ from middlewares.api_errors import ApiError, ErrorCode
 from server.auth import aiohttp_jwt_adapter
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
-from tests.middlewares.support import told
+from tests.middlewares.support import log_records
 from tests.server.auth.tokens import SECRET, claims, compact, make_decoder
 
 OTHER_SECRET = SECRET[::-1]
@@ -73,7 +73,7 @@ async def test_invalid_token_is_rejected_without_a_log_record(
     error = await error_of(decoder()(token))
     assert error.code is ErrorCode.AUTH_TOKEN_INVALID
     assert error.details.startswith(details)
-    assert told(caplog) == []
+    assert log_records(caplog) == []
     assert capfd.readouterr() == ("", "")
 
 
@@ -93,7 +93,7 @@ async def test_unexpected_error_is_rejected_and_logged(
     assert rejection.code is ErrorCode.AUTH_TOKEN_INVALID
     assert rejection.details == "The token is malformed"
     assert rejection.__suppress_context__
-    (record,) = told(caplog)
+    (record,) = log_records(caplog)
     assert record.getMessage() == "a token was rejected because of an unexpected error"
     assert record.exc_info is not None
     assert record.exc_info[0] is error
@@ -137,7 +137,7 @@ async def test_host_logs_its_rejections_and_the_service_does_not(
     bad = compact({"id": "user"}, secret=b"the secret of neither, which is long enough")
     assert await host(bad) == 401
     await error_of(decoder()(bad))
-    (record,) = told(caplog)
+    (record,) = log_records(caplog)
     assert record.name == "aiohttp_jwt.middleware"
     assert record.exc_info
 
