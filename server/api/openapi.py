@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the same table of errors that answers are made from."""
+"""The OpenAPI 3.1 document. Its errors come from the table that responses come from."""
 
 from collections import defaultdict
 from http import HTTPStatus
@@ -10,12 +10,12 @@ from server.api.openapi_schemas import make_schemas
 _JSON_HEADERS: Final = ("X-Request-ID", "Server-Timing", "Cache-Control")
 
 _HEADERS: Final[dict[str, str]] = {
-    "X-Request-ID": "The id of the request in logs: the client's own, if it sent a usable one.",
-    "Server-Timing": "`total;dur=` with the milliseconds that the answer took.",
-    "Cache-Control": "`no-store`; the keys of patient proofs may be cached.",
+    "X-Request-ID": "The id of the request in logs: the client's, if it sent a valid one.",
+    "Server-Timing": "`total;dur=` and the duration of the request in milliseconds.",
+    "Cache-Control": "`no-store`, except for the keys of patient proofs.",
     "WWW-Authenticate": "The challenge of RFC 6750.",
-    "Retry-After": "Seconds until it is worth trying again.",
-    "Allow": "The methods that the path takes.",
+    "Retry-After": "Seconds to wait before the next attempt.",
+    "Allow": "The methods of the path.",
 }
 _MORE_HEADERS: Final[dict[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
@@ -26,7 +26,7 @@ _MORE_HEADERS: Final[dict[int, tuple[str, ...]]] = {
 }
 
 
-def _answer(schema: str, description: str, status: int = 200) -> dict[str, Any]:
+def _response(schema: str, description: str, status: int = 200) -> dict[str, Any]:
     names = (*_JSON_HEADERS, *_MORE_HEADERS.get(status, ()))
     return {
         "description": description,
@@ -36,12 +36,14 @@ def _answer(schema: str, description: str, status: int = 200) -> dict[str, Any]:
 
 
 def _errors() -> dict[str, Any]:
-    """Tell of each status that the endpoint may refuse with, and of its codes."""
+    """Return the error responses of the endpoint by status, each with its codes."""
     codes: dict[int, list[str]] = defaultdict(list)
     for code, kind in ERRORS.items():
         codes[kind.status].append(f"`{code}`: {kind.message}.")
     del codes[HTTPStatus.NOT_FOUND], codes[HTTPStatus.METHOD_NOT_ALLOWED]
-    return {str(status): _answer("Error", " ".join(all_), status) for status, all_ in codes.items()}
+    return {
+        str(status): _response("Error", " ".join(all_), status) for status, all_ in codes.items()
+    }
 
 
 def _get(name: str, summary: str, answers: dict[str, Any]) -> dict[str, Any]:
@@ -49,55 +51,62 @@ def _get(name: str, summary: str, answers: dict[str, Any]) -> dict[str, Any]:
     return {"get": {**operation, "responses": answers}}
 
 
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
 def _start() -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}}
-    request_id = {
-        "name": "X-Request-ID",
-        "in": "header",
-        "description": "1 to 128 characters of `A-Z a-z 0-9 . _ -`; anything else is replaced.",
-        "schema": {"type": "string"},
-    }
+    parameters = [
+        _header("X-Request-ID", "1 to 128 characters of `A-Z a-z 0-9 . _ -`; else it is replaced."),
+        _header("traceparent", "W3C Trace Context; the trace id is recorded in the audit line."),
+    ]
     return {
         "post": {
             "tags": ["Sessions"],
             "operationId": "startVapiSession",
-            "summary": "Get what one voice session needs",
+            "summary": "Get the configuration of one voice session",
             "security": [{"patientToken": []}],
-            "parameters": [request_id],
+            "parameters": parameters,
             "requestBody": {"required": False, "content": content},
-            "responses": {"200": _answer("Session", "The session's configuration."), **_errors()},
+            "responses": {"200": _response("Session", "The session's configuration."), **_errors()},
         }
     }
 
 
 def _metrics() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
-    told = {**_answer("Health", "In Prometheus's text format."), "content": text}
-    return {"200": told, "404": _answer("Error", "Without METRICS_ENABLED=true.", 404)}
+    metrics = {**_response("Health", "The Prometheus text format."), "content": text}
+    return {"200": metrics, "404": _response("Error", "Without METRICS_ENABLED=true.", 404)}
 
 
 def _proof_keys() -> dict[str, Any]:
-    described = _answer("ProofKeys", "A JWK Set (RFC 7517): the first key signs.")
-    return {"200": described, "404": _answer("Error", "Without PROOF_KEY.", 404)}
+    described = _response("ProofKeys", "A JWK Set (RFC 7517): the first key signs.")
+    return {"200": described, "404": _response("Error", "Without PROOF_KEY.", 404)}
 
 
 def build_document(path: str) -> dict[str, Any]:
-    """Describe the service: its endpoint under `path`, and the operator's routes."""
-    ready = {str(status): _answer("Readiness", "Each part's state.") for status in (200, 503)}
-    own = _answer("Document", "This document.")
+    """Return the description of the endpoint, at `path`, and of the operational routes."""
+    readiness = {
+        "200": _response("Readiness", "Ready, or degraded: at least one part is failing."),
+        "503": _response("Readiness", "Starting, or shutting down."),
+    }
+    alive = {"200": _response("Health", "The process responds.")}
+    own = _response("Document", "This document.")
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Vapi sessions",
-            "version": "1.0.0",
-            "summary": "A patient's token in, Vapi configuration out",
+            "version": "2.0.0",
+            "summary": "A patient's token in, the configuration of one voice session out",
         },
         "paths": {
             path: _start(),
-            "/healthz": _get("health", "Is it alive", {"200": _answer("Health", "It is.")}),
-            "/readyz": _get("readiness", "Can it serve", ready),
+            "/healthz": _get("health", "Liveness", alive),
+            "/readyz": _get("readiness", "Readiness", readiness),
             "/openapi.json": _get("document", "This document", {"200": own}),
-            "/metrics": _get("metrics", "For Prometheus, with METRICS_ENABLED=true", _metrics()),
+            "/metrics": _get("metrics", "Metrics, with METRICS_ENABLED=true", _metrics()),
             "/.well-known/jwks.json": _get("proofKeys", "Keys of patient proofs", _proof_keys()),
         },
         "components": {

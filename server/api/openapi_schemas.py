@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from middlewares.api_errors import ErrorCode
 from server.auth.patient_id import PATIENT_ID_PATTERN
+from server.redis.client import RedisState
+from server.vapi.health import VapiState
 
 _PATIENT_ID: Final = {"type": "string", "pattern": f"^{PATIENT_ID_PATTERN}$"}
 _PATIENT_PROOF: Final = {
@@ -31,13 +33,25 @@ _PUBLIC_KEY: Final = _object(
 )
 
 
+def _readiness() -> dict[str, Any]:
+    states = {
+        "vapi": [*VapiState],
+        "keys": ["ready", "stale", "missing"],
+        "redis": ["off", *RedisState],
+        "audit": ["up", "blocked", "failing"],
+    }
+    statuses = ["starting", "ready", "degraded", "shutting down"]
+    parts = _object({name: {"enum": values} for name, values in states.items()})
+    return _object({"status": {"enum": statuses}, "parts": parts})
+
+
 def make_schemas() -> dict[str, Any]:
     """Return the schemas by name."""
     instant = {"type": "string", "format": "date-time"}
     context = _object({"id": _PATIENT_ID, "validatedAt": instant}, additionalProperties=False)
     data = _object(
         {
-            "apiKey": {"type": "string", "description": "Goes to the Vapi SDK as its key."},
+            "apiKey": {"type": "string", "description": "The key for the Vapi SDK."},
             "credentialType": {"enum": ["public_key", "session_token"]},
             "expiresAt": {"type": ["string", "null"], "format": "date-time"},
             "assistantId": {"type": "string"},
@@ -54,7 +68,6 @@ def make_schemas() -> dict[str, Any]:
         },
         additionalProperties=False,
     )
-    states = _object({name: {"type": "string"} for name in ("vapi", "keys", "redis")})
     return {
         "Session": _object(
             {"success": {"const": True}, "data": data, "message": {"type": "string"}},
@@ -68,5 +81,5 @@ def make_schemas() -> dict[str, Any]:
         "Health": _object({"status": {"const": "ok"}}),
         "Document": {"type": "object"},
         "ProofKeys": _object({"keys": {"type": "array", "items": _PUBLIC_KEY}}),
-        "Readiness": _object({"status": {"type": "string"}, "parts": states}),
+        "Readiness": _readiness(),
     }

@@ -69,13 +69,13 @@ class AuditLog:
 
         Raises `ApiError` AUDIT_UNAVAILABLE after a failed write and while the queue is full.
         """
-        self._detect_stall()
         if self._is_failing or not self._has_place(MAX_WRITE):
             details = "The audit log cannot be written; try again"
             raise ApiError(ErrorCode.AUDIT_UNAVAILABLE, details, retry_after=_RETRY_AFTER_SECONDS)
 
     def write(self, line: bytes) -> None:
         """Add a line, without its line break, of at most 4,095 bytes."""
+        self._detect_stall()
         if self._has_place(len(line) + 1):
             self._writer.append(line + b"\n")
         else:

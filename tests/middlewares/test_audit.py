@@ -168,6 +168,28 @@ async def test_client_is_found_behind_trusted_proxies(
     assert (line["client"], line["peer"]) == (client_address, "127.0.0.1")
 
 
+async def test_longest_line_fits_into_one_write_to_a_pipe(alone: Alone) -> None:
+    lines: list[bytes] = []
+    given = {
+        PRINCIPAL: patient_with(patient_id="|" * 128),
+        CREDENTIAL_TYPE: "session_token",
+        PROOF_ID: "x" * 22,
+        ERROR_CODE: "INVALID_PATIENT_CONTEXT",
+    }
+    middleware = audit(event=NAME, write=lines.append, trusted_proxies=["127.0.0.0/8"])
+    longest = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
+    headers = {
+        "X-Request-ID": "x" * 128,
+        "traceparent": TRACEPARENT,
+        "X-Forwarded-For": f"[{longest}]:65535",
+    }
+    client = await alone(middleware, given=given)
+    await client.post("/", headers=headers)
+    [line] = lines
+    assert longest.encode() in line
+    assert 500 < len(line) < 4096
+
+
 async def test_request_over_a_unix_domain_socket_has_no_addresses(tmp_path: Path) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, trusted_proxies=["0.0.0.0/0", "::/0"])

@@ -41,6 +41,15 @@ class Pipe:
             output += self.read()
         return [line for line in output.splitlines(keepends=True) if line != FILLER]
 
+    def read_lines(self, count: int) -> list[bytes]:
+        """Read until there are `count` lines beside the filler; return them."""
+        lines: list[bytes] = []
+        rest = b""
+        while len(lines) < count:
+            *whole, rest = (rest + self.read()).split(b"\n")
+            lines += [line + b"\n" for line in whole if line + b"\n" != FILLER]
+        return lines
+
     def read_rest(self) -> list[bytes]:
         """Read to the end, when the writers have closed; return the lines, except the filler."""
         os.close(self.writer)

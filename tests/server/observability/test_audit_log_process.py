@@ -73,7 +73,8 @@ class Service:
         return (readiness["status"], readiness["parts"]["audit"]) == (status, audit)
 
     async def terminate(self) -> float:
-        """Terminate the service with SIGTERM; return the seconds until it has ended."""
+        """Close all connections, and send SIGTERM; return the seconds until the end."""
+        await self.client.close()
         began = monotonic()
         self.process.terminate()
         assert await self.process.wait() == 0
