@@ -73,7 +73,16 @@ def test_setting_pauses_whatever_redis_says() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"1", b"\xff", b"[]", b'{"until":"soon"}', b'{"until":1e300}', b'{"until":-1}'],
+    [
+        b"",
+        b"1",
+        b"\xff",
+        b'{"reason":"\xff"}',
+        b"[]",
+        b'{"until":"soon"}',
+        b'{"until":1e300}',
+        b'{"until":-1}',
+    ],
 )
 def test_any_other_value_is_a_pause_without_an_end(value: bytes) -> None:
     assert decode_pause(value) == decode_pause(b"{}")
