@@ -29,7 +29,7 @@ class Connection(RequestHandler):
         self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Limit what the client costs until its first request, and while it does not read."""
+        """Limit what the client costs before its first request, and while it does not read."""
         super().connection_made(transport)
         limit_buffers(cast("asyncio.Transport", transport))
         self._timer = self._loop.call_later(limits.FIRST_REQUEST_SECONDS, self._on_first_timeout)
@@ -111,13 +111,12 @@ class Connection(RequestHandler):
         return self._is_handling
 
     def close(self) -> None:
-        """Close after the response in hand; close an idle connection at once.
-
-        A connection on which a request has begun to arrive stays open: its response will close it.
-        """
-        if self._inbound.is_receiving or not self._is_answered:
+        """Close an idle connection; another closes with the response to the request in hand."""
+        if self._is_answered and self._inbound.is_receiving:
             super().close()
-        elif not self._inbound.has_partial_head and not has_unread_bytes(self.transport):
+        elif self._is_answered and not (
+            self._inbound.has_partial_head or has_unread_bytes(self.transport)
+        ):
             self.force_close()
 
     async def finish_response(

@@ -10,7 +10,7 @@ _RECOVERED_SHARE: Final = 0.9
 
 
 class ConnectionLimit:
-    """Counts the open connections of the process, and those refused beyond `maximum`.
+    """Counts the connections of the process: open, accepted so far, refused beyond `maximum`.
 
     A WARNING is logged when the limit is reached, and an INFO when 10 % of it are free again.
     """
@@ -18,6 +18,7 @@ class ConnectionLimit:
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.open = 0
+        self.accepted = 0
         self.refused = 0
         self._refused_before: int | None = None
 
@@ -27,6 +28,7 @@ class ConnectionLimit:
             self._refuse()
             return False
         self.open += 1
+        self.accepted += 1
         return True
 
     def _refuse(self) -> None:

@@ -11,7 +11,7 @@ from server.serving.connection_limit import ConnectionLimit, RefusedConnection
 from server.serving.limits import READ_BYTES
 from server.serving.memory import return_free_memory
 
-_MANY_CONNECTIONS: Final = 64
+_MANY_CONNECTIONS: Final = 16
 _RETURN_MEMORY_SECONDS: Final = 1.0
 
 

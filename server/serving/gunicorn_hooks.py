@@ -1,7 +1,7 @@
 """Functions for `gunicorn.conf.py`: its values, and the hooks that gunicorn calls.
 
-gunicorn's objects are untyped. `Arbiter.reload` and `Arbiter.kill_workers` are not documented; the
-tests of `tests/multiprocess` cover both.
+gunicorn's objects are untyped. `reload`, `kill_workers` and `num_workers` of its `Arbiter` are not
+documented; `tests/multiprocess` covers them.
 """
 
 import os
@@ -79,6 +79,7 @@ def _stop_accepting_on_sigterm(server: Any) -> None:
         # Another master (USR2) or systemd continues with the same sockets.
         if server.reexec_pid == server.master_pid == 0 and not server.systemd:
             stop_accepting(listener.sock for listener in server.LISTENERS)
+        server.num_workers = 0  # starts no other ones, as on SIGWINCH
         server.kill_workers(signal.SIGTERM)
         if callable(proceed):
             proceed(number, frame)

@@ -12,6 +12,7 @@ from server.serving.socket_drain import DRAIN_SHARE
 from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 
 _POLL_SECONDS: Final = 0.02
+_QUEUE_SHARE: Final = 0.1
 _IDLE_SHARE: Final = 0.15
 _BUSY_SHARE: Final = 0.45
 _LAST_SHARE: Final = 0.1
@@ -21,9 +22,9 @@ class Runner(web.AppRunner):
     """Runs the application in a single process.
 
     `grace` is the maximum duration of the shutdown in seconds. First, connections that are being
-    established are accepted (5 % of the grace), and each open connection may send one more request
-    (15 %), whose response closes it. Then idle connections are closed, and the requests in flight
-    continue (45 %). Then all time limits expire, and what remains is cancelled.
+    established are accepted (5 to 15 % of the grace), and each open connection may send one more
+    request, whose response closes it (15 %). Then idle connections are closed, and the requests
+    in flight continue (45 %). Then all time limits expire, and what remains is cancelled.
     """
 
     __slots__ = ("_connection_server", "_grace")
@@ -47,9 +48,13 @@ class Runner(web.AppRunner):
         self._connection_server = ConnectionServer(made, self.app[DRAINING], limit)
 
     async def begin_drain(self) -> None:
-        """Mark the service as draining and accept connections that the kernel has completed."""
+        """Mark the service as draining, and accept all connections that the kernel has queued."""
         self.app[DRAINING].set()
         await asyncio.sleep(self._grace * DRAIN_SHARE)
+        limit, deadline, before = self.app[CONNECTIONS], self._deadline(_QUEUE_SHARE), -1
+        while limit.accepted > before and monotonic() < deadline:
+            before = limit.accepted
+            await asyncio.sleep(_POLL_SECONDS)  # accepts at least one if the queue is not empty
 
     async def cleanup(self) -> None:
         """Stop accepting, answer every request, close every connection, and clean up."""
@@ -70,9 +75,12 @@ class Runner(web.AppRunner):
 
     async def _wait_for_connections(self, share: float) -> None:
         """Wait until all connections are closed, for at most a share of the grace."""
-        limit, deadline = self.app[CONNECTIONS], monotonic() + self._grace * share
+        limit, deadline = self.app[CONNECTIONS], self._deadline(share)
         while limit.open and monotonic() < deadline:  # noqa: ASYNC110  a plain number
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _deadline(self, share: float) -> float:
+        return monotonic() + self._grace * share
 
 
 class WorkerRunner(Runner):

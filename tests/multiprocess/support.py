@@ -1,4 +1,4 @@
-"""The service in processes of its own, as an operator starts it, and clients that put it to use."""
+"""The service in processes of its own, as an operator starts it, and clients of it."""
 
 import asyncio
 import json
@@ -26,12 +26,14 @@ GUNICORN = (
 )
 TWO_WORKERS = (*GUNICORN, "2")
 
+_ANSWER_SECONDS = 20
+
 _PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
 
 
 @dataclass
 class Stream:
-    """The lines that a process wrote so far, and a way to wait for one."""
+    """The lines that a process has written."""
 
     lines: list[str] = field(default_factory=list)
     ended: bool = False
@@ -47,7 +49,7 @@ class Stream:
             self.changed.notify_all()
 
     async def find(self, pattern: str) -> re.Match[str]:
-        """Wait for a line in which the pattern is found."""
+        """Wait for a line that contains the pattern."""
         seen = 0
         async with self.changed:
             while True:
@@ -59,7 +61,7 @@ class Stream:
                 await self.changed.wait()
 
     async def whole(self) -> None:
-        """Wait for the end."""
+        """Wait for the end of the stream."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.ended)
 
@@ -77,7 +79,7 @@ class Running:
     port: int = 0
 
     async def left(self) -> int:
-        """Wait for the process and its output to end; give its exit status."""
+        """Wait for the process and its output to end; return its exit status."""
         status = await self.process.wait()
         await self.log.whole()
         await self.audit.whole()
@@ -85,7 +87,7 @@ class Running:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Give the environment of a process: nothing of the developer's own configuration."""
+    """Return the environment of a process, without the developer's own configuration."""
     ours = {name.upper() for name in Settings.__dataclass_fields__}
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     paths = os.pathsep.join(filter(None, [str(ROOT), inherited.get("PYTHONPATH")]))
@@ -94,7 +96,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def started(command: Sequence[str], folder: Path, **variables: str) -> AsyncIterator[Running]:
-    """Start the service in a folder that holds gunicorn's configuration and nothing else."""
+    """Start the service in a folder with gunicorn's configuration."""
     configuration = folder / "gunicorn.conf.py"
     if not configuration.exists():
         configuration.symlink_to(ROOT / "gunicorn.conf.py")
@@ -117,7 +119,7 @@ async def started(command: Sequence[str], folder: Path, **variables: str) -> Asy
 
 
 def http(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
-    """Write a request out."""
+    """Return a request."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}", *headers]
     if body or method == "POST":
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -125,14 +127,14 @@ def http(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 def start_request(patient: str = "pt_1", *headers: str, body: bytes = b"{}") -> bytes:
-    """Write out a good request for a session."""
+    """Return a valid request for a session."""
     token = sign(claims(id=patient))
     return http("POST", PATH, f"Authorization: Bearer {token}", *headers, body=body)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer."""
+    """A complete response."""
 
     status: int
     closes: bool
@@ -144,7 +146,7 @@ class Reply:
 
 
 async def read_reply(reader: StreamReader) -> Reply:
-    """Read an answer. Raises EOFError or OSError when the connection ends before it does."""
+    """Read a response. Raises EOFError or OSError when the connection ends before."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = re.search(r"content-length: (\d+)", head)
     assert length is not None
@@ -154,7 +156,7 @@ async def read_reply(reader: StreamReader) -> Reply:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """Hold a connection. Raises OSError when nobody listens."""
+    """Open a connection. Raises OSError when the port is closed."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         yield reader, writer
@@ -165,7 +167,7 @@ async def connected(port: int) -> AsyncIterator[tuple[StreamReader, StreamWriter
 
 
 async def ask(port: int, request: bytes) -> Reply:
-    """Ask once, over a connection of its own."""
+    """Send a request over a new connection; return the response."""
     async with connected(port) as (reader, writer):
         writer.write(request)
         return await read_reply(reader)
@@ -173,7 +175,12 @@ async def ask(port: int, request: bytes) -> Reply:
 
 @dataclass
 class Load:
-    """Clients that keep asking until nobody lets them in; every request sent is accounted for."""
+    """Clients that send requests until connections are refused; every request is accounted for.
+
+    `lost` are the requests whose connection ended, or stayed open for `_ANSWER_SECONDS`, without a
+    response. Sparse clients send rarely over connections that they keep; as real ones do, they
+    connect again when the connection was closed before they send.
+    """
 
     port: int
     enough: int
@@ -181,33 +188,37 @@ class Load:
     lost: list[str] = field(default_factory=list)
     under_way: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def client(self, number: int, *, keep_alive: bool) -> None:
+    async def client(self, number: int, *, keep_alive: bool, pause: float = 0) -> None:
         request = start_request(f"pt_{number}")
         with suppress(ConnectionRefusedError):
             while True:
                 async with connected(self.port) as (reader, writer):
-                    await self._converse(reader, writer, request, keep_alive=keep_alive)
+                    while await self._answered(reader, writer, request) and keep_alive:  # noqa: ASYNC110  the pace of a client
+                        await asyncio.sleep(pause)
 
-    async def _converse(
-        self, reader: StreamReader, writer: StreamWriter, request: bytes, *, keep_alive: bool
-    ) -> None:
-        reply = None
-        while reply is None or (keep_alive and not reply.closes):
-            try:
-                writer.write(request)
+    async def _answered(self, reader: StreamReader, writer: StreamWriter, request: bytes) -> bool:
+        """Send a request; return whether the connection stays open."""
+        if reader.at_eof():
+            return False
+        try:
+            writer.write(request)
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 reply = await read_reply(reader)
-            except (OSError, EOFError) as error:
-                self.lost.append(type(error).__name__)
-                return
-            self.statuses.append(reply.status)
-            if len(self.statuses) >= self.enough:
-                self.under_way.set()
+        except (OSError, EOFError) as error:
+            self.lost.append(type(error).__name__)
+            return False
+        self.statuses.append(reply.status)
+        if len(self.statuses) >= self.enough:
+            self.under_way.set()
+        return not reply.closes
 
     @asynccontextmanager
-    async def running(self, clients: int) -> AsyncIterator[None]:
-        """Have the clients ask while the body runs, which begins once enough was answered."""
+    async def running(self, clients: int, sparse: int = 0) -> AsyncIterator[None]:
+        """Run the clients; the body of the context runs once `enough` requests are answered."""
         async with asyncio.TaskGroup() as group:
             for number in range(clients):
                 group.create_task(self.client(number, keep_alive=number % 2 == 0))
+            for number in range(sparse):
+                group.create_task(self.client(number, keep_alive=True, pause=0.02 * (number + 1)))
             await self.under_way.wait()
             yield

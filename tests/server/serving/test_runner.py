@@ -114,6 +114,21 @@ async def test_head_that_has_begun_to_arrive_is_answered(size: int) -> None:
     await runner.cleanup()
 
 
+async def test_body_that_is_arriving_is_read_to_its_end() -> None:
+    runner, service = await start(Runner)
+    assert runner.server is not None
+    request = post(b'{"patientContext": {"id": "pt_1"}}', token=sign())
+    async with service.client, dial(service) as wire:
+        await wire.send(request[:-5])
+        assert (await service.ask("GET", "/healthz")).status == 200  # by now that has been read
+        service.app[DRAINING].set()
+        runner.server.pre_shutdown()
+        await wire.send(request[-5:])
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    await runner.cleanup()
+
+
 async def test_new_connections_are_refused() -> None:
     runner, service = await start(Runner, grace=0.1)
     async with service.client:

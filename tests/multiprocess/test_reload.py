@@ -1,0 +1,132 @@
+"""SIGHUP: the master of gunicorn reloads the configuration if it is valid."""
+
+import os
+import signal
+from pathlib import Path
+from time import monotonic
+
+from tests.issuer import eventually
+from tests.multiprocess.conftest import Start
+from tests.multiprocess.support import (
+    TWO_WORKERS,
+    Load,
+    Running,
+    ask,
+    connected,
+    http,
+    read_reply,
+    start_request,
+)
+from tests.support import PATH, SECRET, sign
+
+NONE = {"VAPI_PUBLIC_API_KEY": "", "RATE_LIMIT": "", "JWT_SECRET": ""}  # these come from files
+
+
+def write(folder: Path, **variables: str) -> None:
+    """Write `.env` with these variables, and with the others that the service needs."""
+    lines = {"VAPI_PUBLIC_API_KEY": "first", "JWT_SECRET_FILE": "secret", "RATE_LIMIT": "off"}
+    text = "".join(f"{name}={value}\n" for name, value in {**lines, **variables}.items())
+    (folder / ".env").write_text(text)
+
+
+async def key(service: Running, secret: str = SECRET) -> str:
+    """Return the key of the credential that a request gets, or the code of its error."""
+    token = sign(key=secret)
+    reply = await ask(service.port, http("POST", PATH, f"Authorization: Bearer {token}"))
+    return str(reply.json["data"]["apiKey"] if reply.status == 200 else reply.json["error"]["code"])
+
+
+async def keys(service: Running, secret: str = SECRET) -> set[str]:
+    """Return the distinct results of so many requests that every worker answers some."""
+    return {await key(service, secret) for _ in range(20)}
+
+
+async def reload(service: Running) -> None:
+    """Reload, and wait until the workers have been replaced."""
+    before = len(service.log.matching("Worker exiting"))
+    service.process.send_signal(signal.SIGHUP)
+
+    async def replaced() -> bool:
+        return len(service.log.matching("Worker exiting")) == before + 2
+
+    await eventually(replaced)
+
+
+async def test_reload_reads_all_files(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "secret").write_text(SECRET)
+    service = await start(TWO_WORKERS, **NONE)
+    assert await keys(service) == {"first"}
+    write(tmp_path, VAPI_PUBLIC_API_KEY="second")
+    (tmp_path / "secret").write_text(SECRET[::-1])
+    await reload(service)
+    assert await keys(service, SECRET[::-1]) == {"second"}
+    assert await keys(service) == {"AUTH_TOKEN_INVALID"}
+
+
+async def test_invalid_configuration_is_logged_and_changes_nothing(
+    start: Start, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    (tmp_path / "secret").write_text(SECRET)
+    service = await start(TWO_WORKERS, **NONE)
+    write(tmp_path, VAPI_PUBLIC_API_KEY="second", RATE_LIMIT="often", MAX_BODY_BYTES="x")
+    (tmp_path / "secret").unlink()
+    service.process.send_signal(signal.SIGHUP)
+    for name in ("RATE_LIMIT: must be N/second", "MAX_BODY_BYTES: ", "JWT_SECRET_FILE: "):
+        await service.log.find(name)
+    assert "often" not in "\n".join(service.log.lines)
+    assert "Traceback" not in "\n".join(service.log.lines)
+    assert await keys(service) == {"first"}
+    assert service.log.matching("Worker exiting") == []
+
+    # Workers that are restarted use the last valid configuration as well.
+    for worker in workers(service):
+        os.kill(worker, signal.SIGKILL)
+    await eventually(lambda: has_booted(service, 4))
+    assert await keys(service) == {"first"}
+
+    write(tmp_path, VAPI_PUBLIC_API_KEY="third")
+    (tmp_path / "secret").write_text(SECRET)
+    await reload(service)
+    assert await keys(service) == {"third"}
+    service.process.terminate()
+    assert await service.left() == 0
+
+
+def workers(service: Running) -> list[int]:
+    """Return the process ids of the workers."""
+    lines = service.log.matching("Booting worker with pid")
+    return [int(line.partition("pid: ")[2].partition('"')[0]) for line in lines]
+
+
+async def has_booted(service: Running, count: int) -> bool:
+    return len(workers(service)) == count
+
+
+async def test_no_request_is_lost_by_reloads(start: Start) -> None:
+    service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="2")
+    load = Load(service.port, enough=500)
+    async with load.running(clients=8, sparse=60):
+        for _ in range(2):
+            await reload(service)
+        service.process.terminate()
+    assert await service.left() == 0
+    assert load.lost == []
+    assert set(load.statuses) == {200}
+
+
+async def test_sigterm_during_a_reload_ends_within_the_grace(start: Start) -> None:
+    service = await start(TWO_WORKERS, SHUTDOWN_GRACE_SECONDS="10", SESSION_BUDGET_SECONDS="60")
+    request = start_request()
+    async with connected(service.port) as (reader, writer), connected(service.port) as idle:
+        writer.write(request[:-1])  # the reload waits for the worker of this request
+        service.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: has_booted(service, 4))
+        began = monotonic()
+        service.process.terminate()
+        assert await idle[0].read() == b""
+        writer.write(request[-1:])
+        assert (await read_reply(reader)).status == 200
+        assert await service.left() == 0
+        assert monotonic() - began < 10
