@@ -1,0 +1,56 @@
+"""The configuration of gunicorn's master: it is loaded once, and reloaded only when it is valid."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from server.serving import gunicorn_hooks
+from server.serving.master_configuration import MasterConfiguration
+from tests.process import NAMES
+from tests.support import VARIABLES
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MasterConfiguration:
+    """Return the configuration of a master that has started with valid variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    configuration = MasterConfiguration()
+    configuration.get()
+    return configuration
+
+
+def test_reload_replaces_a_valid_configuration(
+    master: MasterConfiguration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_BODY_BYTES", "7")
+    assert master.get().settings.max_body_bytes == 16384
+    assert master.reload()
+    assert master.get().settings.max_body_bytes == 7
+
+
+def test_reload_keeps_the_last_valid_configuration(
+    master: MasterConfiguration, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAX_BODY_BYTES", "many")
+    assert not master.reload()
+    assert master.get().settings.max_body_bytes == 16384
+    [record] = caplog.records
+    assert "MAX_BODY_BYTES: must be a whole number" in record.getMessage()
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_gunicorn_reloads_only_a_valid_configuration(
+    master: MasterConfiguration, monkeypatch: pytest.MonkeyPatch, *, valid: bool
+) -> None:
+    monkeypatch.setattr(gunicorn_hooks, "MASTER", master)
+    monkeypatch.setenv("MAX_BODY_BYTES", "7" if valid else "many")
+    reloads: list[str] = []
+    server = SimpleNamespace(reload=lambda: reloads.append("reload"))
+    gunicorn_hooks._reload_valid_configurations_only(server)
+    server.reload()
+    assert bool(reloads) is valid
