@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from server.config.settings import VARIABLES as NAMES
 from server.serving import gunicorn_hooks
 from server.serving.master_configuration import MasterConfiguration
-from tests.process import NAMES
 from tests.support import VARIABLES
 
 
