@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from aiohttp import web
 
 from middlewares.authorization import authorization
 from middlewares.error_handler import error_handler
-from middlewares.request_context import PRINCIPAL
+from middlewares.request_context import PATIENT_ID, PRINCIPAL
 from tests.middlewares.support import PATIENT, Alone, patient_with, send_raw
 
 
@@ -19,12 +20,16 @@ def test_empty_role_is_an_error() -> None:
     "roles", [{"patient"}, {"patient", "admin"}, {"", "patient"}], ids=lambda roles: str(len(roles))
 )
 async def test_patient_role_passes(alone: Alone, roles: set[str]) -> None:
-    caller = patient_with(roles=frozenset(roles))
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=request[PATIENT_ID])
+
     client = await alone(
-        error_handler(), authorization(role="patient", id_claim="id"), given={PRINCIPAL: caller}
+        authorization(role="patient", id_claim="id"),
+        handler=handler,
+        given={PRINCIPAL: patient_with(patient_id="pt_7", roles=frozenset(roles))},
     )
     response = await send_raw(client)
-    assert (response.status, response.body) == (200, b"hello")
+    assert (response.status, response.body) == (200, b"pt_7")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Mutation testing: `python -m tests.mutation [MODULE OR FOLDER …]`."""
+"""Mutation testing: `python -m tests.mutation [--close] [MODULE OR FOLDER …]`.
+
+With `--close` only the tests of each module run, not those of its package and of the edge.
+"""
 
 import os
 import sys
@@ -50,19 +53,21 @@ class Session:
             self.workspaces.put(workspace)
 
 
-def main(chosen: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Test all mutants of the chosen modules. Return 1 if any survived."""
-    os.nice(10)
+    chosen = [argument for argument in arguments if argument != "--close"]
+    select = (close_tests,) if "--close" in arguments else (close_tests, wide_tests)
+    os.nice(5)
     preload()
     workers = os.cpu_count() or 1
     session, equivalent = Session(workers), EquivalentMutants()
     paths = list(modules(chosen))
     results: list[Result] = []
     with ThreadPoolExecutor(workers) as pool:
-        runs = {tests(path) for path in paths for tests in (close_tests, wide_tests)}
+        runs = {tests(path) for path in paths for tests in select}
         limits = dict(zip(runs, pool.map(session.baseline, runs), strict=True))
         for path in paths:
-            stages = [(tests, limits[tests]) for tests in (close_tests(path), wide_tests(path))]
+            stages = [(tests(path), limits[tests(path)]) for tests in select]
             of_module = list(
                 pool.map(
                     partial(session.test, stages=stages),
