@@ -57,6 +57,8 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["198.51.100.7;10.0.0.2"], PROXY),
         (PROXY, ["for=198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7\x00"], PROXY),
+        (PROXY, ["\x0b198.51.100.7"], PROXY),
+        (PROXY, ["X198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7, fe80::1%eth0"], PROXY),
         (PROXY, ["fe80::1%25eth0"], PROXY),
         # A port is dropped.
