@@ -21,6 +21,8 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     metrics.add_gauge(
         "audit_lines_waiting", waiting, lambda: audit_log.waiting_lines, across="livesum"
     )
+    up = "1 while audit lines are written, else 0."
+    metrics.add_gauge("audit_up", up, lambda: audit_log.state == "up", across="livemin")
     metrics.add_counter(
         "limiter_failures",
         "Requests counted in the process because Redis did not answer.",

@@ -39,8 +39,9 @@ def patient_with(**changes: Any) -> Principal:
     return replace(PATIENT, **changes)
 
 
-async def hello(_: web.Request) -> web.Response:
+async def hello(request: web.Request) -> web.Response:
     """The default handler."""
+    assert request.transport
     return web.Response(text="hello")
 
 

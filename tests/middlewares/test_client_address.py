@@ -1,6 +1,8 @@
 """The address of the client behind trusted proxies."""
 
+import re
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -57,6 +59,8 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["198.51.100.7;10.0.0.2"], PROXY),
         (PROXY, ["for=198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7\x00"], PROXY),
+        (PROXY, ["\x0b198.51.100.7"], PROXY),
+        (PROXY, ["X198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7, fe80::1%eth0"], PROXY),
         (PROXY, ["fe80::1%25eth0"], PROXY),
         # A port is dropped.
@@ -180,6 +184,23 @@ def test_network_without_the_peer(network: str) -> None:
 def test_invalid_network(network: str) -> None:
     with pytest.raises(ValueError, match=r"network|host bits"):
         make_address_finder([network])
+
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+ROW = re.compile(r"\| (.+?) \|(.*?)\| `(.+?)` \| `(.+?)` \| `(.+?)` \|")
+DEPLOYMENTS = {name: row for name, *row in ROW.findall(OPERATIONS.read_text("utf-8"))}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_documented_deployment(name: str) -> None:
+    trusted, peer, forwarded_for, client = DEPLOYMENTS[name]
+    find = make_address_finder(filter(None, trusted.strip(" `").split(",")))
+    assert find(peer, [forwarded_for]) == (client, peer)
+
+
+def test_every_deployment_is_documented() -> None:
+    proxies = ("no proxy", "nginx", "AWS ALB", "Cloudflare", "Kubernetes")
+    assert all(any(proxy in name for name in DEPLOYMENTS) for proxy in proxies)
 
 
 @given(st.lists(st.text("0123456789abcdef.:[]%, ", max_size=60), max_size=3))

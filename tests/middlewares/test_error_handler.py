@@ -76,7 +76,8 @@ async def test_aiohttp_exception_is_converted_without_its_text(
     client = await alone(error_handler(), handler=raising(raised))
     response = await send_raw(client)
     assert response.status == status
-    assert json.loads(response.body)["error"]["code"] == code
+    error = json.loads(response.body)["error"]
+    assert (error["code"], error["details"]) == (code, ERRORS[ErrorCode(code)].message)
     assert SECRET.encode() not in response.head + response.body
 
 
@@ -107,6 +108,7 @@ async def test_unexpected_error_is_logged_and_not_disclosed(
     assert json.loads(response.body)["error"]["details"] == "Quote request id request-1 to support"
     assert SECRET.encode() not in response.head + response.body
     [record] = caplog.records
+    assert (record.name, record.message) == ("middlewares.error_handler", "request failed")
     assert record.exc_info
     assert record.exc_info[1] is raised
     assert vars(record)["request_id"] == "request-1"

@@ -5,6 +5,7 @@ runner is not used, since it mutates no decorated function, and each middleware 
 outside functions, such as the table of codes.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -60,26 +61,25 @@ def _equal_lines(old: list[str], new: list[str]) -> int:
 
 
 def _mutable_nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """Walk the tree without what no test can observe: annotations, docstrings, type aliases."""
+    """Walk the tree without what tests cannot observe: types, docstrings, and decorators."""
     if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom):
         return
     if isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString):
         return
     if isinstance(node, cst.Call) and _called_name(node) in _UNOBSERVABLE_CALLS:
         return
-    if isinstance(node, cst.Assign) and isinstance(node.value, cst.Subscript) and _is_alias(node):
+    if isinstance(node, cst.Assign) and _is_type_alias(node):
         return
     yield node
-    for child in node.children:
+    for child in node.body.children if isinstance(node, cst.ClassDef) else node.children:
         yield from _mutable_nodes(child)
 
 
-def _is_alias(node: cst.Assign) -> bool:
-    """Return whether `Name = Type[...]` defines a type."""
+def _is_type_alias(node: cst.Assign) -> bool:
+    """Return whether `Name = …` defines a type."""
     target = node.targets[0].target
-    return (
-        isinstance(target, cst.Name) and target.value[:1].isupper() and not target.value.isupper()
-    )
+    pattern = r"_?[A-Z][A-Za-z]*[a-z][A-Za-z]*"
+    return isinstance(target, cst.Name) and bool(re.fullmatch(pattern, target.value))
 
 
 def _called_name(call: cst.Call) -> str:

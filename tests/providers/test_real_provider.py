@@ -1,10 +1,7 @@
 """A real OpenID provider, panva's oidc-provider, rotates its keys under load."""
 
 import asyncio
-import fcntl
 import json
-import shutil
-import subprocess
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from tests import npm
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.support import Service
@@ -22,22 +20,6 @@ from tests.support import Service
 FOLDER = Path(__file__).parent
 CLIENTS = 8
 ROTATIONS = 5
-
-
-def install() -> None:
-    """Install the provider from its lock file, or skip the test where that is not possible."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node or npm is not installed (Debian: apt install nodejs npm)")
-    lock = FOLDER / "package-lock.json"
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # one of several test processes does it
-        done = FOLDER / "node_modules" / ".package-lock.json"
-        if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        installed = subprocess.run(command, cwd=FOLDER, capture_output=True, check=False)
-    if installed.returncode:
-        pytest.skip("npm could not install oidc-provider: is its registry reachable?")
 
 
 class Provider:
@@ -129,7 +111,7 @@ class Load:
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
 async def test_rotation_under_load_rejects_no_valid_token(serve: Serve, algorithm: str) -> None:
-    install()
+    npm.install(FOLDER)
     async with providing(algorithm) as provider:
         service = await serve(**variables(provider, algorithm), JWKS_COOLDOWN_SECONDS="0.01")
         load = Load(provider, service)
@@ -148,7 +130,7 @@ async def test_rotation_under_load_rejects_no_valid_token(serve: Serve, algorith
 
 
 async def test_rotation_with_default_settings_takes_effect_at_once(serve: Serve) -> None:
-    install()
+    npm.install(FOLDER)
     async with providing("ES256") as provider:
         service = await serve(**variables(provider, "ES256"))
         before = await provider.token()

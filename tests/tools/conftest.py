@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.tools.drivers import Driver, NodeDriver, PythonDriver
-from tests.tools.node import install, lay_out
+from tests.tools.node import lay_out
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeDriver]:
     """Run the JavaScript in one process for all tests."""
-    install()
     folder: Path = tmp_path_factory.mktemp("webhook")
     lay_out(folder, "driver.mjs")
     command = ["node", str(folder / "driver.mjs")]

@@ -15,7 +15,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from sandbox.serving import bind
-from tests.tools.node import FOLDER, TOOLS, install
+from tests import npm
+from tests.tools.node import FOLDER, TOOLS
 from tests.tools.proofs import TABLE
 
 ROOT = TOOLS.parents[1]
@@ -80,7 +81,7 @@ def tool_server(
         (folder / "server.py").write_text(block("python", "import json"))
         command = (sys.executable, "server.py")
     else:
-        install()
+        npm.install(FOLDER)
         (folder / "node_modules").symlink_to(FOLDER / "node_modules")
         (folder / "server.mjs").write_text(block("js", "import { createServer }"))
         command = ("node", "server.mjs")

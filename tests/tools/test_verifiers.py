@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from verify_patient import ProofError, verify_claims, verify_patient
 
-from tests.tools.node import install, lay_out
+from tests.tools.node import lay_out
 from tests.tools.proofs import (
     AUDIENCE,
     GOOD,
@@ -38,7 +38,6 @@ def in_python(row: Row) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def in_node(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     """Verify the whole table in one process of Node.js."""
-    install()
     folder: Path = tmp_path_factory.mktemp("verifier")
     lay_out(folder, "verifier.mjs")
     all_rows = [row for group in TABLE for row in group()]
