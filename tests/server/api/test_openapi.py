@@ -1,6 +1,12 @@
-"""The OpenAPI document is valid and complete, and describes the actual responses."""
+"""The OpenAPI document is valid and complete, and describes the actual responses.
 
-from collections.abc import Mapping
+`python -m tests.server.api.test_openapi` writes docs/openapi.json after an intended change.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +22,44 @@ from tests.conftest import Serve
 from tests.server.config.test_proof_key import PROOF
 from tests.support import PATH, Answer, Service, sign
 from tests.table import TABLE, Row
-from tests.wire import exchange
+from tests.wire import WireAnswer, exchange
 
 DOCUMENT = build_document(PATH)
+PUBLISHED = Path(__file__).parents[3] / "docs" / "openapi.json"
+OPTIONAL = {"patientProof"}
 
 
-def check(answer: Answer, operation: Mapping[str, Any]) -> None:
-    """Check a response against its description."""
+def check(answer: Answer | WireAnswer, operation: Mapping[str, Any]) -> None:
+    """Check a response against its description, which must allow no other shape."""
     described = operation["responses"][str(answer.status)]
-    content = described["content"]["application/json"]
-    schema = {**content["schema"], "components": DOCUMENT["components"]}
-    Draft202012Validator(schema, format_checker=FormatChecker()).validate(answer.json)
-    always = set(described["headers"]) - {"Retry-After", "WWW-Authenticate", "Allow"}
-    assert always <= set(answer.response.headers)
+    schema = described["content"]["application/json"]["schema"]
+    validator = Draft202012Validator(
+        {**schema, "components": DOCUMENT["components"]}, format_checker=FormatChecker()
+    )
+    validator.validate(answer.json)
+    for deviation in deviations(answer.json):
+        assert not validator.is_valid(deviation), deviation
+    headers = answer.headers if isinstance(answer, WireAnswer) else answer.response.headers
+    described_headers, conditional = set(described["headers"]), {"Retry-After", "WWW-Authenticate"}
+    assert described_headers - conditional <= set(headers)
+    assert set(headers) & conditional <= described_headers
+
+
+def deviations(value: Any) -> Iterator[Any]:
+    """Yield copies of a JSON value with one change each: another type, or a property less."""
+    yield [] if isinstance(value, dict) else {}
+    keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
+    for key in keys:
+        if isinstance(value, dict) and key not in OPTIONAL:
+            yield {name: item for name, item in value.items() if name != key}
+        for changed in deviations(value[key]):
+            copy = deepcopy(value)
+            copy[key] = changed
+            yield copy
+
+
+def test_document_is_the_published_one() -> None:
+    assert json.loads(PUBLISHED.read_text()) == DOCUMENT
 
 
 def test_document_is_valid() -> None:
@@ -37,9 +68,7 @@ def test_document_is_valid() -> None:
 
 async def test_document_is_served(service: Service) -> None:
     answer = await service.ask("GET", "/openapi.json")
-    assert answer.status == 200
-    assert answer.json == DOCUMENT
-    check(answer, DOCUMENT["paths"]["/openapi.json"]["get"])
+    assert (answer.status, answer.json) == (200, DOCUMENT)
 
 
 @pytest.mark.parametrize("credential", ["public_key", "session_token"])
@@ -72,14 +101,9 @@ ROWS = {row.code: row for row in TABLE if row.code not in CODES_OF_OTHER_PATHS}
 async def test_error(serve: Serve, row: Row) -> None:
     service = await serve(**row.variables)
     answer = await exchange(service, row.sent())
-    described = DOCUMENT["paths"][PATH]["post"]["responses"][str(row.status)]
-    assert f"`{row.code}`" in described["description"]
-    schema = {
-        **described["content"]["application/json"]["schema"],
-        "components": DOCUMENT["components"],
-    }
-    Draft202012Validator(schema).validate(answer.json)
-    assert set(answer.headers) & {"Retry-After", "WWW-Authenticate"} <= set(described["headers"])
+    operation = DOCUMENT["paths"][PATH]["post"]
+    assert f"`{row.code}`" in operation["responses"][str(row.status)]["description"]
+    check(answer, operation)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -101,3 +125,7 @@ def test_every_code_of_the_endpoint_is_described() -> None:
     assert DOCUMENT["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"][
         "enum"
     ] == list(ERRORS)
+
+
+if __name__ == "__main__":
+    PUBLISHED.write_text(json.dumps(DOCUMENT, indent=2) + "\n")
