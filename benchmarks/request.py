@@ -7,12 +7,13 @@ error, because audit lines go to standard output.
 """
 
 import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import jwt
@@ -76,8 +77,8 @@ Measure = Callable[[], Awaitable[float]]
 class DiscardingTransport(asyncio.Transport):
     """Discards what is written to it, and calls `on_response` for every response."""
 
-    def __init__(self, on_response: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, on_response: Callable[[], None], client: socket.socket) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "socket": client})
         self._on_response = on_response
 
     def write(self, _: object) -> None:
@@ -89,11 +90,13 @@ class DiscardingTransport(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        """Do nothing: there is no socket."""
+        """Do nothing: nothing is connected."""
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return a loopback address as the peer name."""
-        return ("127.0.0.1", 1) if name == "peername" else default
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def resume_reading(self) -> None:
+        """Do nothing: `Clients` does not pause."""
 
 
 class Clients:
@@ -102,9 +105,10 @@ class Clients:
     def __init__(self, server: Callable[[], Any]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pending = 0
+        self._socket = socket.socket()  # not connected: it takes the options that are set on it
         self._connections = [server() for _ in range(CONNECTIONS)]
         for connection in self._connections:
-            connection.connection_made(DiscardingTransport(self._on_response))
+            connection.connection_made(DiscardingTransport(self._on_response, self._socket))
 
     def _on_response(self) -> None:
         self._pending -= 1
@@ -119,9 +123,18 @@ class Clients:
             self._pending = len(batch)
             self._done = self._loop.create_future()
             for connection, request in zip(self._connections, batch, strict=False):
-                connection.data_received(request)
+                receive(connection, request)
             await self._done
         return (perf_counter() - began) / len(requests) * 1e6
+
+
+def receive(connection: asyncio.BaseProtocol, data: bytes) -> None:
+    """Give a connection data, as the event loop does."""
+    if isinstance(connection, asyncio.BufferedProtocol):
+        connection.get_buffer(len(data))[: len(data)] = data  # type: ignore[index]  # a memoryview
+        connection.buffer_updated(len(data))
+    else:
+        cast("asyncio.Protocol", connection).data_received(data)
 
 
 def replacement(name: str) -> Callable[..., Middleware]:
