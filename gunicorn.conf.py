@@ -20,6 +20,7 @@ from server.serving.gunicorn_hooks import (  # noqa: F401  gunicorn calls these 
     post_worker_init,
     pre_exec,
     when_ready,
+    worker_exit,
 )
 from server.serving.master_configuration import MASTER
 from server.serving.open_files import raise_open_file_limit

@@ -4,6 +4,7 @@ gunicorn's objects are untyped. `reload`, `kill_workers` and `num_workers` of it
 documented; `tests/multiprocess` covers them.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -113,8 +114,14 @@ def child_exit(_: Any, worker: Any) -> None:
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client's
 
 
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """Let a worker end quickly: else collecting garbage takes a quarter of a second at the end."""
+    gc.freeze()
+
+
 def on_exit(_: Any) -> None:
-    """Delete the metrics folder if this process created it."""
+    """Delete the metrics folder if this process created it, and let the master end quickly."""
+    gc.freeze()
     folder = Path(os.environ.get(METRICS_DIRECTORY, ""))
     if folder.name.startswith(TEMPORARY_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,19 +12,19 @@ from server.serving.socket_drain import DRAIN_SHARE
 from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
 
 _POLL_SECONDS: Final = 0.02
-_QUEUE_SHARE: Final = 0.1
+_QUEUE_SHARE: Final = 0.05
 _IDLE_SHARE: Final = 0.15
-_BUSY_SHARE: Final = 0.45
-_LAST_SHARE: Final = 0.1
+_BUSY_SHARE: Final = 0.4
+_LAST_SHARE: Final = 0.05
 
 
 class Runner(web.AppRunner):
     """Runs the application in a single process.
 
     `grace` is the maximum duration of the shutdown in seconds. First, connections that are being
-    established are accepted (5 to 15 % of the grace), and each open connection may send one more
+    established are accepted (5 to 10 % of the grace), and each open connection may send one more
     request, whose response closes it (15 %). Then idle connections are closed, and the requests
-    in flight continue (45 %). Then all time limits expire, and what remains is cancelled.
+    in flight continue (40 %). Then all time limits expire, and what remains is cancelled.
     """
 
     __slots__ = ("_connection_server", "_grace")

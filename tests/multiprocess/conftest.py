@@ -1,5 +1,6 @@
-"""Fixtures for services in processes of their own."""
+"""Fixtures for services in their own processes."""
 
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +17,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start a service: `service = await start(TWO_WORKERS, RATE_LIMIT="off")`."""
     async with AsyncExitStack() as stack:
 
-        async def enter(command: Sequence[str], **variables: str) -> Running:
-            return await stack.enter_async_context(started(command, tmp_path, **variables))
+        async def enter(command: Sequence[str], *, stdout: int = PIPE, **variables: str) -> Running:
+            context = started(command, tmp_path, stdout, **variables)
+            return await stack.enter_async_context(context)
 
         yield enter

@@ -95,20 +95,24 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def started(command: Sequence[str], folder: Path, **variables: str) -> AsyncIterator[Running]:
+async def started(
+    command: Sequence[str], folder: Path, stdout: int = PIPE, /, **variables: str
+) -> AsyncIterator[Running]:
     """Start the service in a folder with gunicorn's configuration."""
     configuration = folder / "gunicorn.conf.py"
     if not configuration.exists():
         configuration.symlink_to(ROOT / "gunicorn.conf.py")
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=environment(**variables), stdout=PIPE, stderr=PIPE
+        *command, cwd=folder, env=environment(**variables), stdout=stdout, stderr=PIPE
     )
-    assert process.stdout is not None
     assert process.stderr is not None
     running = Running(process, Stream(), Stream())
     async with asyncio.TaskGroup() as readers:
         readers.create_task(running.log.collect(process.stderr))
-        readers.create_task(running.audit.collect(process.stdout))
+        if process.stdout is None:
+            running.audit.ended = True
+        else:
+            readers.create_task(running.audit.collect(process.stdout))
         try:
             running.port = int((await running.log.find(_PORT))[1])
             yield running

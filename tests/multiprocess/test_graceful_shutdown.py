@@ -1,8 +1,10 @@
-"""SIGTERM: nobody new gets in, and whoever is in gets an answer."""
+"""SIGTERM: new connections are refused, and each request in flight is answered."""
 
 import signal
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from time import monotonic
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.multiprocess.support import (
     read_reply,
     start_request,
 )
+from tests.server.observability.pipes import pipe
 
 EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 ONE_PROCESS = pytest.mark.parametrize(
@@ -27,22 +30,20 @@ ONE_PROCESS = pytest.mark.parametrize(
 
 
 async def readiness(reader: StreamReader, writer: StreamWriter) -> Reply:
-    """Ask a service, over a connection that stays, whether it can serve."""
+    """Request the readiness over a connection that stays open."""
     writer.write(http("GET", "/readyz"))
     return await read_reply(reader)
 
 
-async def until_leaving(reader: StreamReader, writer: StreamWriter) -> Reply:
-    """Ask until the service says no."""
+async def until_draining(reader: StreamReader, writer: StreamWriter) -> Reply:
+    """Request the readiness until it is no longer 200."""
     while (reply := await readiness(reader, writer)).status == 200:
         pass
     return reply
 
 
 @EITHER
-async def test_no_request_is_lost_when_the_service_is_told_to_leave_under_load(
-    start: Start, command: Sequence[str]
-) -> None:
+async def test_no_request_is_lost_under_load(start: Start, command: Sequence[str]) -> None:
     service = await start(command, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="4")
     load = Load(service.port, enough=500)
     async with load.running(clients=48):
@@ -50,11 +51,11 @@ async def test_no_request_is_lost_when_the_service_is_told_to_leave_under_load(
     assert await service.left() == 0
     assert load.lost == []
     assert set(load.statuses) == {200}
-    # Each answer is told of in the audit log as well: leaving loses no line either.
+    # No audit line is lost either.
     assert len(service.audit.lines) == len(load.statuses)
 
 
-async def test_no_request_is_lost_when_gunicorn_replaces_its_workers_under_load(
+async def test_no_request_is_lost_while_workers_are_replaced(
     start: Start,
 ) -> None:
     service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="4")
@@ -70,16 +71,14 @@ async def test_no_request_is_lost_when_gunicorn_replaces_its_workers_under_load(
 
 
 @ONE_PROCESS
-async def test_a_request_that_is_still_arriving_is_answered_to_its_end(
-    start: Start, command: Sequence[str]
-) -> None:
+async def test_request_that_is_arriving_is_answered(start: Start, command: Sequence[str]) -> None:
     service = await start(command, SHUTDOWN_GRACE_SECONDS="10")
     request = start_request(body=b'{"patientContext": {"id": "pt_1"}}')
     async with connected(service.port) as probe, connected(service.port) as (reader, writer):
         writer.write(request[:-10])
         assert (await readiness(*probe)).status == 200
         service.process.terminate()
-        await until_leaving(*probe)
+        await until_draining(*probe)
         writer.write(request[-10:])
         reply = await read_reply(reader)
         assert reply.status == 200
@@ -89,7 +88,7 @@ async def test_a_request_that_is_still_arriving_is_answered_to_its_end(
 
 
 @ONE_PROCESS
-async def test_readyz_tells_those_still_connected_that_the_service_leaves(
+async def test_open_connection_sees_that_the_service_is_shutting_down(
     start: Start, command: Sequence[str]
 ) -> None:
     service = await start(command)
@@ -97,24 +96,24 @@ async def test_readyz_tells_those_still_connected_that_the_service_leaves(
         ready = await readiness(*probe)
         assert (ready.status, ready.json["status"], ready.closes) == (200, "ready", False)
         service.process.terminate()
-        leaving = await until_leaving(*probe)
-        assert (leaving.status, leaving.json["status"]) == (503, "shutting down")
-        assert leaving.closes
+        draining = await until_draining(*probe)
+        assert (draining.status, draining.json["status"]) == (503, "shutting down")
+        assert draining.closes
     assert await service.left() == 0
 
 
-async def test_a_worker_told_to_leave_while_it_is_being_born_does(start: Start) -> None:
+async def test_worker_that_is_being_started_ends_by_itself(start: Start) -> None:
     service = await start(TWO_WORKERS, SHUTDOWN_GRACE_SECONDS="10")
     await service.log.find("Booting worker")
     service.process.terminate()
     assert await service.left() == 0
-    # By itself: one that has to be killed says nothing.
-    born, gone = service.log.matching("Booting worker"), service.log.matching("Worker exiting")
-    assert len(gone) == len(born) > 0
+    # A worker that is killed logs no end.
+    started, ended = service.log.matching("Booting worker"), service.log.matching("Worker exiting")
+    assert len(ended) == len(started) > 0
 
 
 @EITHER
-async def test_nobody_new_is_let_in(start: Start, command: Sequence[str]) -> None:
+async def test_new_connections_are_refused(start: Start, command: Sequence[str]) -> None:
     service = await start(command)
     assert (await ask(service.port, http("GET", "/healthz"))).status == 200
     service.process.terminate()
@@ -124,42 +123,84 @@ async def test_nobody_new_is_let_in(start: Start, command: Sequence[str]) -> Non
 
 
 @EITHER
-async def test_a_client_that_stays_connected_and_silent_does_not_hold_the_service_up(
+async def test_idle_connections_end_within_35_percent_of_the_grace(
     start: Start, command: Sequence[str]
 ) -> None:
-    service = await start(command)
-    async with connected(service.port) as (reader, writer):
-        writer.write(http("GET", "/healthz"))
-        await read_reply(reader)
+    service = await start(command, SHUTDOWN_GRACE_SECONDS="8")
+    async with AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(service.port)) for _ in range(20)]
+        for reader, writer in idle[::2]:
+            writer.write(http("GET", "/healthz"))
+            await read_reply(reader)
+        began = monotonic()
         service.process.terminate()
-        assert await reader.read() == b""
+        for reader, _ in idle:
+            assert await reader.read() == b""
         assert await service.left() == 0
+        assert monotonic() - began < 0.35 * 8
 
 
 @EITHER
-async def test_a_configuration_that_does_not_hold_ends_with_78(
+async def test_no_request_on_an_open_connection_is_swallowed(
     start: Start, command: Sequence[str]
 ) -> None:
+    """Each request finds its connection closed or is answered, whenever it is sent."""
+    service = await start(command, SHUTDOWN_GRACE_SECONDS="4", RATE_LIMIT="off")
+    load = Load(service.port, enough=100)
+    async with load.running(clients=0, sparse=60):
+        service.process.terminate()
+    assert await service.left() == 0
+    assert load.lost == []
+
+
+@EITHER
+async def test_nothing_keeps_the_process_beyond_the_grace(
+    start: Start, command: Sequence[str]
+) -> None:
+    with pipe() as output:
+        output.fill()
+        service = await start(
+            command,
+            stdout=output.writer,
+            SHUTDOWN_GRACE_SECONDS="5",
+            SESSION_BUDGET_SECONDS="60",
+            RATE_LIMIT="off",
+        )
+        incomplete = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n", start_request()[:-1]]
+        unread = http("GET", "/openapi.json") * 100
+        async with AsyncExitStack() as stack:
+            for sent in [*incomplete, unread] * 4:
+                _, writer = await stack.enter_async_context(connected(service.port))
+                writer.write(sent)
+            assert (await ask(service.port, start_request())).status == 200
+            began = monotonic()
+            service.process.terminate()
+            assert await service.left() == 0
+            assert monotonic() - began < 5
+
+
+@EITHER
+async def test_invalid_configuration_ends_with_78(start: Start, command: Sequence[str]) -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         await start(command, RATE_LIMIT="often")
-    told = str(caught.value.exceptions[0])
-    assert "RATE_LIMIT: must be N/second" in told
-    assert "Traceback" not in told
-    assert "often" not in told
+    output = str(caught.value.exceptions[0])
+    assert "RATE_LIMIT: must be N/second" in output
+    assert "Traceback" not in output
+    assert "often" not in output
 
 
-async def test_the_budget_holds_under_gunicorn(start: Start) -> None:
+async def test_time_limit_under_gunicorn(start: Start) -> None:
     service = await start((*GUNICORN, "1"), SESSION_BUDGET_SECONDS="0.2", VAPI_TIMEOUT_SECONDS=".1")
     reply = await ask(service.port, start_request()[:-1])
     assert reply.status == 408
     assert reply.json["error"]["code"] == "REQUEST_TIMEOUT"
 
 
-async def test_gunicorns_workers_stop_working_for_a_client_who_left(start: Start) -> None:
+async def test_worker_cancels_the_request_of_a_client_that_left(start: Start) -> None:
     service = await start((*GUNICORN, "1"), SESSION_BUDGET_SECONDS="30")
     async with connected(service.port) as (_, writer):
         writer.write(start_request("pt_gone")[:-1])
         await writer.drain()
-        # Answered by the one worker, after it has taken the request before.
+        # By now the only worker has read the request before.
         assert (await ask(service.port, http("GET", "/healthz"))).status == 200
     await service.audit.find(r'"status":499.*"patient":"pt_gone"')
