@@ -160,7 +160,11 @@ def test_lifetime_has_a_maximum(iat: Any, exp: float, details: str | None) -> No
         assert_rejected(rules, payload, INVALID, details)
 
 
-def test_maximum_lifetime_is_off_by_default() -> None:
+def test_leeway_and_maximum_lifetime_are_0_by_default() -> None:
+    assert ClaimRules("id", "type") == ClaimRules("id", "type", leeway=0, max_lifetime=0)
+
+
+def test_without_a_maximum_any_lifetime_is_valid() -> None:
     assert admit(ClaimRules("id", "type"), claims(iat=0, exp=NOW + 1e9)).expires_at == NOW + 1e9
 
 
