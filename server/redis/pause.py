@@ -39,8 +39,8 @@ class SessionPause:
         self._always = always
         self._clock = clock
         self._value: bytes | None = None
-        self._until = inf
-        self._lasts_until = inf
+        self._until: float  # of the pause, when there is a value
+        self._lasts_until: float
 
     def is_paused(self) -> bool:
         """Return whether sessions are paused now."""

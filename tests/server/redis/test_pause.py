@@ -91,6 +91,15 @@ def test_any_other_value_is_a_pause_without_an_end(value: bytes) -> None:
     assert retry_after(pause) == "none"
 
 
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [(-1, None), (0, 0), (253402300799, 253402300799), (253402300800, None)],
+)
+def test_end_is_a_time_that_can_be_written(until: int, expected: float | None) -> None:
+    pause = decode_pause(b'{"until":%d}' % until)
+    assert (pause.until, pause.reason) == (expected, "")
+
+
 def test_begin_and_end_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     clock = Clock()

@@ -222,7 +222,14 @@ def test_revocations_are_remembered_for_a_minute() -> None:
     assert not recent.include([b"a"])
 
 
-def test_memory_of_revocations_is_bounded() -> None:
+def test_memory_of_revocations_is_bounded_by_default() -> None:
+    recent = RecentRevocations()
+    for number in range(70000):
+        recent.record([b"%d" % number], [b"1"])
+    assert len(recent._seen) == 65536
+
+
+def test_oldest_revocations_are_dropped_beyond_the_maximum() -> None:
     clock = Clock()
     recent = RecentRevocations(clock=clock, max_entries=3)
     for number in range(10):
