@@ -27,7 +27,6 @@ async def fetch_json(session: ClientSession, url: str, timeout: float) -> object
             while chunk := await response.content.readany():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    response.close()
                     raise FetchError(f"more than {MAX_BYTES} bytes")
             return msgspec.json.decode(bytes(body))
     except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:

@@ -94,6 +94,7 @@ async def test_unexpected_error_is_rejected_and_logged(
     assert rejection.details == "The token is malformed"
     assert rejection.__suppress_context__
     (record,) = log_records(caplog)
+    assert record.name == "server.auth.aiohttp_jwt_adapter"
     assert record.getMessage() == "a token was rejected because of an unexpected error"
     assert record.exc_info is not None
     assert record.exc_info[0] is error

@@ -12,6 +12,7 @@ from server.auth.keys.fetch_json import MAX_BYTES, FetchError, fetch_json
 from tests.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
 
 GZIP = {"Content-Encoding": "gzip"}
+TOO_LARGE = "^more than 262144 bytes$"
 FIFTY_MEGABYTES = 50 * 1024 * 1024
 
 
@@ -54,14 +55,12 @@ async def test_document_of_the_maximum_size_is_returned(site: Issuer) -> None:
 @pytest.mark.parametrize(
     ("respond", "reason"),
     [
-        pytest.param(responding(b" " * MAX_BYTES + b"1"), "more than", id="one byte too large"),
-        pytest.param(
-            responding(b" " * FIFTY_MEGABYTES), "more than", id="50 MB with Content-Length"
-        ),
-        pytest.param(endless, "more than", id="50 MB, in chunks"),
+        pytest.param(responding(b" " * MAX_BYTES + b"1"), TOO_LARGE, id="one byte too large"),
+        pytest.param(responding(b" " * FIFTY_MEGABYTES), TOO_LARGE, id="50 MB with Content-Length"),
+        pytest.param(endless, TOO_LARGE, id="50 MB, in chunks"),
         pytest.param(
             responding(gzip.compress(b" " * FIFTY_MEGABYTES), headers=GZIP),
-            "more than",
+            TOO_LARGE,
             id="50 MB compressed to 50 kB",
         ),
         pytest.param(responding(b"not gzip", headers=GZIP), "Error", id="not gzip"),

@@ -1,5 +1,6 @@
 """The JWKS refresher: when it fetches, what it logs, and when withdrawn keys are dropped."""
 
+from logging import ERROR, INFO
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from server.auth.keys.jwks_refresher import JwksRefresher
 from tests.issuer import Issuer
 from tests.server.auth.keys.conftest import CACHE_SECONDS, Clock
 
+LOGGER = "server.auth.keys.jwks_refresher"
 SYMMETRIC = {"kty": "oct", "k": "c2VjcmV0" * 8, "alg": "HS256"}
 GOOD = "good"
 FAILED = "failed"
@@ -34,21 +36,28 @@ async def fetch(
 
 
 async def test_retries_back_off_to_ten_seconds(
-    refresher: JwksRefresher, issuer: Issuer, session: ClientSession, clock: Clock
+    refresher: JwksRefresher,
+    issuer: Issuer,
+    session: ClientSession,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("server.backoff.uniform", max)  # no jitter
     delays = []
     for _ in range(7):
         await fetch(refresher, issuer, session, FAILED)
         delays.append(refresher.delay())
-    expected = [0.5, 1, 2, 4, 8, 10, 10]
-    assert all(0.75 * most <= delay <= most for delay, most in zip(delays, expected, strict=True))
+    assert delays == [0.5, 1, 2, 4, 8, 10, 10]
     await fetch(refresher, issuer, session, GOOD)
     assert refresher.delay() == CACHE_SECONDS
+    clock.now += CACHE_SECONDS
+    assert refresher.delay() == 0
+    await fetch(refresher, issuer, session, GOOD)
     clock.now += CACHE_SECONDS - 1
     await fetch(refresher, issuer, session, FAILED)
     assert refresher.delay() == 1  # the keys are still fresh
     clock.now += 1
-    assert refresher.delay() <= 0.5
+    assert refresher.delay() == 0.5
 
 
 async def test_outage_is_logged_once_at_begin_and_once_at_end(
@@ -60,9 +69,9 @@ async def test_outage_is_logged_once_at_begin_and_once_at_end(
     caplog.set_level("INFO")
     for response in (FAILED, FAILED, EMPTY, EMPTY, GOOD, GOOD):
         await fetch(refresher, issuer, session, response)
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("ERROR", "the JWKS is not available: status 500"),
-        ("INFO", "the JWKS is available again"),
+    assert caplog.record_tuples == [
+        (LOGGER, ERROR, "the JWKS is not available: status 500"),
+        (LOGGER, INFO, "the JWKS is available again"),
     ]
 
 
@@ -77,10 +86,10 @@ async def test_withdrawal_is_logged_once_at_begin_and_once_at_end(
     for response in (GOOD, *[EMPTY] * 6, GOOD, GOOD):
         clock.now += CACHE_SECONDS
         await fetch(refresher, issuer, session, response)
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("ERROR", "the JWKS is not available: no usable key"),
-        ("ERROR", "the JWKS still has no usable key: tokens are answered with 503"),
-        ("INFO", "the JWKS is available again"),
+    assert caplog.record_tuples == [
+        (LOGGER, ERROR, "the JWKS is not available: no usable key"),
+        (LOGGER, ERROR, "the JWKS still has no usable key: tokens are answered with 503"),
+        (LOGGER, INFO, "the JWKS is available again"),
     ]
 
 
