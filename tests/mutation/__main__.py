@@ -35,7 +35,7 @@ class Session:
         try:
             start = monotonic()
             if workspace.run(tests, 600) is not Outcome.SURVIVED:
-                raise RuntimeError(f"{tests} fail without a mutant; see {workspace.folder}")
+                raise RuntimeError(f"{tests} fail without a mutant:\n{workspace.output()}")
             return _SLOWEST_START + 5 * (monotonic() - start)
         finally:
             self.workspaces.put(workspace)

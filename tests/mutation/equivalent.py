@@ -15,15 +15,15 @@ class EquivalentMutants:
     def __init__(self) -> None:
         entries = tomllib.loads(_LIST.read_text()).get("equivalent", [])
         self._listed = {
-            (entry["module"], entry["before"], after)
+            (entry["module"], entry.get("scope", ""), entry["before"], after)
             for entry in entries
             for after in entry["after"]
         }
-        self._matched: set[tuple[str, str, str]] = set()
+        self._matched: set[tuple[str, str, str, str]] = set()
 
     def contains(self, mutant: Mutant) -> bool:
         """Return whether the mutant is listed."""
-        key = (mutant.path, mutant.before, mutant.after)
+        key = (mutant.path, mutant.scope, mutant.before, mutant.after)
         if key in self._listed:
             self._matched.add(key)
         return key in self._listed
@@ -32,4 +32,7 @@ class EquivalentMutants:
         """Return the entries for these modules that match no mutant: the code has changed."""
         chosen = set(modules)
         missing = sorted(key for key in self._listed - self._matched if key[0] in chosen)
-        return [f"{module}\n  - {before}\n  + {after}" for module, before, after in missing]
+        return [
+            f"{module} {scope}\n  - {before}\n  + {after}"
+            for module, scope, before, after in missing
+        ]

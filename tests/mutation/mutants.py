@@ -25,6 +25,8 @@ class Mutant:
     """One changed version of a file: the lines before and after, and the complete source."""
 
     path: str
+    scope: str
+    """The qualified name of the class or function; empty at module level."""
     line: int
     before: str
     after: str
@@ -36,22 +38,24 @@ def mutants_of(path: str) -> list[Mutant]:
     source = (ROOT / path).read_text()
     module = cst.parse_module(source)
     changed = {
-        module.deep_replace(node, mutated).code: None
-        for node in _mutable_nodes(module)
+        module.deep_replace(node, mutated).code: scope
+        for node, scope in _mutable_nodes(module)
         for mutated in _mutations(node)
     }
-    mutants = [_mutant(path, source, code) for code in changed if code != source]
+    mutants = [
+        _mutant(path, scope, source, code) for code, scope in changed.items() if code != source
+    ]
     return sorted(mutants, key=lambda mutant: mutant.line)
 
 
-def _mutant(path: str, source: str, changed: str) -> Mutant:
+def _mutant(path: str, scope: str, source: str, changed: str) -> Mutant:
     old, new = source.splitlines(), changed.splitlines()
     start = _equal_lines(old, new)
     end = _equal_lines(old[:start:-1], new[:start:-1])
     before, after = (
         " ".join(map(str.strip, lines[start : len(lines) - end])) for lines in (old, new)
     )
-    return Mutant(path, start + 1, before, after, changed)
+    return Mutant(path, scope, start + 1, before, after, changed)
 
 
 def _equal_lines(old: list[str], new: list[str]) -> int:
@@ -60,8 +64,11 @@ def _equal_lines(old: list[str], new: list[str]) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def _mutable_nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """Walk the tree without what tests cannot observe: types, docstrings, and decorators."""
+def _mutable_nodes(node: cst.CSTNode, scope: str = "") -> Iterator[tuple[cst.CSTNode, str]]:
+    """Walk the tree without what tests cannot observe: types, docstrings, and decorators.
+
+    Yields each node with the class or function that it belongs to.
+    """
     if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom):
         return
     if isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString):
@@ -70,9 +77,11 @@ def _mutable_nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         return
     if isinstance(node, cst.Assign) and _is_type_alias(node):
         return
-    yield node
+    if isinstance(node, cst.ClassDef | cst.FunctionDef):
+        scope = f"{scope}.{node.name.value}".removeprefix(".")
+    yield node, scope
     for child in node.body.children if isinstance(node, cst.ClassDef) else node.children:
-        yield from _mutable_nodes(child)
+        yield from _mutable_nodes(child, scope)
 
 
 def _is_type_alias(node: cst.Assign) -> bool:

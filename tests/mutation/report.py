@@ -51,7 +51,7 @@ def figures(package: str, results: Iterable[Result]) -> dict[str, str | int | fl
 def survivors(results: Iterable[Result]) -> list[str]:
     """Return the mutants that no test noticed, a few lines each."""
     return [
-        f"{mutant.path}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}"
+        f"{mutant.path}:{mutant.line} {mutant.scope}\n  - {mutant.before}\n  + {mutant.after}"
         for mutant in (each.mutant for each in results if each.outcome is Outcome.SURVIVED)
     ]
 

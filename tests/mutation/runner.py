@@ -23,6 +23,7 @@ PLUGINS = (
     "pytest_timeout",
     "_hypothesis_pytestplugin",
 )
+_LOG = "pytest.log"
 _OPTIONS = (
     *("-x", "-q", "--tb=short", "-o", "timeout=0", "--hypothesis-seed=0", "-p", "no:cacheprovider"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
@@ -71,6 +72,10 @@ class Workspace:
         finally:
             self._replace(path, original)
 
+    def output(self) -> str:
+        """Return what the last run printed."""
+        return (self.folder / _LOG).read_text(errors="replace")
+
     def _replace(self, path: str, source: str) -> None:
         """Replace a file and its byte code, whose time stamp has a resolution of a second."""
         (self.folder / path).write_text(source)
@@ -86,7 +91,7 @@ def _pytest(folder: str, tests: Sequence[str]) -> None:
     """Run in a process group of its own, so that it ends together with its children."""
     os.setsid()
     os.chdir(folder)
-    log = os.open("pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    log = os.open(_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.path[0:0] = [folder]

@@ -136,8 +136,9 @@ async def test_algorithm_without_a_fitting_key_is_rejected() -> None:
     settings = make_settings(JWT_SECRET="", JWT_PUBLIC_KEY=pems.public(pems.P256))
     assert settings.jwt_algorithms == ("RS256", "ES256")
     keys = make_static_provider(settings)
-    with pytest.raises(ApiError, match=r"^AUTH_TOKEN_INVALID: The token's algorithm is not accepted here$"):
+    with pytest.raises(ApiError) as caught:
         await keys.decoder("RS256", None)
+    assert caught.value.details == "The token's algorithm is not accepted here"
 
 
 @pytest.mark.parametrize(
