@@ -1,4 +1,4 @@
-"""The request id, and one audit line for each request to the endpoint, refused ones too."""
+"""The request id, and one audit line for each request to the endpoint, granted or denied."""
 
 import hmac
 import re
@@ -27,14 +27,14 @@ from middlewares.timestamps import rfc3339
 from middlewares.trace_context import TRACEPARENT, parse_trace_id
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_CLIENT_LEFT: Final = 499
-"""The status noted, after nginx's custom, when the client left before it could be answered."""
+_CLIENT_DISCONNECTED: Final = 499
+"""The recorded status, as in nginx, of a request whose client disconnected before the response."""
 
 WriteLine = Callable[[bytes], None]
 
 
 class AuditRecord(msgspec.Struct, frozen=True):
-    """What is kept of a request: who, when, from where, and how it ended."""
+    """The fields of an audit line, in their order."""
 
     event: str
     timestamp: str
@@ -68,7 +68,7 @@ def audit(
 
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
         principal = request.get(PRINCIPAL)
-        status = response.status if response is not None else _CLIENT_LEFT
+        status = response.status if response is not None else _CLIENT_DISCONNECTED
         granted = status == 200
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         client, peer = find_addresses(request.remote, forwarded_for)
@@ -113,7 +113,7 @@ def _name(patient_id: str | None, hash_key: bytes) -> str | None:
 
 
 def request_id(offered: str) -> str:
-    """Keep the client's id when it is one, else make our own: 32 hex digits."""
+    """Return the client's request id if it is valid, else a new one of 32 hexadecimal digits."""
     if offered and _REQUEST_ID.fullmatch(offered):
         return offered
     return f"{getrandbits(128):032x}"
