@@ -1,4 +1,4 @@
-"""Abuse at the door: clients that take places and time, and a good one who is served all the same.
+"""Many, slow and idle connections, and a valid client that is served all the same.
 
 `loadtests/idle_connections.py` measures the latency of the valid client.
 """
@@ -7,19 +7,30 @@ import asyncio
 import resource
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from tests.issuer import eventually
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import ALONE, HOST, TWO_WORKERS, Running, ask, start_request
+from tests.multiprocess.support import (
+    ALONE,
+    HOST,
+    TWO_WORKERS,
+    Running,
+    ask,
+    connected,
+    http,
+    read_reply,
+    start_request,
+)
 
 EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 
 
 @pytest.fixture(autouse=True)
 def many_files() -> Iterator[None]:
-    """Let this process, too, hold as many connections open; the service sees to itself."""
+    """Raise the limit of open files of this process; the service raises its own."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -27,8 +38,8 @@ def many_files() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def crowd(service: Running, count: int) -> AsyncIterator[list[StreamWriter]]:
-    """Hold so many connections."""
+async def open_many(service: Running, count: int) -> AsyncIterator[list[StreamWriter]]:
+    """Open `count` connections."""
     opened: list[tuple[StreamReader, StreamWriter]] = []
     try:
         while len(opened) < count:
@@ -41,27 +52,67 @@ async def crowd(service: Running, count: int) -> AsyncIterator[list[StreamWriter
 
 
 async def served(service: Running) -> list[int]:
-    """Ask as a good client, over new connections."""
+    """Send valid requests over new connections."""
     return [(await ask(service.port, start_request(f"pt_{n}"))).status for n in range(10)]
 
 
+def limited(limit: str, command: Sequence[str]) -> Sequence[str]:
+    """Return the command with a limit of `ulimit`."""
+    return ("sh", "-c", f'ulimit {limit}; exec "$@"', "sh", *command)
+
+
+async def is_closed(connection: tuple[StreamReader, StreamWriter]) -> bool:
+    """Return whether the service has closed a connection; otherwise it answers a request."""
+    reader, writer = connection
+    try:
+        writer.write(http("GET", "/healthz"))
+        return (await read_reply(reader)).status != 200
+    except (EOFError, OSError):
+        return True
+
+
+# The limit of open files leaves half of its files, and at most 64, for everything else.
+@pytest.mark.parametrize(
+    ("limit", "maximum", "accepted"), [("-n 1024", "20", 20), ("-n 100", "10000", 50)]
+)
+async def test_connections_beyond_the_maximum(
+    start: Start, limit: str, maximum: str, accepted: int
+) -> None:
+    service = await start(limited(limit, ALONE), MAX_CONNECTIONS=maximum)
+    for episode in (1, 2):
+        async with AsyncExitStack() as stack:
+            opened = [
+                await stack.enter_async_context(connected(service.port))
+                for _ in range(accepted + 9)
+            ]
+            closed = [await is_closed(each) for each in opened]
+            assert closed == [False] * accepted + [True] * 9
+
+        async def has_recovered(number: int = episode) -> bool:
+            return len(service.log.matching("accepted again, after 9 were closed")) == number
+
+        await eventually(has_recovered)
+        assert len(service.log.matching(f"{accepted} connections are open")) == episode
+    assert len(service.log.matching('"WARNING"')) == 2
+    assert await served(service) == [200] * 10
+
+
 @EITHER
-async def test_two_thousand_idle_connections_leave_a_good_client_served(
+async def test_valid_client_beside_2000_idle_connections(
     start: Start, command: Sequence[str]
 ) -> None:
-    # Fewer open files than connections, as a login shell gives: the service is to ask for more.
-    with_few_files = ("sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh", *command)
-    service = await start(with_few_files, RATE_LIMIT="off")
-    async with crowd(service, 2000):
+    # The service raises its soft limit of open files, which is lower in a login shell.
+    service = await start(limited("-Sn 1024", command), RATE_LIMIT="off")
+    async with open_many(service, 2000):
         assert await served(service) == [200] * 10
 
 
 @EITHER
-async def test_three_hundred_dripping_connections_leave_a_good_client_served(
+async def test_valid_client_beside_300_slow_connections(
     start: Start, command: Sequence[str]
 ) -> None:
     service = await start(command, RATE_LIMIT="off")
-    async with crowd(service, 300) as writers:
+    async with open_many(service, 300) as writers:
         for byte in start_request("pt_slow")[:5]:
             for writer in writers:
                 writer.write(bytes([byte]))
