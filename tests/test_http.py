@@ -1,4 +1,4 @@
-"""Requests that are no well-formed HTTP: refused in the service's own words, and survived."""
+"""Requests that are not well-formed HTTP are rejected with the error envelope."""
 
 import asyncio
 import random
@@ -16,30 +16,30 @@ MALFORMED = {
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "text": b"hello\r\n\r\n",
     "zeros": bytes(100),
-    "a version that is none": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-    "a method that is none": b"G=T / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "a method in lower case": head(method="post"),
-    "a header without a colon": head("Nonsense"),
-    "a header name with a space": head("A B: c"),
-    "a header without a name": head(": c"),
-    "a folded header": head("Authorization: Bearer", " a.b.c"),
-    "a zero byte in a header": head(b"X-A: a\x00b"),
-    "a line break in a header": head(b"X-A: a\nX-B: b\r\rX"),
-    "a length that is none": head("Content-Length: x"),
-    "a negative length": head("Content-Length: -1"),
+    "unknown version": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    "invalid method": b"G=T / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "method in lower case": head(method="post"),
+    "header without a colon": head("Nonsense"),
+    "header name with a space": head("A B: c"),
+    "header without a name": head(": c"),
+    "folded header": head("Authorization: Bearer", " a.b.c"),
+    "zero byte in a header": head(b"X-A: a\x00b"),
+    "line break in a header": head(b"X-A: a\nX-B: b\r\rX"),
+    "invalid length": head("Content-Length: x"),
+    "negative length": head("Content-Length: -1"),
     "two lengths": head("Content-Length: 2", "Content-Length: 3") + b"{}",
-    "a length and chunks": head("Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
-    "a coding that is none": head("Transfer-Encoding: nonsense") + b"{}",
-    "a long line": head(path="/" + "x" * 9000),
-    "a long header": head("X-A: " + "x" * 40000),
+    "length and chunks": head("Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    "unknown coding": head("Transfer-Encoding: nonsense") + b"{}",
+    "long line": head(path="/" + "x" * 9000),
+    "long header": head("X-A: " + "x" * 40000),
     "many headers": head(*["X-A: b"] * 100),
     "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
-    "an address that is none": head(path="http://[x/healthz"),
+    "invalid address": head(path="http://[x/healthz"),
 }
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_is_no_http_is_refused_and_the_connection_closed(
+async def test_malformed_request_is_rejected_and_the_connection_closed(
     service: Service, name: str, caplog: pytest.LogCaptureFixture, audit_lines: AuditLines
 ) -> None:
     caplog.set_level("DEBUG")
@@ -54,7 +54,7 @@ async def test_what_is_no_http_is_refused_and_the_connection_closed(
     assert audit_lines() == []
 
 
-async def test_a_refusal_repeats_nothing_of_what_was_sent(
+async def test_rejection_repeats_nothing_of_the_request(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -71,11 +71,11 @@ async def test_a_refusal_repeats_nothing_of_what_was_sent(
 
 
 NO_MORE = b"\r\n\r\n\x00\r\n\r\n"
-"""Ends a head that has no end; and as a request of its own has the connection closed."""
+"""Ends an incomplete head; as a request, it closes the connection."""
 
 
 def mutations(seed: int, count: int) -> Iterator[bytes]:
-    """Give requests that were good once, and bytes that never were; the same ones each time."""
+    """Yield changed requests and random bytes, the same for each seed."""
     chance = random.Random(seed)
     good = [
         post(b'{"patientContext":{"id":"pt_1"}}', token=sign()),
@@ -127,7 +127,7 @@ async def test_random_bytes_never_break_the_service(
     assert not [record.getMessage() for record in caplog.records if record.levelno >= 40]
 
 
-async def test_what_breaks_one_connection_breaks_no_other(service: Service) -> None:
+async def test_malformed_request_does_not_affect_other_connections(service: Service) -> None:
     async with dial(service) as good, asyncio.TaskGroup() as others:
         await good.send(post(b"{}", token=sign())[:-2])
         for sent in MALFORMED.values():

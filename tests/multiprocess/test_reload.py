@@ -37,7 +37,7 @@ async def key(service: Running, secret: str = SECRET) -> str:
 
 
 async def keys(service: Running, secret: str = SECRET) -> set[str]:
-    """Return the distinct results of so many requests that every worker answers some."""
+    """Return the distinct results of 20 requests, of which each worker answers some."""
     return {await key(service, secret) for _ in range(20)}
 
 

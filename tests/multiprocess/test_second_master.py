@@ -1,4 +1,4 @@
-"""USR2: a second master starts beside the first, and either may leave the service to the other."""
+"""USR2: a second master starts beside the first, and either can continue alone."""
 
 import asyncio
 import os
@@ -13,15 +13,15 @@ import pytest
 from tests.issuer import eventually
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import GUNICORN, Running, ask, http
-from tests.multiprocess.test_metrics_together import made_in
+from tests.multiprocess.test_shared_metrics import folders_in
 
-# By its own name: a master that starts another repeats how it was started.
+# A master starts another one with its own command line.
 ONE_WORKER = (str(Path(sys.executable).with_name("gunicorn")), *GUNICORN[3:], "1")
 
 
 @asynccontextmanager
 async def second_master(service: Running) -> AsyncIterator[int]:
-    """Have the master start a second one, that leaves in the end; give that one's process id."""
+    """Let the master start a second one; yield its process id, and terminate it at the end."""
     first = service.process.pid
     service.process.send_signal(signal.SIGUSR2)
     second = int((await service.log.find(rf"Listening at: \S+ \((?!{first}\))(\d+)\)"))[1])
@@ -32,34 +32,34 @@ async def second_master(service: Running) -> AsyncIterator[int]:
             os.kill(second, signal.SIGTERM)
 
 
-async def first_leaves(service: Running) -> None:
-    """Have the first master leave; asyncio's own wait would be for the second's output as well."""
+async def terminate_first(service: Running) -> None:
+    """Terminate the first master. `Process.wait` would wait for the output of the second, too."""
 
-    async def has_left() -> bool:
+    async def has_ended() -> bool:
         return service.process.returncode is not None
 
     service.process.terminate()
-    await eventually(has_left)
+    await eventually(has_ended)
     assert service.process.returncode == 0
 
 
 async def statuses(service: Running, path: str) -> list[int]:
-    """Ask over new connections; whoever is not let in waits in vain."""
+    """Send requests over new connections; fail when one is not accepted."""
     async with asyncio.timeout(10):
         return [(await ask(service.port, http("GET", path))).status for _ in range(5)]
 
 
-async def test_the_second_master_serves_when_the_first_has_left(start: Start) -> None:
+async def test_second_master_serves_without_the_first(start: Start) -> None:
     service = await start(ONE_WORKER)
     async with second_master(service):
-        await first_leaves(service)
+        await terminate_first(service)
         assert await statuses(service, "/healthz") == [200] * 5
     await service.log.whole()
     with pytest.raises(ConnectionRefusedError):
         await statuses(service, "/healthz")
 
 
-async def test_the_first_master_serves_on_when_the_second_has_left(start: Start) -> None:
+async def test_first_master_serves_without_the_second(start: Start) -> None:
     service = await start(ONE_WORKER)
     async with second_master(service) as second:
         os.kill(second, signal.SIGTERM)
@@ -69,15 +69,13 @@ async def test_the_first_master_serves_on_when_the_second_has_left(start: Start)
     assert await service.left() == 0
 
 
-async def test_the_metrics_of_the_second_master_outlive_the_first(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_metrics_of_the_second_master_outlive_the_first(start: Start, tmp_path: Path) -> None:
     service = await start(ONE_WORKER, METRICS_ENABLED="true", TMPDIR=str(tmp_path))
-    service.process.send_signal(signal.SIGHUP)  # the configuration is read anew
+    service.process.send_signal(signal.SIGHUP)  # reloads the configuration
     await service.log.find("Worker exiting")
     async with second_master(service):
-        await first_leaves(service)
-        assert len(made_in(tmp_path)) == 1
+        await terminate_first(service)
+        assert len(folders_in(tmp_path)) == 1
         assert await statuses(service, "/metrics") == [200] * 5
     await service.log.whole()
-    assert made_in(tmp_path) == []
+    assert folders_in(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Rate limits that several processes share through Redis, and what holds while it is gone."""
+"""Rate limits that several processes share through Redis, and without Redis."""
 
 import pytest
 
@@ -12,20 +12,18 @@ LIMITED = {"RATE_LIMIT": "6/hour", "REDIS_FAILURE": "serve", "METRICS_ENABLED": 
 
 
 async def statuses(patient: str, *services: Running) -> list[int]:
-    """Ask each service once, in this order."""
+    """Send a request to each service, in this order."""
     return [(await ask(service.port, start_request(patient))).status for service in services]
 
 
 async def metric(service: Running, name: str) -> float:
-    """Look a metric up."""
+    """Return the value of a metric."""
     text = (await ask(service.port, http("GET", "/metrics"))).body.decode()
     (value,) = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name} "))
     return float(value)
 
 
-async def test_two_processes_count_a_patients_requests_together(
-    start: Start, redis_server: RedisServer
-) -> None:
+async def test_two_processes_share_a_limit(start: Start, redis_server: RedisServer) -> None:
     one = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
     other = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
     assert await statuses("pt_a", one, other, one, other, one, other) == [200] * 6
@@ -33,14 +31,12 @@ async def test_two_processes_count_a_patients_requests_together(
     assert await statuses("pt_b", one, other) == [200, 200]
 
 
-async def test_gunicorns_workers_count_a_patients_requests_together(
-    start: Start, redis_server: RedisServer
-) -> None:
-    fleet = await start(TWO_WORKERS, REDIS_URL=redis_server.url, **LIMITED)
-    assert sorted(await statuses("pt_a", *[fleet] * 10)) == [200] * 6 + [429] * 4
+async def test_gunicorn_workers_share_a_limit(start: Start, redis_server: RedisServer) -> None:
+    service = await start(TWO_WORKERS, REDIS_URL=redis_server.url, **LIMITED)
+    assert sorted(await statuses("pt_a", *[service] * 10)) == [200] * 6 + [429] * 4
 
 
-async def test_each_process_keeps_the_limit_by_itself_while_redis_is_gone(
+async def test_each_process_keeps_the_limit_while_redis_is_down(
     start: Start, redis_server: RedisServer
 ) -> None:
     one = await start(ALONE, REDIS_URL=redis_server.url, **LIMITED)
