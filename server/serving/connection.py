@@ -50,7 +50,7 @@ class Connection(RequestHandler):
 
     @property
     def _is_handling(self) -> bool:
-        return not self._is_answered and not self._inbound.is_receiving
+        return self._answered < self._request_count and not self._inbound.is_receiving
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, except what follows a request that is being handled."""
@@ -58,12 +58,13 @@ class Connection(RequestHandler):
             return
         if not data:  # aiohttp resumes reading: its parser may have kept bytes
             self._parse(data)
-        self._inbound.unparsed += data
-        while self._inbound.unparsed and not self._reading_paused:
+        inbound = self._inbound
+        inbound.unparsed += data
+        while inbound.unparsed and not self._reading_paused:
             if self._is_handling:
                 self._pause_reading_for_buffer()
                 return
-            if not (piece := self._inbound.next_piece()):
+            if not (piece := inbound.next_piece()):
                 return
             self._parse(piece)
 
@@ -85,7 +86,7 @@ class Connection(RequestHandler):
             return
         else:
             self._messages[-1] = _ErrInfo(400, ValueError("unsupported version"), ""), body
-        if self._inbound.is_receiving:  # the request with the body gets the response
+        if self._inbound.has_incomplete_body:  # the request with the body gets the response
             self._messages.pop()
             self._request_count -= 1
         self._give_up()

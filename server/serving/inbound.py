@@ -24,23 +24,23 @@ class Inbound:
     """The bytes received and not yet parsed, and what is arriving: a head or a body."""
 
     __slots__ = (
-        *("_body", "_framing", "_head", "_last", "_reads_body", "_received"),
-        *("unparsed", "was_large"),
+        *("_body", "_framing", "_head", "_last", "_received"),
+        *("is_receiving", "unparsed", "was_large"),
     )
 
     def __init__(self) -> None:
         self.unparsed = b""
+        self.is_receiving = False  # a body; otherwise a head
         self.was_large = False  # the last complete head
         self._body: StreamReader = EMPTY_PAYLOAD
-        self._reads_body = False
         self._received = 0
         self._framing = 0
         self._head = 0
         self._last = b""
 
     @property
-    def is_receiving(self) -> bool:
-        """Whether more of a body has to arrive."""
+    def has_incomplete_body(self) -> bool:
+        """Whether the last request lacks a part of its body, also within the present piece."""
         return not self._body.is_eof()
 
     @property
@@ -74,7 +74,7 @@ class Inbound:
         """Note that `piece` completed a head; `body` follows."""
         self.was_large = self._head + len(piece) > LARGE_HEAD_BYTES
         self._body, self._received, self._framing = body, body.total_bytes, 0
-        self._reads_body = self.is_receiving
+        self.is_receiving = not body.is_eof()
         self._head, self._last = 0, b""
 
     def advance(self, piece: bytes) -> bool:
@@ -83,13 +83,13 @@ class Inbound:
         Return False when a body's framing (sizes and extensions of chunks, trailer fields) fills
         over 1 KiB of pieces without content.
         """
-        if not self._reads_body:
+        if not self.is_receiving:
             self._head += len(piece)
             self._last = (self._last + piece)[-3:]
             return True
         content, self._received = self._body.total_bytes - self._received, self._body.total_bytes
-        if not self.is_receiving:
-            self._reads_body = False
+        if not self.has_incomplete_body:
+            self.is_receiving = False
             self._begin_head(piece, content)
             return True
         self._framing = 0 if content else self._framing + len(piece)
@@ -104,5 +104,5 @@ class Inbound:
     def discard(self) -> None:
         """Drop what is not parsed, and fail the body that is arriving; the parser does not."""
         self.unparsed = b""
-        if self.is_receiving:
+        if self.has_incomplete_body:
             self._body.set_exception(web.RequestPayloadError("malformed framing"))

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOU
 DOCUMENT = head(method="GET", path="/openapi.json")
 
 
-def connect(service: Service) -> socket.socket:
-    """Connect with a receive buffer of the smallest size."""
+def connect(service: Service, buffer: int = 1) -> socket.socket:
+    """Connect with a small receive buffer."""
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     client.connect(("127.0.0.1", int(service.url.rpartition(":")[2])))
     client.setblocking(False)
     return client
@@ -55,11 +55,13 @@ async def test_client_that_reads_slowly_gets_everything(
     service = await serve()
     loop = asyncio.get_running_loop()
     whole = (await service.ask("GET", "/openapi.json")).body
-    with connect(service) as client:
-        await loop.sock_sendall(client, DOCUMENT.replace(b"Host", b"Connection: close\r\nHost"))
+    with connect(service, 8192) as client:
+        last = DOCUMENT.replace(b"Host", b"Connection: close\r\nHost")
+        sending = asyncio.create_task(loop.sock_sendall(client, DOCUMENT * 49 + last))
         received, began = b"", loop.time()
-        while part := await loop.sock_recv(client, 500):
+        while part := await loop.sock_recv(client, 16384):
             received += part
-            await asyncio.sleep(0.05)  # it is the pace that is tested
-    assert received.endswith(whole)
+            await asyncio.sleep(0.03)  # the pace is what is tested
+        await sending
+    assert received.count(whole) == 50
     assert loop.time() - began > 2 * limits.UNREAD_SECONDS
