@@ -51,9 +51,9 @@ class Inbound:
     def next_piece(self) -> bytes:
         """Take the next piece for the parser; it is empty when more of a head has to arrive.
 
-        A piece contains one head at most. The first 4 KiB of a head need not wait for the rest, so
-        that the parser soon rejects what is not HTTP. A head that is too large ends with
-        `NOT_HTTP`.
+        A piece contains one head at most, and the body too when both are all that has arrived. The
+        first 4 KiB of a head need not wait for the rest, so that the parser soon rejects what is
+        not HTTP. A head that is too large ends with `NOT_HTTP`.
         """
         if self.is_receiving:
             return self._take(_BODY_PIECE_BYTES)
@@ -61,10 +61,21 @@ class Inbound:
         size = len(self.unparsed) if end < 0 else end + len(_END) - len(self._last)
         if self._head + size > MAX_HEAD_BYTES:
             return NOT_HTTP
-        head = self._take(max(0, _EARLY_BYTES - self._head) if end < 0 else size)
+        if end < 0:
+            size = max(0, _EARLY_BYTES - self._head)
+        elif self._is_one_request(size):
+            return self._take(_EARLY_BYTES)
+        head = self._take(size)
         # As text, a character that is not ASCII multiplies the memory of its field. With `@` a
         # method, a field name, and each value that the service reads are as invalid as before.
         return head if head.isascii() else head.translate(_TO_ASCII)
+
+    def _is_one_request(self, head: int) -> bool:
+        """Return whether one small request in ASCII, with a JSON object, is all that has arrived."""
+        if self._head + len(self.unparsed) > _EARLY_BYTES or not self.unparsed.isascii():
+            return False
+        body = self.unparsed[head:]
+        return body[:1] == b"{" and body[-1:] == b"}" and _END not in body
 
     def _take(self, size: int) -> bytes:
         piece, self.unparsed = self.unparsed[:size], self.unparsed[size:]

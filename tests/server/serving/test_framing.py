@@ -36,6 +36,7 @@ async def test_responses_do_not_depend_on_the_segments(serve: Serve, seed: int) 
         (post(b'{"patientContext": {"id": "pt_1"}}', token=TOKEN), 200),
         (post(b'{"patientContext": {"id": "pt_2"}}', "X-A: é", token=TOKEN), 403),
         (post(b" " * 5000 + b"[]", token=TOKEN), 400),
+        (post(b'{"patientContext":\r\n\r\n{"id": "pt_1"}}', token=TOKEN), 200),
         (CHUNKED + b"1\r\n{\r\n1;a=b\r\n}\r\n0\r\nTrailer: a\r\n\r\n", 200),
     ]
     chosen = [chance.choice(kinds) for _ in range(20)]
@@ -76,7 +77,7 @@ async def test_framing_of_chunks_is_limited(service: Service, framing: bytes, st
     [get("a"), post(b"{}", token=TOKEN), CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"],
     ids=["GET", "POST", "chunked"],
 )
-@pytest.mark.parametrize("garbage", [b"garbage\r\n\r\n", b"\0", b"\x16\x03\x01"])
+@pytest.mark.parametrize("garbage", [b"garbage\r\n\r\n", b"\0", b"\x16\x03\x01", b"{}\r\n\r\n"])
 async def test_request_before_garbage_is_answered(
     service: Service, request_: bytes, garbage: bytes
 ) -> None:
