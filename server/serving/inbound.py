@@ -71,7 +71,7 @@ class Inbound:
         return head if head.isascii() else head.translate(_TO_ASCII)
 
     def _is_one_request(self, head: int) -> bool:
-        """Return whether one small request in ASCII, with a JSON object, is all that has arrived."""
+        """Return whether a small request in ASCII, with a JSON object, is all that has arrived."""
         if self._head + len(self.unparsed) > _EARLY_BYTES or not self.unparsed.isascii():
             return False
         body = self.unparsed[head:]
