@@ -11,12 +11,14 @@ import signal
 from math import ceil
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from server.config import Settings
 from server.observability.multiprocess import METRICS_DIRECTORY, TEMPORARY_PREFIX
 from server.serving.master_configuration import MASTER
 from server.serving.socket_drain import stop_accepting
+
+_POLL_SECONDS: Final = 0.05
 
 
 def address(host: str, port: int) -> str:
@@ -101,9 +103,19 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let a worker react to SIGTERM at once; aiohttp's worker looks once a second."""
+    """Let a worker react to SIGTERM at once: aiohttp's looks once a second. Set its backlog."""
     worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
     worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
+    _restore_backlog(worker)
+
+
+def _restore_backlog(worker: Any) -> None:
+    """Set the backlog again once the worker listens: aiohttp's worker sets it to 128 for all."""
+    if worker.booted:
+        for listener in worker.sockets:
+            listener.sock.listen(worker.cfg.backlog)
+    else:
+        worker.loop.call_later(_POLL_SECONDS, _restore_backlog, worker)
 
 
 def child_exit(_: Any, worker: Any) -> None:

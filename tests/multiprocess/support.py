@@ -78,6 +78,11 @@ class Running:
     audit: Stream
     port: int = 0
 
+    def workers(self) -> list[int]:
+        """Return the process ids of all workers that were started."""
+        started = (re.search(r"Booting worker with pid: (\d+)", line) for line in self.log.lines)
+        return [int(found[1]) for found in started if found]
+
     async def left(self) -> int:
         """Wait for the process and its output to end; return its exit status."""
         status = await self.process.wait()

@@ -4,7 +4,9 @@
 """
 
 import asyncio
+import os
 import resource
+import signal
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -117,3 +119,26 @@ async def test_valid_client_beside_300_slow_connections(
             for writer in writers:
                 writer.write(bytes([byte]))
             assert await served(service) == [200] * 10
+
+
+@EITHER
+async def test_queue_for_a_thousand_connections(start: Start, command: Sequence[str]) -> None:
+    service = await start(command, RATE_LIMIT="off")
+    assert await served(service) == [200] * 10
+    processes = [service.process.pid, *service.workers()]
+
+    async def is_large_enough() -> bool:
+        """Connect while no process accepts; the kernel ignores what the queue cannot hold."""
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(0.8), open_many(service, 1000):
+                return True
+        except TimeoutError:
+            return False
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+
+    await eventually(is_large_enough)
+    assert await served(service) == [200] * 10

@@ -118,6 +118,6 @@ async def test_connection_costs_at_most_100_kib(
         client.close()
 
     async def returned() -> bool:
-        return memory.now - before < CONNECTIONS * MAX_KIB / 3
+        return memory.now - before < CONNECTIONS * MAX_KIB / 2
 
     await eventually(returned)

@@ -81,7 +81,7 @@ async def test_invalid_configuration_is_logged_and_changes_nothing(
     assert service.log.matching("Worker exiting") == []
 
     # Workers that are restarted use the last valid configuration as well.
-    for worker in workers(service):
+    for worker in service.workers():
         os.kill(worker, signal.SIGKILL)
     await eventually(lambda: has_booted(service, 4))
     assert await keys(service) == {"first"}
@@ -94,14 +94,8 @@ async def test_invalid_configuration_is_logged_and_changes_nothing(
     assert await service.left() == 0
 
 
-def workers(service: Running) -> list[int]:
-    """Return the process ids of the workers."""
-    lines = service.log.matching("Booting worker with pid")
-    return [int(line.partition("pid: ")[2].partition('"')[0]) for line in lines]
-
-
 async def has_booted(service: Running, count: int) -> bool:
-    return len(workers(service)) == count
+    return len(service.workers()) == count
 
 
 async def test_no_request_is_lost_by_reloads(start: Start) -> None:

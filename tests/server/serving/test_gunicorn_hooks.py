@@ -184,8 +184,26 @@ class Loop:
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         self.soon.append((call, args))
 
+    def call_later(self, _: float, call: Callable[..., object], *args: Any) -> None:
+        self.soon.append((call, args))
+
+    def run_callbacks(self) -> None:
+        callbacks, self.soon = self.soon, []
+        for call, args in callbacks:
+            call(*args)
+
     def add_signal_handler(self, number: int, call: Callable[..., object], *args: Any) -> None:
         self.handlers[number] = (call, args)
+
+
+class Worker(SimpleNamespace):
+    """A stand-in for a worker; it records the backlogs that it listens with."""
+
+    def __init__(self) -> None:
+        super().__init__(loop=Loop(), handle_quit="quit", booted=False)
+        self.cfg = SimpleNamespace(backlog=7)
+        self.backlogs: list[int] = []
+        self.sockets = [SimpleNamespace(sock=SimpleNamespace(listen=self.backlogs.append))]
 
 
 def test_worker_receives_sigterm_only_when_its_loop_runs() -> None:
@@ -195,9 +213,18 @@ def test_worker_receives_sigterm_only_when_its_loop_runs() -> None:
     signal.raise_signal(signal.SIGTERM)
     assert handled == []
 
-    worker = SimpleNamespace(loop=Loop(), handle_quit="leaves")
+    worker = Worker()
     hooks.post_worker_init(worker)
-    assert worker.loop.handlers[signal.SIGTERM][0] == "leaves"
-    for call, args in worker.loop.soon:
-        call(*args)
+    assert worker.loop.handlers[signal.SIGTERM][0] == "quit"
+    worker.loop.run_callbacks()
     assert handled == [signal.SIGTERM]
+
+
+def test_backlog_is_set_when_the_worker_listens() -> None:
+    worker = Worker()
+    hooks.post_worker_init(worker)
+    worker.loop.run_callbacks()
+    assert worker.backlogs == []
+    worker.booted = True
+    worker.loop.run_callbacks()
+    assert worker.backlogs == [7]
