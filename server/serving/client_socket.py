@@ -23,7 +23,7 @@ def limit_buffers(transport: asyncio.Transport) -> None:
     # Without these options the kernel lets its buffers grow to several megabytes.
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.KERNEL_RECEIVE_BYTES)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.KERNEL_SEND_BYTES)
-    if _TCP_USER_TIMEOUT is not None:
+    if _TCP_USER_TIMEOUT is not None and client.family != socket.AF_UNIX:
         client.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.UNREAD_SECONDS * 1000))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,6 +14,7 @@ from server.app import create_app
 from server.serving.runner import Runner
 from tests.conftest import Serve
 from tests.support import PATH, make_settings, sign
+from tests.wire import head
 
 CHUNKED = f"""POST {PATH} HTTP/1.1
 Host: localhost
@@ -90,3 +92,18 @@ async def test_exception_after_the_middlewares_is_logged_and_ends_the_connection
         with pytest.raises(ServerDisconnectedError):
             await client.get(url)
     assert "Unhandled exception" in caplog.text
+
+
+async def test_unix_domain_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runner = Runner(create_app(make_settings()), grace=0.1)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, tmp_path / "socket").start()
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        for _ in range(2):
+            writer.write(head(method="GET", path="/healthz"))
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    finally:
+        await runner.cleanup()
+    assert not [record for record in caplog.records if record.exc_info]
