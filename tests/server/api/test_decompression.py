@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from middlewares.api_errors import ApiError
+from middlewares.api_errors import ApiError, ErrorCode
 from server.api.decompression import DecompressionError, Decompressor, make_decompressor
 
 PLAIN = b'{"patientContext":{"id":"pt_1"}}' + b" " * 500
@@ -72,5 +72,7 @@ def test_identity_needs_no_decompressor(codings: list[str]) -> None:
 
 @pytest.mark.parametrize("codings", [["br"], ["zstd"], ["gzip, gzip"], ["gzip", "gzip"], [""]])
 def test_unsupported_coding(codings: list[str]) -> None:
-    with pytest.raises(ApiError, match="INVALID_REQUEST"):
+    with pytest.raises(ApiError) as caught:
         make_decompressor(codings)
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    assert caught.value.details == "The content coding is not supported; use gzip or deflate"

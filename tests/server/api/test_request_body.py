@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.request_context import RECEIVING
-from server.api.request_body import MAX_DEPTH, _parse, read_object
+from server.api.request_body import _parse, read_object
 from tests.table import nested
 
 Seen = list[dict[str, object] | ApiError]
@@ -68,7 +68,7 @@ async def test_content_coding_is_case_insensitive(encoding: str) -> None:
 async def test_unsupported_content_coding(encoding: str) -> None:
     result = await read(b"{}", encoding=encoding)
     assert isinstance(result, ApiError)
-    assert result.code == ErrorCode.INVALID_REQUEST
+    assert result.code is ErrorCode.INVALID_REQUEST
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
@@ -82,6 +82,7 @@ async def test_limit_applies_after_decompression(encoding: str) -> None:
         else:
             assert isinstance(result, ApiError)
             assert (result.code, result.close) == ("PAYLOAD_TOO_LARGE", True)
+            assert result.details == "The body is larger than 100 bytes"
 
 
 async def test_compressed_body_can_be_larger_than_its_content() -> None:
@@ -90,16 +91,33 @@ async def test_compressed_body_can_be_larger_than_its_content() -> None:
     assert await read(packed, 2, encoding="gzip") == {}
 
 
-@pytest.mark.parametrize("depth", [1, 2, MAX_DEPTH - 1, MAX_DEPTH])
+@pytest.mark.parametrize("depth", [1, 2, 31, 32])
 def test_allowed_depth(depth: int) -> None:
     assert _parse(nested(depth))
 
 
-@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, MAX_DEPTH + 2, 200, 5000])
+@pytest.mark.parametrize("depth", [33, 34, 200])
 def test_excessive_depth(depth: int) -> None:
     with pytest.raises(ApiError) as caught:
         _parse(nested(depth))
-    assert caught.value.code == "INVALID_REQUEST"
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    assert caught.value.details == "The body is nested deeper than 32 levels"
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        (b"{", "The body is not valid JSON in UTF-8"),
+        (b"\xff", "The body is not valid JSON in UTF-8"),
+        (nested(5000), "The body is not valid JSON in UTF-8"),
+        (b"[]", "The body must be a JSON object"),
+    ],
+)
+def test_malformed_body(body: bytes, details: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        _parse(body)
+    assert (caught.value.code, caught.value.details) == (ErrorCode.INVALID_REQUEST, details)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_wide_is_not_deep() -> None:

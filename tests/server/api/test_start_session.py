@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError
+from middlewares.api_errors import ApiError, ErrorCode
 from server.api.start_session import check_patient_context
 
 
@@ -25,8 +25,8 @@ def test_matching_or_absent_context_passes(body: dict[str, object]) -> None:
 def test_other_patient_is_a_mismatch(claimed: str) -> None:
     with pytest.raises(ApiError) as caught:
         check_patient_context({"patientContext": {"id": claimed}}, "pt_1")
-    assert caught.value.code == "PATIENT_MISMATCH"
-    assert claimed not in caught.value.details
+    assert caught.value.code is ErrorCode.PATIENT_MISMATCH
+    assert caught.value.details == "patientContext.id is not the patient of the token"
 
 
 @given(

@@ -1,5 +1,7 @@
 """The key provider that the settings describe."""
 
+from logging import WARNING
+
 import pytest
 from aiohttp import ClientSession
 
@@ -38,15 +40,16 @@ async def test_proof_key_in_the_jwks_is_ignored(
         await keys.fetch_once(session)
     decode = await keys.decoder("ES256", "other")
     assert (await decode(other.token()))["id"] == "pt_1"
-    warnings = [record.getMessage() for record in caplog.records]
+    logged = caplog.record_tuples
     if proof:
         assert keys.generation is not None
         assert keys.generation.find("ES256", "proof") is None
-        assert warnings == ["JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored"]
+        message = "JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored"
+        assert logged == [("server.auth.keys.factory", WARNING, message)]
     else:
         decode = await keys.decoder("ES256", "proof")
         assert (await decode(PROOF_KEY.token()))["id"] == "pt_1"
-        assert warnings == []
+        assert logged == []
 
 
 async def test_settings_reach_the_jwks_provider(issuer: Issuer, session: ClientSession) -> None:
