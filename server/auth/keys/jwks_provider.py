@@ -101,10 +101,9 @@ class JwksProvider:
 
     async def _resolve(self, algorithm: str, key_id: str | None) -> JwkSet:
         key_set = await self._initial()
-        if not key_set.resolves(algorithm, key_id):
-            key_set = await self._await_inflight()
-        if not key_set.resolves(algorithm, key_id):
-            key_set = await self._refetch()
+        for newer_keys in (self._await_inflight, self._refetch):
+            if not key_set.resolves(algorithm, key_id):
+                key_set = await newer_keys()
         return key_set
 
     async def _initial(self) -> JwkSet:

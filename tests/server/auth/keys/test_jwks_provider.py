@@ -88,11 +88,19 @@ async def test_refetch_is_shared_by_all_tokens_of_a_new_key(
         assert issuer.fetches == 2
 
 
+@pytest.mark.parametrize("key_id", ["two", None])
 @pytest.mark.parametrize(("has_new_key", "fetches"), [(True, 2), (False, 3)])
 async def test_fetch_in_flight_is_awaited_before_a_refetch(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, *, has_new_key: bool, fetches: int
+    issuer: Issuer,
+    keys: JwksProvider,
+    session: ClientSession,
+    key_id: str | None,
+    *,
+    has_new_key: bool,
+    fetches: int,
 ) -> None:
     began, proceed = asyncio.Event(), asyncio.Event()
+    issuer.keys = [key("one", "ES384")]
     old = issuer.document
 
     async def slow(_: web.Request) -> web.StreamResponse:
@@ -105,7 +113,7 @@ async def test_fetch_in_flight_is_awaited_before_a_refetch(
     issuer.respond = slow
     async with in_background(keys, session):
         await began.wait()
-        decoder = asyncio.create_task(keys.decoder("ES256", "two"))
+        decoder = asyncio.create_task(keys.decoder("ES256", key_id))
         await asyncio.sleep(0)  # it waits now
         issuer.keys = [key("two")]
         proceed.set()
