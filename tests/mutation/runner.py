@@ -11,10 +11,12 @@ from enum import StrEnum
 from importlib.util import cache_from_source
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from resource import RLIMIT_AS, setrlimit
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+_MAX_MEMORY = 2 << 30  # bytes: an endless loop must not exhaust the machine
 _OURS = ("middlewares", "server", "sandbox", "tests")
 # Only the plugins that the tests need: to load all of them would take longer than most tests.
 PLUGINS = (
@@ -90,6 +92,7 @@ def preload() -> None:
 def _pytest(folder: str, tests: Sequence[str]) -> None:
     """Run in a process group of its own, so that it ends together with its children."""
     os.setsid()
+    setrlimit(RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     os.chdir(folder)
     log = os.open(_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
