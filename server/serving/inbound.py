@@ -84,9 +84,11 @@ class Inbound:
     def begin_body(self, body: StreamReader, piece: bytes) -> None:
         """Note that `piece` completed a head; `body` follows."""
         self.was_large = self._head + len(piece) > LARGE_HEAD_BYTES
+        # Only a piece that completed a body before the head can contain part of a third request.
+        after = piece.rpartition(_END)[2][body.total_bytes :] if self.is_receiving else b""
         self._body, self._received, self._framing = body, body.total_bytes, 0
         self.is_receiving = not body.is_eof()
-        self._head, self._last = 0, b""
+        self._begin_head(after)
 
     def advance(self, piece: bytes) -> bool:
         """Note that the parser has read `piece`, which completed no head.
@@ -95,22 +97,26 @@ class Inbound:
         over 1 KiB of pieces without content.
         """
         if not self.is_receiving:
-            self._head += len(piece)
-            self._last = (self._last + piece)[-3:]
+            if self._head:
+                self._head += len(piece)
+                self._last = (self._last + piece)[-3:]
+            else:
+                self._begin_head(piece)
             return True
         content, self._received = self._body.total_bytes - self._received, self._body.total_bytes
-        if not self.has_incomplete_body:
-            self.is_receiving = False
-            self._begin_head(piece, content)
-            return True
-        self._framing = 0 if content else self._framing + len(piece)
-        return self._framing <= _MAX_FRAMING_BYTES
+        if self.has_incomplete_body:
+            self._framing = 0 if content else self._framing + len(piece)
+            self._last = (self._last + piece)[-3:]
+            return self._framing <= _MAX_FRAMING_BYTES
+        self.is_receiving = False
+        after_chunks = (self._last + piece).rpartition(_END)[2]  # a chunked body ends like a head
+        self._begin_head(piece[len(piece) - min(len(after_chunks), len(piece) - content) :])
+        return True
 
-    def _begin_head(self, piece: bytes, content: int) -> None:
-        """Count the head that follows in `piece` after the last `content` of a body."""
-        before, end_of_chunks, _ = piece.rpartition(_END)
-        head = piece[max(content, len(before) + len(end_of_chunks)) :]
-        self._head, self._last = len(head), head[-3:]
+    def _begin_head(self, start: bytes) -> None:
+        """Count the first bytes of a head; empty lines before it are ignored (RFC 9112 2.2)."""
+        start = start.lstrip(b"\r\n")
+        self._head, self._last = len(start), start[-3:]
 
     def discard(self) -> None:
         """Drop what is not parsed, and fail the body that is arriving; the parser does not."""

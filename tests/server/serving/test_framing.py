@@ -25,30 +25,57 @@ async def test_pipelined_requests_are_answered_in_order(service: Service) -> Non
         assert [(await wire.answer()).headers["X-Request-ID"] for _ in ids] == ids
 
 
-@pytest.mark.parametrize("seed", range(6))
+def chunks(body: bytes, chance: random.Random) -> bytes:
+    """Return the body in chunks of random sizes, with an extension and a trailer field."""
+    encoded = b""
+    while body:
+        size = chance.randint(1, len(body))
+        encoded += b"%x;a=b\r\n%b\r\n" % (size, body[:size])
+        body = body[size:]
+    return encoded + b"0\r\nTrailer: a\r\n\r\n"
+
+
+def random_request(chance: random.Random) -> tuple[bytes, int]:
+    """Return a request, and the status of its response."""
+    filler = "X-A: " + "a" * chance.choice([0, 10, 3000, 5000, 12_000])
+    json = b" " * chance.choice([0, 100, 2000, 16_000]) + b"{}"
+    mismatch = '{"patientContext": {"id": "pt_2", "name": "Zoë 😀"}}'.encode()
+    chunked = head("Transfer-Encoding: chunked", JSON, filler)
+    kinds = [
+        (get("a"), 200),
+        (b"\r\n" + head(filler, method="GET", path="/nowhere"), 404),
+        (head(filler, "Content-Length: 2") + b"{}", 401),
+        (head("Content-Length: 20000") + b"a" * 20_000, 401),
+        (chunked + chunks(b"a" * chance.choice([1, 3000]), chance), 401),
+        (CHUNKED + chunks(json, chance), 200),
+        (post(json, filler, token=TOKEN), 200),
+        (post(b'{"patientContext":\r\n\r\n{"id": "pt_1"}}', token=TOKEN), 200),
+        (post(mismatch, "X-B: Zoë 😀", filler, token=TOKEN), 403),
+        (post(b"[]", token=TOKEN), 400),
+    ]
+    return chance.choice(kinds)
+
+
+@pytest.mark.parametrize("seed", range(30))
 async def test_responses_do_not_depend_on_the_segments(serve: Serve, seed: int) -> None:
     service = await serve(RATE_LIMIT="off")
     chance = random.Random(seed)
-    kinds = [
-        (get("a"), 200),
-        (head("Content-Length: 2") + b"{}", 401),
-        (head("X-A: " + "a" * 6000, method="GET", path="/nowhere"), 404),
-        (post(b'{"patientContext": {"id": "pt_1"}}', token=TOKEN), 200),
-        (post(b'{"patientContext": {"id": "pt_2"}}', "X-A: é", token=TOKEN), 403),
-        (post(b" " * 5000 + b"[]", token=TOKEN), 400),
-        (post(b'{"patientContext":\r\n\r\n{"id": "pt_1"}}', token=TOKEN), 200),
-        (CHUNKED + b"1\r\n{\r\n1;a=b\r\n}\r\n0\r\nTrailer: a\r\n\r\n", 200),
-    ]
-    chosen = [chance.choice(kinds) for _ in range(20)]
-    sent = b"".join(request for request, _ in chosen)
-    async with dial(service) as wire:
-        while sent:
-            size = chance.choice([1, 10, 200, 3000, 20_000])
-            await wire.send(sent[:size])
-            await asyncio.sleep(0)
-            sent = sent[size:]
-        statuses = [(await wire.answer()).status for _ in chosen]
-    assert statuses == [status for _, status in chosen]
+    requests = [random_request(chance) for _ in range(chance.randint(1, 12))]
+    sent = b"".join(request for request, _ in requests)
+    async with dial(service) as wire, asyncio.TaskGroup() as group:
+
+        async def send(rest: bytes = sent) -> None:
+            while rest:
+                size = chance.choice([1, 10, 1000, 4096, 9000, 50_000])
+                await wire.send(rest[:size])
+                await asyncio.sleep(0)
+                rest = rest[size:]
+            wire.end()
+
+        group.create_task(send())
+        statuses = [(await wire.answer()).status for _ in requests]
+        assert await wire.rest() == b""
+    assert statuses == [status for _, status in requests]
 
 
 @pytest.mark.parametrize(

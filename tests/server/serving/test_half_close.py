@@ -14,6 +14,10 @@ from tests.wire import dial, head, post
 
 TOKEN = sign()
 REQUEST = post(b"{}", token=TOKEN)
+CHUNKED = (
+    head("Transfer-Encoding: chunked", "Content-Type: application/json", token=TOKEN)
+    + b"2\r\n{}\r\n0\r\n\r\n"
+)
 
 
 def delayed(until: asyncio.Event) -> Middleware:
@@ -77,7 +81,7 @@ async def test_client_that_left_is_not_waited_for_long(
 
 
 async def test_incomplete_head_is_not_well_formed(service: Service) -> None:
-    for sent in (b"GET / HT", b"hello", REQUEST[:-5], head("X-A: " + "a" * 9000)[:-2], b"\r\n"):
+    for sent in (b"GET / HT", b"hello", REQUEST[:-5], head("X-A: " + "a" * 9000)[:-2]):
         async with dial(service) as wire:
             await wire.send(sent)
             wire.end()
@@ -94,7 +98,18 @@ async def test_incomplete_body_ends_the_request(service: Service, audit_lines: A
     assert [line["status"] for line in audit_lines()] == [499]
 
 
-async def test_connection_without_a_request_closes_silently(service: Service) -> None:
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", REQUEST, CHUNKED])
+@pytest.mark.parametrize("size", [1, 10_000])
+async def test_empty_lines_are_ignored(
+    service: Service, before: bytes, sent: bytes, size: int
+) -> None:
+    whole = before + sent
     async with dial(service) as wire:
+        for start in range(0, len(whole), size):
+            await wire.send(whole[start : start + size])
+            await asyncio.sleep(0)
         wire.end()
+        if before:
+            assert (await wire.answer()).status == 200
         assert await wire.rest() == b""
