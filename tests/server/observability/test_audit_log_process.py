@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -223,3 +223,40 @@ async def test_workers_that_share_a_pipe_do_not_mix_their_lines(
         answers = {id_: answer for batch in batches for id_, answer in batch.items()}
         assert {answer.status for answer in answers.values()} == {200}
         assert sorted(ids(await reading)) == sorted(answers)
+
+
+@EITHER
+async def test_blocked_standard_error_blocks_nothing(
+    tmp_path: Path, output: Pipe, unused_tcp_port: int, command: Sequence[str]
+) -> None:
+    output.fill()
+    (tmp_path / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
+    variables = {"PORT": f"{unused_tcp_port}", "SHUTDOWN_GRACE_SECONDS": f"{GRACE}"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=tmp_path, env=environment(**variables), stdout=DEVNULL, stderr=output.writer
+    )
+
+    async def answers(request: bytes, status: bytes) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        except ConnectionRefusedError:
+            return False
+        writer.write(request)
+        line = await reader.readline()
+        writer.close()
+        return status in line
+
+    health = partial(answers, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b" 200 ")
+    try:
+        await eventually(health)
+        for _ in range(20):
+            assert await answers(b"malformed\r\n\r\n", b" 400 ")  # which is logged
+        assert await health()
+        process.terminate()
+        async with asyncio.timeout(GRACE):
+            assert await process.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await asyncio.to_thread(output.read_rest)  # unblocks a service that is blocked
+        await process.wait()
