@@ -96,6 +96,21 @@ async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) ->
     assert (line["status"], line["outcome"]) == (status, outcome)
 
 
+async def test_granted_request_has_no_code(alone: Alone) -> None:
+    lines: list[bytes] = []
+    client = await alone(audit(event=NAME, write=lines.append), given={ERROR_CODE: "FORBIDDEN"})
+    await send_raw(client)
+    assert read(lines)[0]["code"] is None
+
+
+async def test_duration_is_in_milliseconds(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[bytes] = []
+    times = iter([100.0, 100.0123456])
+    monkeypatch.setattr("middlewares.audit.perf_counter", lambda: next(times))
+    await send_raw(await alone(audit(event=NAME, write=lines.append)))
+    assert read(lines)[0]["duration_ms"] == 12.346
+
+
 async def test_denied_request_has_no_credential_and_no_proof(alone: Alone) -> None:
     lines: list[bytes] = []
     given = {CREDENTIAL_TYPE: "public_key", PROOF_ID: "proof-1"}
