@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from server.component_metrics import add_component_metrics
+from server.component_metrics import add_component_metrics, add_connection_metrics
 from server.components import Components
 from server.config import Settings
 from server.observability.metrics import Metrics
+from server.serving.connection_limit import ConnectionLimit
 from tests.support import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -200,6 +201,7 @@ def exported() -> set[str]:
     )
     metrics = Metrics()
     add_component_metrics(metrics, Components(settings))
+    add_connection_metrics(metrics, ConnectionLimit(settings.max_connections))
     metrics.observe(200, None, 0.1)
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 

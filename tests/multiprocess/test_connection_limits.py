@@ -42,14 +42,18 @@ def many_files() -> Iterator[None]:
 @asynccontextmanager
 async def open_many(service: Running, count: int) -> AsyncIterator[list[StreamWriter]]:
     """Open `count` connections."""
-    opened: list[tuple[StreamReader, StreamWriter]] = []
+    opened: list[StreamWriter] = []
+
+    async def open_one() -> None:
+        _, writer = await asyncio.open_connection(HOST, service.port)
+        opened.append(writer)  # at once: the others may be cancelled
+
     try:
         while len(opened) < count:
-            batch = (asyncio.open_connection(HOST, service.port) for _ in range(50))
-            opened += await asyncio.gather(*batch)
-        yield [writer for _, writer in opened]
+            await asyncio.gather(*(open_one() for _ in range(50)))
+        yield opened
     finally:
-        for _, writer in opened:
+        for writer in opened:
             writer.close()
 
 
