@@ -157,6 +157,6 @@ def test_invalid_values_are_rejected_without_repeating_them(rule: Rule, value: o
         rule(value)
     reported = str(caught.value)
     assert re.fullmatch(r"(must|is) [ -~]+", reported.strip("[]'\"")), reported
-    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
     for item in value if isinstance(value, tuple) else (value,):
         assert len(str(item)) < 8 or str(item) not in reported
