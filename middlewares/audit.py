@@ -61,7 +61,7 @@ def audit(
     """Set the request id and the trace id; write a line for each request to the route `event`.
 
     With `hash_key` the line has the HMAC-SHA256 of the patient id, in hex, in place of the id.
-    `trusted_proxies` are the networks (CIDR) of proxies whose `X-Forwarded-For` is believed.
+    `trusted_proxies` are the networks (CIDR) of proxies whose `X-Forwarded-For` is trusted.
     """
     encode = msgspec.json.Encoder().encode
     find_addresses = make_address_finder(trusted_proxies)

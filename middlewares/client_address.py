@@ -30,8 +30,9 @@ def make_address_finder(trusted_proxies: Iterable[str]) -> FindAddresses:
 
     The peer is the client, unless it is a trusted proxy. Then `X-Forwarded-For` is read from the
     right, where the nearest proxy appended the address it saw, up to the first address that is not
-    a trusted proxy: whatever is left of it was sent by the client. An entry that is not an address
-    ends the walk at the address before it. If every address is trusted, the leftmost is the client.
+    a trusted proxy: the entries to its left were sent by the client. An entry that is not an
+    address ends the search at the address before it. If every address is trusted, the leftmost is
+    the client.
 
     Raises ValueError for a text that is not a network.
     """

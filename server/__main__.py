@@ -1,4 +1,4 @@
-"""The command line: `python -m server`, with `serve`, `check`, `token` and `revoke`."""
+"""The command line: `python -m server`, see `server/cli`."""
 
 import gc
 
@@ -6,5 +6,5 @@ from server.cli.main import main
 
 if __name__ == "__main__":
     status = main()
-    gc.freeze()  # else collecting garbage takes a quarter of a second at the end
+    gc.freeze()  # otherwise the last garbage collection takes a quarter of a second
     raise SystemExit(status)

@@ -1,4 +1,4 @@
-"""The components that live as long as the application, built from the settings."""
+"""The components with the lifetime of the application, built from the settings."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -25,7 +25,7 @@ class Status(Protocol):
     """What the routes report; `server.components.Components` provides it."""
 
     def has_started(self) -> bool:
-        """Return whether the service can be sent requests since it started."""
+        """Return whether the service has been ready for requests once since it started."""
 
     def states(self) -> dict[str, str]:
         """Return the state of each component, in one word."""
@@ -80,8 +80,8 @@ def add_metrics(app: web.Application, metrics: Metrics) -> None:
 def _readiness(status: Status, states: Mapping[str, str]) -> str:
     """Return the status of a process that is not shutting down.
 
-    A failing upstream degrades and keeps the process in the load balancer: it fails for every
-    replica at once, and an error response of ours is better than the load balancer's.
+    A failing upstream makes the process `degraded` and keeps it in the load balancer: the upstream
+    fails for every replica at once, and our error response is better than the load balancer's.
     """
     if not status.has_started():
         return "starting"

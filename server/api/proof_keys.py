@@ -18,7 +18,7 @@ _CACHE: Final[Mapping[str, str]] = {hdrs.CACHE_CONTROL: "public, max-age=300"}
 
 
 def add_proof_keys(app: web.Application, settings: Settings, path: str) -> None:
-    """Serve the public keys of `PROOF_KEY` at `path`; without it there is no such path."""
+    """Serve the public keys of `PROOF_KEY` at `path`; add no route without `PROOF_KEY`."""
     if not settings.proof_key:
         return
     body = msgspec.json.encode(public_jwks(load_proof_keys(settings.proof_key)))

@@ -77,7 +77,7 @@ async def _receive(
     expects = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
     if expects and request.version >= HttpVersion11:
         await request.writer.write(_CONTINUE)
-        request.writer.output_size = 0  # nothing of the answer itself has been sent
+        request.writer.output_size = 0  # nothing of the response has been sent
     body = bytearray()
     request[RECEIVING] = True
     try:

@@ -1,4 +1,4 @@
-"""How routes are added, so that every path and method there can be gets an answer of ours."""
+"""Adds routes. Unknown paths and methods are answered with the errors of this service."""
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -10,7 +10,7 @@ from server.api.request_body import defer_continue
 def add_route(
     app: web.Application, method: str, path: str, handler: Handler, *, name: str | None = None
 ) -> None:
-    """Add a path with the one method it takes (GET brings HEAD along); others get a 405."""
+    """Add a path with one method (GET includes HEAD); other methods get 405."""
     resource = app.router.add_resource(path, name=name)
     methods = [method, hdrs.METH_HEAD] if method == hdrs.METH_GET else [method]
     for each in methods:
@@ -25,7 +25,7 @@ def add_route(
 
 
 def add_fallback(app: web.Application) -> None:
-    """Answer every path that nothing else does: add it last."""
+    """Answer every path without a route with 404. Call it last."""
     app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _not_found, expect_handler=defer_continue)
 
 

@@ -54,7 +54,7 @@ def make_start_handler(
 ) -> Handler:
     """Return the handler.
 
-    `ensure_available` raises `ApiError` while no session can be started; `is_compressed` tells
+    `ensure_available` raises `ApiError` while no session can be started; `is_compressed` returns
     whether the body of a request still has to be decompressed. Without `issue_proof` the response
     has no `patientProof`.
     """

@@ -38,8 +38,7 @@ def read_header(segment: str) -> Header:
     """Read the header segment of a token.
 
     Raises `ApiError` AUTH_TOKEN_INVALID if it is not a JSON object, has no `alg`, has a `kid` that
-    is not a string, requires an extension (`crit`, `b64`): none is supported; and for a patient
-    proof, which is issued here and is not a patient's token.
+    is not a string, requires an extension (`crit`, `b64`), or is the header of a patient proof.
     """
     try:
         header = decode_json(base64url_decode(segment.encode()))

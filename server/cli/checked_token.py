@@ -1,4 +1,4 @@
-"""A token that is checked, and what the rules read of it."""
+"""The token that `check --token` explains, and the values that its rules read from the token."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ _MAX_LENGTH: Final = 200
 
 
 async def compare_discovery(settings: Settings, session: ClientSession) -> list[str]:
-    """Return a warning for each setting that differs from the document, or that there is none."""
+    """Return a warning for each setting that differs, or one if the document cannot be fetched."""
     if not (settings.jwt_jwks_url and settings.jwt_issuer):
         return []
     try:

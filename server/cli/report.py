@@ -25,7 +25,7 @@ def print_report(
 ) -> int:
     """Print the findings and warnings; return the exit status: 1 when a finding is not sound.
 
-    `kind` is what a finding is of: a key of the JSON document, in which it has a plural.
+    `kind` names what was checked. It is a key of the JSON document, and `kind` + `s` is another.
     """
     ok = all(finding.ok is not False for finding in findings)
     if as_json:

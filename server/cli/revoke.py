@@ -52,5 +52,5 @@ def _longest_lifetime(settings: Settings) -> int:
     """Return the seconds for which a token that exists today can still be valid."""
     if not settings.jwt_max_lifetime_seconds:
         return _DEFAULT_SECONDS
-    # The leeway counts twice: iat may lie that far ahead, and exp that far back.
+    # The leeway counts twice: iat may be that far in the future, and exp that far in the past.
     return ceil(settings.jwt_max_lifetime_seconds + 2 * settings.jwt_leeway_seconds)

@@ -1,4 +1,4 @@
-"""`python -m server check --token -`: explains what the service makes of a patient token."""
+"""`python -m server check --token -`: explains why a patient token is accepted or rejected."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Reads a `.env` file, and finds what in it would mislead: duplicates and unreadable lines."""
+"""Reads a `.env` file, and finds duplicates and unreadable lines."""
 
 import codecs
 import re
@@ -48,9 +48,9 @@ def _line_number(binding: Binding) -> int:
 
 
 def _without_pem_lines(bindings: Iterable[Binding]) -> Iterator[Binding]:
-    """Skip the lines of a PEM without quotes: as names, they would put a key into messages.
+    """Skip the lines of an unquoted PEM: read as names, they would put the key into messages.
 
-    Its first line remains, and is a fault of the variable.
+    The first line remains, and is a fault of the variable.
     """
     in_pem = False
     for binding in bindings:
@@ -72,7 +72,7 @@ def _duplicates(bindings: list[Binding], file: str) -> dict[str, str]:
 
 
 def _unreadable_lines(bindings: list[Binding], file: str) -> dict[str, str]:
-    """Report what python-dotenv skips: a setting that is silently unset may be a check less."""
+    """Report what python-dotenv skips: a setting that is silently unset may disable a check."""
     lines = _lines_by_name((_assigned_name(each) or file, each) for each in bindings if each.error)
     advice = {file: "write NAME=value"}
     return {

@@ -1,4 +1,4 @@
-"""Finds misspelled names of variables, which would otherwise be ignored in silence."""
+"""Finds misspelled names of variables, which would otherwise be silently ignored."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final

@@ -26,7 +26,7 @@ def visible(value: str) -> None:
 
 
 def trimmed(value: str | bytes) -> None:
-    """A secret without white space at either end, which a copy or an editor adds unseen."""
+    """A secret without white space at either end, which copying or an editor can add."""
     text = os.fsdecode(value)
     if text != text.strip():
         raise ValidationError("must not begin or end with white space")

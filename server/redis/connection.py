@@ -94,7 +94,7 @@ def _check_host_name(url: str, context: SSLContext | None) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Name the cause of a `RedisFailure` for the log, without text that may hold user data."""
+    """Name the cause of a `RedisFailure` for the log, without text that may contain user data."""
     while error.__cause__ is not None:
         error = error.__cause__
     prefix = str(error).partition(" ")[0]  # Redis's own name of an error, such as OOM

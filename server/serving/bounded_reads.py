@@ -59,7 +59,7 @@ class BoundedReads(asyncio.BufferedProtocol):
     def linger(self) -> None:
         """End the connection without `protocol`, and discard what the client still sends.
 
-        To close a connection with unread bytes resets it, and can lose the response.
+        Closing a connection with unread bytes resets it, which can lose the response.
         """
         self._protocol = asyncio.Protocol()  # does nothing
         self._transport.resume_reading()

@@ -29,13 +29,13 @@ class Connection(RequestHandler):
         self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Limit what the client costs before its first request, and while it does not read."""
+        """Limit the time for a first request, and the memory while the client does not read."""
         super().connection_made(transport)
         limit_buffers(cast("asyncio.Transport", transport))
         self._timer = self._loop.call_later(limits.FIRST_REQUEST_SECONDS, self._on_first_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Release what refers to this connection: memory in a cycle would be freed late."""
+        """Release what refers to this connection: memory in a reference cycle is freed late."""
         super().connection_lost(exc)
         self._timer.cancel()
         self._inbound = Inbound()
@@ -112,7 +112,7 @@ class Connection(RequestHandler):
         return self._is_handling
 
     def close(self) -> None:
-        """Close an idle connection; another closes with the response to the request in hand."""
+        """Close an idle connection; a busy one is closed with its response."""
         if self._is_answered and self._inbound.is_receiving:
             super().close()
         elif self._is_answered and not (

@@ -1,4 +1,4 @@
-"""The response to what never reached the middlewares."""
+"""The response to a request that never reached the middlewares."""
 
 import logging
 from email.utils import formatdate

@@ -32,7 +32,7 @@ def whole_seconds(grace: float) -> int:
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
-    """Return the value of `logconfig_dict`: gunicorn's records join those of the service."""
+    """Return the value of `logconfig_dict`: gunicorn's records go to the log of the service."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -71,18 +71,18 @@ def _reload_valid_configurations_only(server: Any) -> None:
 def _stop_accepting_on_sigterm(server: Any) -> None:
     """Stop accepting connections before the master closes its copy of the sockets.
 
-    Only the master knows that all workers end: one that is replaced shares the sockets with others.
+    Only the master knows that all workers end: a replaced worker shares its sockets with others.
     The workers get SIGTERM at once: the master may be waiting for those that a reload replaced.
     """
     master, proceed = os.getpid(), signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         if os.getpid() != master:
-            raise SystemExit  # a worker that is being started and serves no request yet
+            raise SystemExit  # a worker that is starting and serves no request yet
         # Another master (USR2) or systemd continues with the same sockets.
         if server.reexec_pid == server.master_pid == 0 and not server.systemd:
             stop_accepting(listener.sock for listener in server.LISTENERS)
-        server.num_workers = 0  # starts no other ones, as on SIGWINCH
+        server.num_workers = 0  # none is started again, as after SIGWINCH
         server.kill_workers(signal.SIGTERM)
         if callable(proceed):
             proceed(number, frame)
@@ -103,14 +103,14 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let a worker react to SIGTERM at once: aiohttp's looks once a second. Set its backlog."""
+    """React to SIGTERM at once: aiohttp's worker polls once a second. Restore the backlog."""
     worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
     worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
     _restore_backlog(worker)
 
 
 def _restore_backlog(worker: Any) -> None:
-    """Set the backlog again once the worker listens: aiohttp's worker sets it to 128 for all."""
+    """Set the backlog again once the worker listens: aiohttp's worker has set it to 128."""
     if worker.booted:
         for listener in worker.sockets:
             listener.sock.listen(worker.cfg.backlog)
@@ -127,7 +127,7 @@ def child_exit(_: Any, worker: Any) -> None:
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:
-    """Let a worker end quickly: else collecting garbage takes a quarter of a second at the end."""
+    """Skip the last garbage collection, which takes a quarter of a second."""
     gc.freeze()
 
 

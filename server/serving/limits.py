@@ -5,11 +5,11 @@ from typing import Any, Final
 MAX_HEAD_BYTES: Final = 32768
 """The request line and all headers together, with their line breaks."""
 LARGE_HEAD_BYTES: Final = 16384
-"""A connection ends with the response to a request with a larger head: it would keep the memory."""
+"""A request with a larger head is the last of its connection, whose parser keeps the memory."""
 READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
 WRITE_BUFFER_BYTES: Final = 16384
-"""The most that waits in the process before the next response has to wait."""
+"""The response bytes that wait in the process; a response beyond them waits for the client."""
 KERNEL_RECEIVE_BYTES: Final = 16384
 KERNEL_SEND_BYTES: Final = 65536
 """The buffers of a connection in the kernel, which doubles them. With a smaller one for sending,
@@ -21,7 +21,7 @@ UNREAD_SECONDS: Final = 10.0
 LINGER_SECONDS: Final = 1.0
 """The time for a client to read the last response while it still sends."""
 HALF_CLOSED_SECONDS: Final = 1.0
-"""The time for the response to a client that has ended its side, as one that has left does."""
+"""The time for the response after a client closes its side, as a client that has left does too."""
 
 AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,  # the audit line takes its place

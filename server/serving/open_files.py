@@ -23,7 +23,7 @@ def raise_open_file_limit() -> None:
 def connections_within_limit(maximum: int) -> int:
     """Return how many of `maximum` connections the limit of open files allows, at least one.
 
-    Beyond the limit libuv closes each new connection without a word, and no upstream or Redis
+    Beyond the limit libuv silently closes each new connection, and no upstream or Redis
     connection can be opened.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,8 +1,8 @@
 """Closes a listening socket without a reset for clients that have connected to it.
 
-The kernel completes TCP handshakes and queues the connections until the process accepts them. To
-close the socket resets all connections of the queue, also those that have sent a request. So first
-new connections are kept out, then the queue is accepted, and then the socket is closed.
+The kernel completes TCP handshakes and queues the connections until the process accepts them.
+Closing the socket resets all connections of the queue, also those that have sent a request. So new
+connections are dropped first, then the queue is accepted, and then the socket is closed.
 """
 
 import ctypes

@@ -18,7 +18,7 @@ from server.vapi.advice import describe_status
 log = logging.getLogger(__name__)
 
 _REJECTED: Final = frozenset({400, 401, 403, 404})
-"""Statuses that blame the key or the assistant id, and that waiting does not mend."""
+"""Statuses that mean a wrong key or assistant id: waiting does not help."""
 
 
 class VapiState(StrEnum):

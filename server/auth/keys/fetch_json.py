@@ -12,7 +12,7 @@ class FetchError(Exception):
     """The document is not available. The message has the reason and no upstream text."""
 
 
-async def fetch_json(session: ClientSession, url: str, timeout: float) -> object:  # noqa: ASYNC109  ClientTimeout keeps it
+async def fetch_json(session: ClientSession, url: str, timeout: float) -> object:  # noqa: ASYNC109  ClientTimeout enforces it
     """Fetch `url` within `timeout` seconds, without redirects, up to `MAX_BYTES`.
 
     Raises `FetchError`.
