@@ -52,8 +52,8 @@ fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
 		tests/server/auth/test_jwt_decode.py
 
-mutants: $(TEST) $(MUTANTS) ## check that tests notice small changes of the code (MODULES)
-	$(BIN)/python -m tests.mutation $(MODULES)
+mutants: $(TEST) $(MUTANTS) ## check that tests notice small changes of the code (MODULES, SAMPLE)
+	$(BIN)/python -m tests.mutation $(SAMPLE:%=--sample=%) $(MODULES)
 
 api: $(TEST) ## hold the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api

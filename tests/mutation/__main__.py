@@ -1,10 +1,13 @@
-"""Mutation testing: `python -m tests.mutation [--close] [MODULE OR FOLDER …]`.
+"""Mutation testing: `python -m tests.mutation [--close] [--sample PERCENT] [MODULE OR FOLDER …]`.
 
 With `--close` only the tests of each module run, not those of its package and of the edge.
+With `--sample` only that percentage of the mutants is tested: always the same ones, and a larger
+sample contains the smaller ones.
 """
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -55,25 +58,26 @@ class Session:
 
 def main(arguments: Sequence[str]) -> int:
     """Test all mutants of the chosen modules. Return 1 if any survived."""
-    chosen = [argument for argument in arguments if argument != "--close"]
-    select = (close_tests,) if "--close" in arguments else (close_tests, wide_tests)
+    parser = ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("modules", nargs="*")
+    parser.add_argument("--close", action="store_true")
+    parser.add_argument("--sample", type=int, default=100)
+    options = parser.parse_args(arguments)
+    select = (close_tests,) if options.close else (close_tests, wide_tests)
     os.nice(5)
     preload()
     workers = os.cpu_count() or 1
     session, equivalent = Session(workers), EquivalentMutants()
-    paths = list(modules(chosen))
+    paths = list(modules(options.modules))
     results: list[Result] = []
     with ThreadPoolExecutor(workers) as pool:
         runs = {tests(path) for path in paths for tests in select}
         limits = dict(zip(runs, pool.map(session.baseline, runs), strict=True))
         for path in paths:
             stages = [(tests(path), limits[tests(path)]) for tests in select]
-            of_module = list(
-                pool.map(
-                    partial(session.test, stages=stages),
-                    (each for each in mutants_of(path) if not equivalent.contains(each)),
-                )
-            )
+            mutants = [each for each in mutants_of(path) if not equivalent.contains(each)]
+            sample = [each for each in mutants if each.is_in_sample(options.sample)]
+            of_module = list(pool.map(partial(session.test, stages=stages), sample))
             print("\n".join([f"{path}: {len(of_module)}", *survivors(of_module)]), flush=True)
             results += of_module
             write(OUTPUT / "summary.json", results)

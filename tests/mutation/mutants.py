@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from zlib import crc32
 
 import libcst as cst
 from mutmut.mutation.mutators import mutation_operators, operator_string
@@ -31,6 +32,11 @@ class Mutant:
     before: str
     after: str
     source: str
+
+    def is_in_sample(self, percent: int) -> bool:
+        """Return whether a sample of this size has the mutant. Other mutants do not matter."""
+        name = f"{self.path} {self.scope} {self.before} {self.after}"
+        return crc32(name.encode()) % 100 < percent
 
 
 def mutants_of(path: str) -> list[Mutant]:
