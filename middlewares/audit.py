@@ -64,6 +64,30 @@ def audit(
     `trusted_proxies` are the networks (CIDR) of proxies whose `X-Forwarded-For` is trusted.
     """
     encode = msgspec.json.Encoder().encode
+    record = _make_recorder(event, hash_key, trusted_proxies)
+
+    @web.middleware
+    async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[STARTED_AT] = perf_counter()
+        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
+        trace_id = parse_trace_id(request.headers.getall(TRACEPARENT, ()))
+        if trace_id is not None:
+            request[TRACE_ID] = trace_id
+        response = None
+        try:
+            response = await handler(request)
+            return response
+        finally:
+            if request.match_info.route.name == event and not is_preflight(request):
+                write(encode(record(request, response)))
+
+    return audit_middleware
+
+
+def _make_recorder(
+    event: str, hash_key: bytes, trusted_proxies: Collection[str]
+) -> Callable[[web.Request, web.StreamResponse | None], AuditRecord]:
+    """Return the function that describes a request and its response; None is no response."""
     find_addresses = make_address_finder(trusted_proxies)
 
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
@@ -88,22 +112,7 @@ def audit(
             peer=peer,
         )
 
-    @web.middleware
-    async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[STARTED_AT] = perf_counter()
-        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
-        trace_id = parse_trace_id(request.headers.getall(TRACEPARENT, ()))
-        if trace_id is not None:
-            request[TRACE_ID] = trace_id
-        response = None
-        try:
-            response = await handler(request)
-            return response
-        finally:
-            if request.match_info.route.name == event and not is_preflight(request):
-                write(encode(record(request, response)))
-
-    return audit_middleware
+    return record
 
 
 def _name(patient_id: str | None, hash_key: bytes) -> str | None:

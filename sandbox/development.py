@@ -8,10 +8,10 @@ from functools import partial
 
 from aiohttp import web
 
+from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab
 from sandbox.local_requests import local_requests_only
 from sandbox.playground import PATH, Addresses, create_playground
-from sandbox.sabotage import Saboteur
 from sandbox.serving import HOST, origin, port_of, serving
 from sandbox.tools.server import PATH as TOOL_PATH
 from sandbox.tools.server import ToolServer, create_tool_server
@@ -53,7 +53,7 @@ def create_development(
         str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
         str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
     }
-    saboteur = Saboteur()
+    failures = FailureInjector()
     vapi = create_vapi(
         private_key=settings.vapi_api_key,
         public_key=settings.vapi_public_api_key,
@@ -69,29 +69,29 @@ def create_development(
     lab = Lab(
         settings=settings,
         vapi=vapi,
-        saboteur=saboteur,
+        failures=failures,
         endpoints=endpoints.values(),
         tool_server_url=origin(companions.tools) + TOOL_PATH,
         webhook_secret=webhook_secret,
     )
     lab_app = create_lab(lab, page_origin=own)
     lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=[own]))
-    around = [
+    companion_servers = [
         serving(vapi, *companions.all_vapi),
         serving(tools, companions.tools),
         serving(lab_app, companions.lab),
         serving(
-            _with_session_tokens(settings, own, saboteur, port_of(companions.tokens)),
+            _with_session_tokens(settings, own, failures, port_of(companions.tokens)),
             companions.tokens,
         ),
     ]
     addresses = Addresses(
         endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
     )
-    app = _sabotaged(settings, saboteur, settings.port)
+    app = _service_with_failures(settings, failures, settings.port)
     app.add_subapp(PATH, create_playground(addresses, settings))
     # First, because the service checks Vapi when it starts.
-    app.cleanup_ctx.insert(0, partial(_beside, around))
+    app.cleanup_ctx.insert(0, partial(_run_companions, companion_servers))
     return app
 
 
@@ -105,16 +105,18 @@ def _tool_server(settings: Settings, own: str, webhook_secret: str) -> web.Appli
     return create_tool_server(expected)
 
 
-def _sabotaged(settings: Settings, saboteur: Saboteur, port: int) -> web.Application:
+def _service_with_failures(
+    settings: Settings, failures: FailureInjector, port: int
+) -> web.Application:
     app = service.create_app(settings)
     # Inside audit and response_headers, outside CORS: a preflight must be local too.
     app.middlewares.insert(2, local_requests_only(port, origins=settings.cors_allowed_origins))
-    app.middlewares.append(saboteur.middleware())
+    app.middlewares.append(failures.middleware())
     return app
 
 
 def _with_session_tokens(
-    settings: Settings, page: str, saboteur: Saboteur, port: int
+    settings: Settings, page: str, failures: FailureInjector, port: int
 ) -> web.Application:
     """Return a second service that issues session tokens, for the same page."""
     changed = replace(
@@ -123,13 +125,13 @@ def _with_session_tokens(
         vapi_allowed_origins=(page,),
         cors_allowed_origins=(page,),
     )
-    return _sabotaged(changed, saboteur, port)
+    return _service_with_failures(changed, failures, port)
 
 
-async def _beside(
-    around: Iterable[AbstractAsyncContextManager[None]], _: web.Application
+async def _run_companions(
+    companion_servers: Iterable[AbstractAsyncContextManager[None]], _: web.Application
 ) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for companion in around:
+        for companion in companion_servers:
             await stack.enter_async_context(companion)
         yield

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import ClientSession, web
 
 from middlewares.cors import cors
-from sandbox.sabotage import Saboteur
+from sandbox.failure_injection import FailureInjector
 from sandbox.serving import answer, read_json
 from sandbox.tokens import Kind, expired_credential, patient_token
 from sandbox.tools.routes import add_tool_routes
@@ -23,17 +23,17 @@ _NOTICE_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 
 
-class _TokenWish(msgspec.Struct):
+class _TokenRequest(msgspec.Struct):
     kind: Kind
     patient: str
 
 
-class _StallWish(msgspec.Struct):
+class _StalledRequest(msgspec.Struct):
     url: str
     headers: dict[str, str]
 
 
-class _VapiWish(msgspec.Struct):
+class _VapiStatus(msgspec.Struct):
     status: int
 
 
@@ -46,7 +46,7 @@ class Lab:
 
     settings: Settings
     vapi: web.Application
-    saboteur: Saboteur
+    failures: FailureInjector
     endpoints: Collection[str]
     tool_server_url: str
     webhook_secret: str
@@ -77,12 +77,12 @@ async def _client(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _tokens(request: web.Request) -> web.Response:
-    wish, lab = await read_json(request, _TokenWish), request.app[LAB]
+    body, lab = await read_json(request, _TokenRequest), request.app[LAB]
     try:
-        token = patient_token(lab.settings, wish.patient, wish.kind)
+        token = patient_token(lab.settings, body.patient, body.kind)
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-    lab.saboteur.mark(token, wish.kind)
+    lab.failures.mark(token, body.kind)
     return answer({"token": token})
 
 
@@ -92,16 +92,16 @@ async def _credentials(request: web.Request) -> web.Response:
 
 async def _stall(request: web.Request) -> web.Response:
     """Send a request whose body stops in the middle, which a browser cannot do."""
-    wish = await read_json(request, _StallWish)
-    if wish.url not in request.app[LAB].endpoints:
+    body = await read_json(request, _StalledRequest)
+    if body.url not in request.app[LAB].endpoints:
         raise web.HTTPBadRequest(text="not an address of the service")
-    return answer(await _stalled(request.app[_CLIENT], wish))
+    return answer(await _stalled(request.app[_CLIENT], body))
 
 
-async def _stalled(client: ClientSession, wish: _StallWish) -> dict[str, Any]:
+async def _stalled(client: ClientSession, body: _StalledRequest) -> dict[str, Any]:
     started = perf_counter()
-    headers = {**wish.headers, "Content-Length": "100"}
-    async with client.post(wish.url, data=_half_a_body(), headers=headers) as response:
+    headers = {**body.headers, "Content-Length": "100"}
+    async with client.post(body.url, data=_half_a_body(), headers=headers) as response:
         return {
             "status": response.status,
             "reason": response.reason,
@@ -118,9 +118,9 @@ async def _half_a_body() -> AsyncIterator[bytes]:
 
 async def _vapi(request: web.Request) -> web.Response:
     """Switch the stand-in; respond when every service has noticed."""
-    wish, lab = await read_json(request, _VapiWish), request.app[LAB]
-    up = wish.status == 200
-    lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=wish.status)
+    body, lab = await read_json(request, _VapiStatus), request.app[LAB]
+    up = body.status == 200
+    lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=body.status)
     async with asyncio.timeout(_NOTICE_SECONDS):
         for endpoint in lab.endpoints:
             await _until_noticed(request.app[_CLIENT], endpoint, up=up)

@@ -1,7 +1,7 @@
-"""Rejects what other sites send to loopback: DNS rebinding, and requests across sites.
+"""Rejects requests of other sites to loopback: cross-site requests and DNS rebinding.
 
 A page that a developer visits can send requests to this machine. With DNS rebinding its own host
-name leads here, and it can read the responses too. Both are visible in `Host` and `Origin`.
+name resolves to this machine, and it can read the responses too. `Host` and `Origin` show both.
 """
 
 from collections.abc import Collection, Sequence

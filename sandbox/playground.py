@@ -44,12 +44,12 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
     async def index(_: web.Request) -> web.FileResponse:
         return web.FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": policy})
 
-    async def tell(_: web.Request) -> web.Response:
+    async def page_config(_: web.Request) -> web.Response:
         return answer(config)
 
     app = web.Application()
     app.router.add_get("", index)
-    app.router.add_get("/config.json", tell)
+    app.router.add_get("/config.json", page_config)
     app.router.add_static("/static", STATIC)
     return app
 

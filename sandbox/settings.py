@@ -53,7 +53,7 @@ def development_settings(environ: Mapping[str, str], vapi: str) -> Settings:
         "VAPI_ORG_ID": str(uuid4()),
         "VAPI_ASSISTANT_ID": str(uuid4()),
         "VAPI_BASE_URL": vapi,
-        # Short enough to watch an outage begin and end.
+        # Short, so that an outage is noticed soon.
         "VAPI_CHECK_SECONDS": "1",
         "JWT_SECRET": token_hex(32),
         "JWT_REQUIRED_SCOPE": "voice:start",

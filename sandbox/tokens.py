@@ -13,7 +13,7 @@ LIFETIME_SECONDS = 3600
 
 
 class Kind(StrEnum):
-    """The defect of a token; the last four are valid, for `sabotage`."""
+    """The defect of a token; those from `REVOKED` on are valid, for `FailureInjector`."""
 
     VALID = "valid"
     EXPIRED = "expired"
@@ -23,6 +23,7 @@ class Kind(StrEnum):
     REVOKED = "revoked"
     CRASH = "crash"
     UNAVAILABLE = "unavailable"
+    UNRECORDED = "unrecorded"
     STUCK = "stuck"
 
 
@@ -32,7 +33,7 @@ def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> 
     if kind is Kind.EXPIRED:
         now -= 2 * LIFETIME_SECONDS
     elif kind is Kind.FORGED:
-        settings = replace(settings, jwt_secret=b"somebody else's secret, of some length")
+        settings = replace(settings, jwt_secret=b"a secret that the service does not have")
     elif kind is Kind.NURSE:
         settings = replace(settings, jwt_patient_role="nurse")
     elif kind is Kind.SCOPELESS:

@@ -39,8 +39,8 @@ class DevelopmentMode:
 
     async def bad_proof(self, kind: str, proof: str, patient: str) -> str:
         """Return a bad proof of this kind."""
-        wish = {"kind": kind, "patient": patient, "proof": proof}
-        return str((await self._lab("proofs", wish))["proof"])
+        body = {"kind": kind, "patient": patient, "proof": proof}
+        return str((await self._lab("proofs", body))["proof"])
 
     async def call_tool(self, session: dict[str, Any], variables: object, url: str) -> str:
         """Start a call and have it call the tool; return the response of the tool server."""
@@ -50,8 +50,8 @@ class DevelopmentMode:
         result = await self._lab("tool-calls", {"callId": call["id"], "url": url})
         return f"{result['status']} {result['text']}"
 
-    async def _lab(self, path: str, wish: object) -> Any:
-        return await self._post(f"{self._config['lab']}/{path}", wish)
+    async def _lab(self, path: str, body: object) -> Any:
+        return await self._post(f"{self._config['lab']}/{path}", body)
 
 
 async def run(arguments: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-// Drives Vapi's real web SDK against the stand-in, and says in plain words how it went.
+// Starts calls with Vapi's real web SDK at the stand-in, and explains the result.
 import { badge, el, fill, find } from "./dom.js";
 import { read, hasExpired } from "./jwt.js";
 
@@ -6,9 +6,9 @@ export const loadSdk = async () => (await import("./vapi-sdk.js")).default;
 
 // What Vapi's texts mean for an app's developer: a part of the text, what happened, what to do.
 const MEANINGS = [
-  ["Key doesn't allow assistantId", "This credential does not allow that assistant.", "It starts the assistant it was made for, and no other."],
-  ["Key doesn't allow transient", "This credential does not allow a prompt of your own.", "It starts the assistant it was made for, as it is."],
-  ["Key doesn't allow origin", "This credential does not allow this web site.", "VAPI_ALLOWED_ORIGINS lists the sites it is made for."],
+  ["Key doesn't allow assistantId", "This credential does not allow that assistant.", "It can start only the assistant that it was issued for."],
+  ["Key doesn't allow transient", "This credential does not allow a prompt of your own.", "It can start only the assistant that it was issued for, unchanged."],
+  ["Key doesn't allow origin", "This credential does not allow this web site.", "VAPI_ALLOWED_ORIGINS lists the allowed sites."],
   ["must be a UUID", "The assistant id is not a UUID.", "Pass on assistantId of the service’s answer; check VAPI_ASSISTANT_ID."],
   ["Couldn't Get Assistant", "Vapi does not know that assistant.", "Check VAPI_ASSISTANT_ID."],
   ["should not exist", "The call has a field that Vapi does not know.", "Check the names in assistantOverrides."],
@@ -22,7 +22,7 @@ const UNKNOWN = ["Vapi could not start the call.", "Try again in a moment."];
 /** Vapi's text; for invalid fields it is a list. */
 const text = (error) => [error?.message ?? error].flat().join("; ");
 
-/** What Vapi refused, for a person; Vapi's own text stands below it. */
+/** Explain an error of Vapi to a developer; Vapi's own text is shown below it. */
 function explain(error, credential) {
   const token = read(credential);
   if (token && hasExpired(token)) {
@@ -45,7 +45,7 @@ function start(Sdk, vapiUrl, credential, options) {
     vapi.on("call-start-progress", ({ stage, status, metadata }) => {
       step(started, `${stage.replaceAll("-", " ")}: ${status}`);
       if (stage === "web-call-creation" && status === "completed") resolve({ accepted: metadata.callId });
-      // The stand-in carries no voice: what comes after this would be Vapi's audio.
+      // The stand-in has no audio, so the call ends here.
       if (stage === "daily-call-join" && status === "started") setTimeout(() => vapi.stop());
     });
     // Without a listener the SDK's emitter throws; a refusal by Vapi comes as `error.error`.
@@ -60,7 +60,7 @@ export async function call(Sdk, vapiUrl, credential, ...options) {
   badge(find("call-badge"), "calling…");
   const { accepted, error } = await start(Sdk, vapiUrl, credential, options);
   const [head, todo] = accepted
-    ? ["The call was accepted.", "With the real Vapi, the conversation would begin now. The stand-in carries no voice."]
+    ? ["The call was accepted.", "With the real Vapi, the conversation would begin now. The stand-in has no audio."]
     : explain(error, credential);
   badge(find("call-badge"), accepted ? "201 accepted" : `${error?.statusCode ?? "no"} refused`, accepted ? "good" : "bad");
   const words = accepted ? `Call ${accepted}` : `Vapi: ${text(error)}`;

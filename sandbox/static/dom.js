@@ -1,8 +1,8 @@
-// Small helpers to build and fill the page; text only ever enters it as text.
+// Helpers that build the page. They insert text as text, never as HTML.
 
 export const find = (id) => document.getElementById(id);
 
-/** Make an element: `el("li", { class: "x" }, "text", otherElement)`. */
+/** Create an element: `el("li", { class: "x" }, "text", otherElement)`. */
 export function el(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

@@ -1,6 +1,6 @@
 // One request and its answer, as data that can be shown, sent, and pasted into a shell.
 
-/** Send the request and measure it; a failure of the network is an answer without a status. */
+/** Send the request and measure it; a network failure is an answer without a status. */
 export async function send(request) {
   const started = performance.now();
   try {

@@ -1,24 +1,24 @@
-// Takes a JWT apart for reading. Nothing is verified here: that is the service's work.
+// Decodes a JWT for display. It verifies nothing: that is the task of the service.
 import { el, fill, fromNow, json } from "./dom.js";
 
 const wide = matchMedia("(min-width: 960px)");
 
-/** Say when something ends, or ended: seconds since the epoch. */
-export function runsOut(value) {
-  return `${value * 1000 < Date.now() ? "ran" : "runs"} out ${fromNow(value)}`;
+/** Describe when something expires, or has expired; `value` is in seconds since the epoch. */
+export function expiry(value) {
+  return `${value * 1000 < Date.now() ? "expired" : "expires"} ${fromNow(value)}`;
 }
 
 const MEANING = {
-  id: (value) => `says who is asking: ${value}`,
-  type: (value) => `says in which role: ${value}`,
-  sub: (value) => `names the patient: ${value}`,
-  aud: (value) => `is meant for ${value}`,
-  assistantId: (value) => `is for calls of assistant ${value}`,
+  id: (value) => `the patient: ${value}`,
+  type: (value) => `the role: ${value}`,
+  sub: (value) => `the patient: ${value}`,
+  aud: (value) => `for the audience ${value}`,
+  assistantId: (value) => `for calls of assistant ${value}`,
   scope: (value) => `grants: ${value}`,
-  orgId: () => "belongs to one Vapi organization",
-  iat: (value) => `was made ${fromNow(value)}`,
-  nbf: (value) => `holds from ${fromNow(value)}`,
-  exp: runsOut,
+  orgId: () => "for one Vapi organization",
+  iat: (value) => `issued ${fromNow(value)}`,
+  nbf: (value) => `valid from ${fromNow(value)}`,
+  exp: expiry,
 };
 
 function decode(segment) {
@@ -26,7 +26,7 @@ function decode(segment) {
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
-/** Return `{ header, claims }`, or null when the text is no JWT. */
+/** Return `{ header, claims }`, or null when the text is not a JWT. */
 export function read(token) {
   const segments = (token ?? "").split(".");
   if (segments.length !== 3) return null;
@@ -48,11 +48,11 @@ function restrictions(token) {
   ].filter(Boolean);
 }
 
-/** One part of a token, folded away where space is dear. */
+/** One part of a token, which can be collapsed. */
 const part = (title, open, ...content) =>
   el("details", { class: "fold", open }, el("summary", {}, title), el("pre", { tabindex: 0, "aria-label": title }, ...content));
 
-/** Fill a panel with a token: in plain words first, then its parts. */
+/** Fill a panel with a token: first an explanation, then its parts. */
 export function show(panel, token, parts) {
   const [h, p, g] = token.split(".");
   const words = Object.keys(MEANING).filter((name) => name in parts.claims).map((name) => MEANING[name](parts.claims[name]));

@@ -22,7 +22,7 @@ function context() {
   return {
     config, patient, endpoint: config.endpoints[chosen("kind")],
     token: (kind, who = patient) => lab.mint(kind, who),
-    stall: lab.stall, withoutVapi: lab.withoutVapi, hurry: lab.hurry,
+    stall: lab.stall, withoutVapi: lab.withoutVapi, untilLimited: lab.untilLimited,
   };
 }
 
@@ -32,10 +32,10 @@ function node(name, text, state = "") {
   item.querySelector("[data-text]").textContent = text;
 }
 
-/** Provoke one answer of the catalogue and show all of it. */
+/** Cause one answer of the catalogue, and show it. */
 async function provoke(entry) {
   const c = context();
-  node("app", `asks as ${c.patient}`, "good");
+  node("app", `request of ${c.patient}`, "good");
   node("service", entry.slow ? "this one takes a few seconds…" : "checking…", "busy");
   node("vapi", "waiting");
   request = await entry.make(c);
@@ -58,14 +58,14 @@ function remember(data) {
 
 function showCatalogue(current) {
   const right = [...results.values()].filter(Boolean).length;
-  find("tally").textContent = results.size ? `${right} of ${CATALOGUE.length} as written` : "";
+  find("tally").textContent = results.size ? `${right} of ${CATALOGUE.length} as expected` : "";
   CATALOGUE.forEach((entry, i) => {
     const button = find("scenarios").children[i].firstChild;
     const mark = button.querySelector(".mark");
     button.setAttribute("aria-current", entry === current);
     if (!results.has(entry.code)) return;
     const right = results.get(entry.code);
-    const words = right ? "answered as written" : "not answered as written";
+    const words = right ? "answered as expected" : "not answered as expected";
     fill(mark, el("span", { "aria-hidden": "true" }, right ? "✓" : "✗"), el("span", { class: "unseen" }, words));
     mark.toggleAttribute("data-off", !right);
   });
@@ -80,7 +80,7 @@ const choice = (name, value, checked, ...face) =>
   el("label", { class: "choice" }, el("input", { type: "radio", name, value, checked }), el("span", { class: "face" }, ...face));
 
 const initials = (name) => name.split(" ").map((word) => word[0]).join("");
-const KINDS = { public_key: ["Public key", "the same for all"], session_token: ["Session token", "made for one call"] };
+const KINDS = { public_key: ["Public key", "the same for all"], session_token: ["Session token", "for one assistant"] };
 
 function build() {
   fill(find("patients"), ...config.patients.map(({ id, name }, i) =>
@@ -102,7 +102,7 @@ function build() {
   showCatalogue();
 }
 
-/** Ways to start a call: what is handed to the SDK. */
+/** Ways to start a call, with the arguments for the SDK. */
 const CALLS = {
   "Start the call": async () => [session.apiKey, session.assistantId, overrides(session)],
   "With an expired session token": async () => [await lab.expiredCredential(), session.assistantId],
@@ -115,7 +115,7 @@ const overrides = ({ patientProof }) => (patientProof ? { variableValues: { pati
 
 async function startCall(make) {
   const [credential, ...options] = await make();
-  node("vapi", "asked for a web call…", "busy");
+  node("vapi", "starting a web call…", "busy");
   node("tools", "waiting");
   const { accepted, refused } = await call(Sdk, config.vapiUrl, credential, ...options);
   node("vapi", accepted ? "web call accepted" : refused, accepted ? "good" : "bad");
@@ -128,7 +128,7 @@ async function useTool() {
   node("tools", ...(await callTool(callId)));
 }
 
-/** Start the calls of a dishonest app, with a session of their own; each calls the tool. */
+/** Start the calls of an attacking app, with a new session; each calls the tool. */
 async function attack(make) {
   const { data } = parsed(await send(await CATALOGUE[0].make(context())));
   for (const variableValues of await make(data)) {
@@ -137,14 +137,14 @@ async function attack(make) {
   }
 }
 
-/** One thing at a time; a failure of the page itself is said, not swallowed. */
+/** Run one action at a time; show a failure of the page itself. */
 async function busy(work) {
   if (document.body.ariaBusy === "true") return;
   document.body.ariaBusy = "true";
   try {
     await work();
   } catch (error) {
-    badge(find("badge"), "the page stumbled", "bad");
+    badge(find("badge"), "the page failed", "bad");
     fill(find("verdict"), el("p", { class: "surprise" }, String(error)));
   } finally {
     document.body.ariaBusy = "false";
@@ -160,14 +160,14 @@ async function prepareSdk() {
   try {
     Sdk = await loadSdk();
   } catch {
-    fill(find("sdk-note"), "Vapi’s SDK is not bundled yet. With Node.js at hand, run ", el("code", {}, "make playground-sdk"), " and load this page again. Everything else works without it.");
+    fill(find("sdk-note"), "Vapi’s SDK is not bundled yet. With Node.js installed, run ", el("code", {}, "make playground-sdk"), " and load this page again. Everything else works without it.");
   }
   remember(session);
 }
 
 async function copy() {
   if (request) await navigator.clipboard.writeText(asCurl(request));
-  find("copy").textContent = request ? "Copied" : "Ask first";
+  find("copy").textContent = request ? "Copied" : "Send a request first";
   setTimeout(() => (find("copy").textContent = "Copy as curl"), 1500);
 }
 

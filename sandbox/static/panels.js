@@ -1,11 +1,11 @@
 // Shows a request, its answer and the tokens of both.
 import { badge, el, fill, find, json } from "./dom.js";
 import { asText, header, parsed } from "./http.js";
-import { hasExpired, read, runsOut, show } from "./jwt.js";
+import { expiry, hasExpired, read, show } from "./jwt.js";
 import { known } from "./catalogue.js";
 
 const UNKNOWN = "This answer is not in the catalogue.";
-const SILENCE = "No answer reached this page: the service is not there, or CORS_ALLOWED_ORIGINS does not list this page’s origin.";
+const NO_ANSWER = "No answer reached this page: the service is not running, or CORS_ALLOWED_ORIGINS does not list this page’s origin.";
 
 const long = (text) => (text.length > 1200 ? `${text.slice(0, 1200)}… (${text.length} characters)` : text);
 
@@ -23,11 +23,11 @@ export function showRequest(request) {
 function showPatientToken(token) {
   const parts = read(token);
   find("jwt-state").hidden = !parts;
-  if (!parts) return fill(find("jwt"), el("p", { class: "empty" }, "This request brings no token."));
+  if (!parts) return fill(find("jwt"), el("p", { class: "empty" }, "This request has no token."));
   show(find("jwt"), token, parts);
   return parts.claims.exp === undefined
     ? badge(find("jwt-state"), "no expiry", "warn")
-    : badge(find("jwt-state"), runsOut(parts.claims.exp), hasExpired(parts) ? "bad" : "good");
+    : badge(find("jwt-state"), expiry(parts.claims.exp), hasExpired(parts) ? "bad" : "good");
 }
 
 export function showAnswer(answer, expected) {
@@ -48,8 +48,8 @@ function showVerdict(answer, body, expected) {
   const surprise = expected && entry !== expected && `The catalogue expected ${expected.status} ${expected.code} here.`;
   fill(
     find("verdict"),
-    el("p", { class: "head" }, entry?.means ?? (answer.status ? UNKNOWN : SILENCE)),
-    el("p", { class: "todo" }, `What the app does: ${entry?.app ?? "nothing can help here; fix the cause."}`),
+    el("p", { class: "head" }, entry?.means ?? (answer.status ? UNKNOWN : NO_ANSWER)),
+    el("p", { class: "todo" }, `What the app does: ${entry?.app ?? "nothing; fix the cause."}`),
     ...(retry ? [el("p", { class: "todo" }, `Retry-After: ${retry} s`)] : []),
     ...(surprise ? [el("p", { class: "surprise" }, surprise)] : []),
   );
@@ -63,21 +63,21 @@ function showTiming(answer) {
   find("bar-server").style.width = `${share}%`;
   find("bar-way").style.width = `${100 - share}%`;
   const service = Number.isNaN(inside) ? "" : `, of which ${inside} ms in the service`;
-  find("timing-text").textContent = `${all.toFixed(1)} ms there and back${service}`;
+  find("timing-text").textContent = `${all.toFixed(1)} ms in total${service}`;
 }
 
 function showCredential(data) {
   const parts = read(data?.apiKey);
   find("credential-state").hidden = !data;
-  if (!data) return fill(find("credential"), el("p", { class: "empty" }, "Nothing: this answer hands out no credential."));
-  badge(find("credential-state"), parts ? runsOut(parts.claims.exp) : "does not run out", parts ? "good" : "warn");
+  if (!data) return fill(find("credential"), el("p", { class: "empty" }, "This answer has no credential."));
+  badge(find("credential-state"), parts ? expiry(parts.claims.exp) : "does not expire", parts ? "good" : "warn");
   if (parts) return show(find("credential"), data.apiKey, parts);
   return fill(
     find("credential"),
     el("pre", { class: "raw", tabindex: 0, "aria-label": "The key" }, data.apiKey),
     el("ul", { class: "facts" },
-      el("li", {}, "Vapi’s public key: the same for every patient, no secret, and no JWT"),
-      el("li", {}, "limit it to this assistant and your origins in Vapi’s dashboard"),
-      el("li", {}, "session tokens narrow all this for each call by themselves")),
+      el("li", {}, "Vapi’s public key: the same for every patient, not secret, and not a JWT"),
+      el("li", {}, "restrict it to this assistant and your origins in Vapi’s dashboard"),
+      el("li", {}, "session tokens have these restrictions by themselves")),
   );
 }

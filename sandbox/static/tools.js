@@ -1,4 +1,4 @@
-// The fourth step: what the clinic's tool server makes of a call. It runs the verifier of docs/tools.
+// The fourth step: how the clinic's tool server verifies a call, with the verifier of docs/tools.
 import { badge, el, fill, find, json } from "./dom.js";
 import { read, show } from "./jwt.js";
 import * as lab from "./lab.js";
@@ -7,8 +7,8 @@ const OTHERS = new Map(lab.config.patients.map(({ id }, i, all) => [id, all[(i +
 const nameOf = (id) => lab.config.patients.find((patient) => patient.id === id)?.name ?? id;
 
 /**
- * What a dishonest app does: `calls(session)` gives the variables of each call that it starts. The
- * last of these calls then calls the tool, after the others have.
+ * Attacks of an app: `calls(session)` returns the variables of each call that it starts. Each call
+ * calls the tool.
  */
 export const ATTACKS = {
   "Claim to be another patient": async ({ patientProof, patientContext: { id } }) => [
@@ -22,13 +22,13 @@ export const ATTACKS = {
 };
 
 const MEANINGS = {
-  missing: ["The call carries no proof, so the tool does not know who is on it.", "It reads nothing."],
+  missing: ["The call has no proof, so the tool does not know the patient.", "It reads nothing."],
   signature: ["The proof was changed: its signature does not verify.", "The app wrote another patient into its proof. Only the service can sign a proof."],
-  window: ["The proof was not valid when this call began.", "The app kept a proof of yesterday. A proof is for calls that begin soon after it was issued."],
-  replayed: ["Another call has used this proof.", "A proof is for one call. The tool server remembers which call used it first."],
+  window: ["The proof was not valid when this call began.", "The app sent a proof that was issued yesterday. A proof is valid for calls that begin soon after it was issued."],
+  replayed: ["Another call has already used this proof.", "A proof is for one call. The tool server remembers which call used it first."],
 };
 
-/** Have a call call the tool, and show all of it; resolves to a text for the flow and its state. */
+/** Make a call call the tool, and show the result; resolves to a text for the flow and its state. */
 export async function callTool(callId) {
   const { headers, webhook, text } = await lab.callTool(callId);
   const answer = JSON.parse(text);

@@ -1,4 +1,4 @@
-"""A key for patient proofs, and proofs that a dishonest app sends."""
+"""A key for patient proofs, and the invalid proofs that an attacking app sends."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import StrEnum
@@ -30,7 +30,7 @@ class BadProof(StrEnum):
 
 
 def bad_proof(settings: Settings, kind: BadProof, *, proof: str, patient: str) -> str:
-    """Return a patient's proof of yesterday, or `proof` with another patient written into it.
+    """Return a proof that was issued a day ago, or `proof` with another patient written into it.
 
     Raises ValueError without `PROOF_KEY`, and for a proof that is not a compact JWS.
     """

@@ -1,4 +1,4 @@
-"""The helpers of the playground for tool calls: bad proofs, and webhooks in Vapi's place."""
+"""The helpers of the playground for tool calls: bad proofs, and webhooks as Vapi sends them."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +15,13 @@ from server.config import Settings
 _LOOPBACK = frozenset({HOST, "localhost", "::1"})
 
 
-class _ProofWish(msgspec.Struct):
+class _ProofRequest(msgspec.Struct):
     kind: BadProof
     patient: str
     proof: str = ""
 
 
-class _ToolCallWish(msgspec.Struct, rename="camel"):
+class _ToolCallRequest(msgspec.Struct, rename="camel"):
     call_id: str
     url: str = ""
 
@@ -32,21 +32,21 @@ def add_tool_routes(
     """Add the helpers; `url` is the tool server's address, `secret` that of its credential."""
 
     async def proofs(request: web.Request) -> web.Response:
-        wish = await read_json(request, _ProofWish)
+        body = await read_json(request, _ProofRequest)
         try:
-            proof = bad_proof(settings, wish.kind, proof=wish.proof, patient=wish.patient)
+            proof = bad_proof(settings, body.kind, proof=body.proof, patient=body.patient)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         return answer({"proof": proof})
 
     async def tool_calls(request: web.Request) -> web.Response:
-        wish = await read_json(request, _ToolCallWish)
-        web_call = calls.get(wish.call_id)
-        if web_call is None or urlsplit(wish.url or url).hostname not in _LOOPBACK:
+        body = await read_json(request, _ToolCallRequest)
+        web_call = calls.get(body.call_id)
+        if web_call is None or urlsplit(body.url or url).hostname not in _LOOPBACK:
             raise web.HTTPBadRequest(text="unknown call, or not an address of this machine")
         webhook = make_webhook(web_call.call, secret)
         try:
-            return answer(await _send(webhook, wish.url or url))
+            return answer(await _send(webhook, body.url or url))
         except ClientError as error:
             raise web.HTTPBadGateway(text=f"the tool server cannot be reached: {error}") from None
 

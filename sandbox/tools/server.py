@@ -1,4 +1,4 @@
-"""The clinic's tool server: it reads lab results, only of the patient whom the proof names."""
+"""The clinic's tool server: it reads lab results of the patient in the proof, and of no other."""
 
 import asyncio
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ToolServer:
 
 
 def create_tool_server(expected: ToolServer) -> web.Application:
-    """Return the server; it answers as Vapi's documentation says."""
+    """Return the server; its responses have the format of Vapi's documentation."""
     keys, used = ProofKeys(expected.jwks_url), UsedProofs()
 
     def read_lab_results(call: Any, proof: Any) -> str:

@@ -37,7 +37,7 @@ class Webhook:
 
 
 def make_webhook(call: Call, secret: str, *, now: float | None = None) -> Webhook:
-    """Build the webhook with which a call calls `TOOL`, signed with an HMAC credential's secret."""
+    """Return the webhook of a call of `TOOL`, signed with the secret of an HMAC credential."""
     now = time() if now is None else now
     tool_call = {
         "id": f"call_{token_hex(12)}",

@@ -11,7 +11,7 @@ from sandbox.vapi.errors import INVALID_KEY, TOKEN_MISSING, Refusal
 
 
 class Restrictions(msgspec.Struct, frozen=True, rename="camel"):
-    """What a public credential is limited to; None is no limit."""
+    """The limits of a public credential; None means no limit."""
 
     enabled: bool = True
     allowed_origins: tuple[str, ...] | None = None
@@ -23,7 +23,7 @@ class Restrictions(msgspec.Struct, frozen=True, rename="camel"):
         if self.allowed_origins is not None and origin not in self.allowed_origins:
             raise Refusal(403, f"Key doesn't allow origin '{origin}'")
         allowed = self.allowed_assistant_ids
-        # A list of assistants rules out transient ones, whatever the other field says.
+        # A list of assistants excludes transient ones, whatever the other field is.
         transient = self.allow_transient_assistant and allowed is None
         if call.assistant is not None and not transient:
             raise Refusal(403, "Key doesn't allow transient assistant")

@@ -10,13 +10,13 @@ from sandbox.vapi.account import Account
 from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
 from sandbox.vapi.calls import CallStore, WebCall, new_call, timestamp
 from sandbox.vapi.errors import UNKNOWN_BEHAVIOUR, Refusal, error_response
-from sandbox.vapi.faults import SWITCH, Switch, misbehave, release_stuck
+from sandbox.vapi.faults import SWITCH, Switch, inject_faults, release_stuck
 
 PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
 
 ACCOUNT = web.AppKey("account", Account)
 CALLS = web.AppKey("calls", CallStore)
-# Method and path of the latest requests, for tests of what was asked for and how often.
+# Method and path of the latest requests, for tests that count them.
 REQUESTS = web.AppKey("requests", deque[str])
 
 
@@ -28,8 +28,8 @@ def create_vapi(
     assistant_id: str,
     calls: CallStore | None = None,
 ) -> web.Application:
-    """Build the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` keeps its calls."""
-    app = web.Application(middlewares=[_record, misbehave(), _refusals])
+    """Return the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` has its calls."""
+    app = web.Application(middlewares=[_record, inject_faults(), _refusals])
     app[ACCOUNT] = Account(
         private_key=private_key, public_key=public_key, org_id=org_id, assistant_id=assistant_id
     )

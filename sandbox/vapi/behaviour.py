@@ -1,4 +1,4 @@
-"""The faults that the stand-in can have."""
+"""The faults that can be injected into the stand-in."""
 
 from dataclasses import dataclass
 from enum import StrEnum

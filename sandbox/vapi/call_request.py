@@ -1,4 +1,4 @@
-"""The body of `POST /call/web`: Vapi's fields, and its texts for what is wrong with them."""
+"""The body of `POST /call/web`: Vapi's fields, and its errors for invalid ones."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class CallRequest:
 
     @property
     def assistant_id(self) -> str | None:
-        """The assistant that is named, a UUID or not."""
+        """The id of the requested assistant, a UUID or not."""
         named = self.body.get("assistantId")
         return None if named is None else str(named)
 
@@ -39,7 +39,7 @@ class CallRequest:
         return next((name for name in BEYOND_ASSISTANT if self.body.get(name) is not None), None)
 
     def validate(self) -> None:
-        """Raise Refusal 400: with a list of what is wrong with fields, else for naming nothing."""
+        """Raise Refusal 400: a list of invalid fields, or that no assistant is named."""
         if faults := [*self._unknown(), *self._mistyped()]:
             raise Refusal(400, faults)
         if self.assistant_id is None and self.assistant is None and self.beyond_assistant is None:
@@ -67,7 +67,7 @@ class CallRequest:
 
 
 def parse_call_request(body: bytes) -> CallRequest:
-    """Read the body; an empty one is `{}`. Raises Refusal for what is not a JSON object."""
+    """Read the body; an empty one is `{}`. Raises Refusal for any other than a JSON object."""
     try:
         return CallRequest(msgspec.json.decode(body or b"{}", type=dict[str, Any]))
     except msgspec.DecodeError as error:
@@ -75,7 +75,7 @@ def parse_call_request(body: bytes) -> CallRequest:
 
 
 def is_uuid(value: object) -> bool:
-    """Tell whether this is a UUID in its usual form, with hyphens."""
+    """Return whether this is a UUID in its usual form, with hyphens."""
     try:
         return isinstance(value, str) and str(UUID(value)) == value.lower()
     except ValueError:

@@ -14,7 +14,7 @@ from sandbox.vapi.call_request import CallRequest
 from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, Refusal
 
 CONCURRENCY_LIMIT = 10
-# No one speaks in a call of the stand-in, so it ends by itself.
+# A call of the stand-in has no audio, so it ends by itself.
 CALL_SECONDS = 10.0
 
 
@@ -65,9 +65,9 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def new_call(org_id: str, asked: CallRequest, origin: URL) -> Call:
-    """Build the call that was asked for; `origin` is where the stand-in was reached."""
+    """Return the requested call; `origin` is the address at which the stand-in was reached."""
     call_id, now = str(uuid4()), timestamp()
-    # A room of the stand-in's own: a caller that follows it stays on this machine.
+    # An address of the stand-in, so that a client which follows it stays on this machine.
     room = str(origin.with_path(f"/room/{call_id}"))
     keep_room = asked.body.get("roomDeleteOnUserLeaveEnabled") is False
     return Call(
@@ -88,7 +88,7 @@ def new_call(org_id: str, asked: CallRequest, origin: URL) -> Call:
 
 
 def timestamp() -> str:
-    """Give the present time as Vapi writes it: RFC 3339 with milliseconds, in UTC."""
+    """Return the present time as Vapi writes it: RFC 3339 with milliseconds, in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -121,7 +121,7 @@ class CallStore:
         self._ends: list[float] = []
 
     def add(self, call: WebCall) -> None:
-        """Keep a call. Raises Refusal when as many as allowed are active."""
+        """Add a call. Raises Refusal when the maximum number of calls is active."""
         now = self._clock()
         self._ends = [end for end in self._ends if end > now]
         if len(self._ends) >= self._limit:
@@ -130,7 +130,7 @@ class CallStore:
         self._calls[call.call.id] = call
 
     def get(self, call_id: str) -> WebCall | None:
-        """Give the call with this id, active or ended."""
+        """Return the call with this id, active or ended."""
         return self._calls.get(call_id)
 
     def __iter__(self) -> Iterator[WebCall]:

@@ -1,4 +1,4 @@
-"""Vapi's error answers: statuses and texts as its API gives them.
+"""Vapi's error responses, with the statuses and texts of its API.
 
 The texts come from public copies of Vapi's documentation, its support forum and public code that
 handles them; docs/vapi.md lists what is known and what is not.
@@ -25,8 +25,8 @@ UNKNOWN_BEHAVIOUR = "Stand-in: what Vapi does with `{}` here is unknown; see doc
 _TEXTS = {401: INVALID_KEY, 429: "Rate limit exceeded"}
 
 
-class Refusal(Exception):  # noqa: N818  an answer, not a defect
-    """An answer other than success; `message` is a text, or a list of texts for invalid fields."""
+class Refusal(Exception):  # noqa: N818  a response, not a defect
+    """An error response; `message` is a text, or a list of texts for invalid fields."""
 
     def __init__(self, status: int, message: str | list[str]) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Refusal(Exception):  # noqa: N818  an answer, not a defect
 
 
 def error_response(status: int, message: str | list[str] | None = None) -> web.Response:
-    """Build an error answer; without a message, with the text that Vapi has for the status."""
+    """Return an error response; without a message, it has Vapi's text for the status."""
     reason = HTTPStatus(status).phrase
     text = message or _TEXTS.get(status, reason)
     return answer({"message": text, "error": reason, "statusCode": status}, status)

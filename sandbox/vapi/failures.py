@@ -51,7 +51,7 @@ async def _trickle_body(request: web.Request, behaviour: Behaviour) -> web.Strea
 
 async def _junk(request: web.Request, _: Behaviour) -> web.StreamResponse:
     transport = _transport(request)
-    transport.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+    transport.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
     transport.close()
     # Not sent: the transport is closed.
     return web.Response()

@@ -1,4 +1,4 @@
-"""The switch for faults, and the middleware that obeys it."""
+"""The switch for faults, and the middleware that injects them."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ class Switch:
 SWITCH = web.AppKey("switch", Switch)
 
 
-def misbehave() -> Middleware:
-    """Build the middleware that fails requests as the switch says."""
+def inject_faults() -> Middleware:
+    """Return the middleware that fails requests according to the switch."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

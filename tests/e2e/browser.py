@@ -17,7 +17,7 @@ BUNDLE = STATIC / "vapi-sdk.js"
 AXE = SDK / "node_modules" / "axe-core" / "axe.min.js"
 DESKTOP = (1360, 1000)
 PHONE = (390, 844)
-# Without a sandbox of its own, as root needs, and without calls home, as a closed network needs.
+# Without Chromium's sandbox, which root cannot use, and without background requests.
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,14 +26,14 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A microphone that needs no device and no person.
+    # A simulated microphone and its permission.
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
 
 
 def build_sdk() -> None:
-    """Install from the lock file and bundle the SDK, unless that was done since it changed."""
+    """Install from the lock file and bundle the SDK, unless the bundle is newer than the file."""
     lock = SDK / "package-lock.json"
     if BUNDLE.exists() and AXE.exists() and BUNDLE.stat().st_mtime > lock.stat().st_mtime:
         return
@@ -42,7 +42,7 @@ def build_sdk() -> None:
 
 
 def chromium() -> str:
-    """Find the browser. Raises RuntimeError with what to do when there is none."""
+    """Return the path of the browser. Raises RuntimeError without one."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if not found:
         raise RuntimeError("No Chromium: on Debian, apt-get install chromium; or set CHROMIUM")

@@ -10,12 +10,12 @@ from tests.e2e.browser import browser, build_sdk
 
 @pytest.fixture(scope="session")
 def sdk() -> None:
-    """Have Vapi's web SDK bundled."""
+    """Bundle Vapi's web SDK."""
     build_sdk()
 
 
 @pytest.fixture
 async def chromium(sdk: None) -> AsyncIterator[Browser]:
-    """Give a browser, and the page its SDK."""
+    """Yield a browser; the page has the bundled SDK."""
     async with browser() as launched:
         yield launched

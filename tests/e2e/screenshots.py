@@ -14,27 +14,27 @@ FOLDER = ROOT / "docs" / "screenshots"
 async def ask(page: Page) -> None:
     """Get a session token, and start a call with it."""
     await page.get_by_role("radio", name="Session token").check()
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await page.get_by_role("button", name="Start the call").click()
     await page.locator("#call-badge[data-state=good]").wait_for()
 
 
 async def take(page: Page, name: str, *, top: str = "body") -> None:
-    """Take a picture of what is seen, with an element at its top."""
-    await page.mouse.move(0, 0)  # off whatever would light up under it
+    """Take a picture of the viewport, with an element at its top."""
+    await page.mouse.move(0, 0)  # away from elements that change under the mouse
     await page.locator(top).evaluate("element => element.scrollIntoView()")
-    await page.wait_for_timeout(500)  # until all of it is painted
+    await page.wait_for_timeout(500)  # until everything is painted
     await page.screenshot(path=FOLDER / f"{name}.png")
 
 
 async def desktop(launched: Browser, url: str) -> None:
-    """A session, and in the dark an error after the whole catalogue."""
+    """A session; in the dark scheme, an error after the whole catalogue."""
     page = await open_page(launched, url)
     await ask(page)
     await take(page, "playground-desktop")
     page = await open_page(launched, url, scheme="dark")
-    await page.get_by_role("button", name="Run the whole catalogue").click()
-    await page.get_by_text("20 of 20 as written").wait_for(timeout=60_000)
+    await page.get_by_role("button", name="Run all").click()
+    await page.get_by_text("21 of 21 as expected").wait_for(timeout=60_000)
     await page.locator("body[aria-busy=false]").wait_for()
     await page.get_by_role("button", name="AUTH_TOKEN_EXPIRED").click()
     await page.locator("#badge", has_text="AUTH_TOKEN_EXPIRED").wait_for()
@@ -42,7 +42,7 @@ async def desktop(launched: Browser, url: str) -> None:
 
 
 async def phone(launched: Browser, url: str) -> None:
-    """The way in, and the answer."""
+    """The controls, and the answer."""
     page = await open_page(launched, url, size=PHONE)
     await ask(page)
     await take(page, "playground-phone")
@@ -72,7 +72,7 @@ async def api(launched: Browser, url: str) -> None:
 
 
 async def main() -> None:
-    """Take them all."""
+    """Take all pictures."""
     build_sdk()
     FOLDER.mkdir(parents=True, exist_ok=True)
     async with development() as url, browser() as launched:

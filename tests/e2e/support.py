@@ -1,4 +1,4 @@
-"""What the pages of these tests talk to: services, stand-ins, pages, on origins of their own."""
+"""The services, stand-ins and pages of these tests, each on its own origin."""
 
 import asyncio
 import os
@@ -11,9 +11,9 @@ from functools import partial
 from aiohttp import ClientError, ClientSession, web
 
 from sandbox.development import ENDPOINT, Companions, create_development
+from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
-from sandbox.sabotage import Saboteur
 from sandbox.serving import bind, origin, serving
 from sandbox.settings import development_settings
 from sandbox.vapi.app import CALLS, create_vapi
@@ -25,7 +25,7 @@ from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, VARIABL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clinic:
-    """A service, a stand-in for Vapi and a page, each on an origin of its own."""
+    """A service, a stand-in for Vapi and a page, each on its own origin."""
 
     environ: Mapping[str, str]
     vapi: web.Application
@@ -40,7 +40,7 @@ class Clinic:
 
 @asynccontextmanager
 async def clinic(*, calls: CallStore | None = None, **variables: str) -> AsyncIterator[Clinic]:
-    """Start everything; the service is a process of its own, configured as by an operator."""
+    """Start everything; the service is a separate process, configured by its environment."""
     vapi = create_vapi(
         private_key=PRIVATE_KEY,
         public_key=PUBLIC_KEY,
@@ -79,7 +79,7 @@ def _lab(settings: Settings, vapi: web.Application, page: str) -> web.Applicatio
     lab = Lab(
         settings=settings,
         vapi=vapi,
-        saboteur=Saboteur(),
+        failures=FailureInjector(),
         endpoints=(),
         tool_server_url="http://127.0.0.1:1",
         webhook_secret="unused",
@@ -95,7 +95,7 @@ def _page(addresses: Addresses, settings: Settings) -> web.Application:
 
 @asynccontextmanager
 async def development() -> AsyncIterator[str]:
-    """Serve development mode, as `make run` does; give the address of its playground."""
+    """Serve development mode, as `make run` does; yield the address of its playground."""
     with bind() as own, bind() as vapi_port, bind() as lab, bind() as tokens, bind() as tools:
         port = origin(own).rpartition(":")[2]
         settings = development_settings({"PORT": port}, origin(vapi_port))
@@ -108,7 +108,7 @@ async def development() -> AsyncIterator[str]:
 
 @contextmanager
 def free_port() -> Iterator[int]:
-    """Give a port that nobody has."""
+    """Yield a free port."""
     with bind() as listener:
         port: int = listener.getsockname()[1]
     yield port
@@ -116,7 +116,7 @@ def free_port() -> Iterator[int]:
 
 @asynccontextmanager
 async def process(environ: Mapping[str, str], url: str) -> AsyncIterator[None]:
-    """Run `python -m server`, from when it is ready until it has left of its own accord."""
+    """Run `python -m server`: yield when it is ready, then terminate it and wait for its end."""
     command = (sys.executable, "-m", "server")
     environ = {**os.environ, **environ}
     running = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ)
@@ -130,8 +130,8 @@ async def process(environ: Mapping[str, str], url: str) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again and again until something holds; the test's time limit stands over it."""
-    while not await holds():  # noqa: ASYNC110  it is another process
+    """Poll until the condition is true; the time limit of the test applies."""
+    while not await holds():  # noqa: ASYNC110  of another process
         await asyncio.sleep(0.05)
 
 

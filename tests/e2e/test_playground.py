@@ -1,4 +1,4 @@
-"""The playground as a developer meets it: with a mouse, a keyboard, a phone, a screen reader."""
+"""The playground in a browser: with a mouse, a keyboard and a phone; accessibility."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,13 +19,13 @@ async def url() -> AsyncIterator[str]:
         yield served
 
 
-async def test_every_answer_of_the_catalogue_comes_as_written(chromium: Browser, url: str) -> None:
+async def test_all_answers_are_as_expected(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
-    await page.get_by_role("button", name="Run the whole catalogue").click()
-    await expect(page.locator("#tally")).to_have_text("20 of 20 as written", timeout=60_000)
+    await page.get_by_role("button", name="Run all").click()
+    await expect(page.locator("#tally")).to_have_text("21 of 21 as expected", timeout=60_000)
 
 
-async def test_the_keyboard_is_enough(chromium: Browser, url: str) -> None:
+async def test_keyboard_only(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
     await page.get_by_role("radio", name="Amara Okafor").focus()
     await page.keyboard.press("ArrowDown")
@@ -39,7 +39,7 @@ async def test_the_keyboard_is_enough(chromium: Browser, url: str) -> None:
     await expect(page.locator("#credential")).to_contain_text("can start a web call")
 
 
-async def test_nothing_is_asked_of_the_outside(chromium: Browser, url: str) -> None:
+async def test_requests_stay_on_this_machine(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
     hosts = set()
 
@@ -48,30 +48,30 @@ async def test_nothing_is_asked_of_the_outside(chromium: Browser, url: str) -> N
 
     page.on("request", note)
     await page.reload()
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await page.get_by_role("button", name="Start the call").click()
     await expect(page.locator("#call-badge")).to_have_text("201 accepted")
     assert hosts == {"127.0.0.1"}
 
 
-async def test_without_the_bundle_all_else_works(chromium: Browser, url: str) -> None:
+async def test_page_works_without_the_bundled_sdk(chromium: Browser, url: str) -> None:
     page = await (await chromium.new_context()).new_page()
     await page.route("**/vapi-sdk.js", lambda route: route.fulfill(status=404))
     await page.goto(url)
     await expect(page.locator("#sdk-note")).to_contain_text("make playground-sdk")
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await expect(page.locator("#badge")).to_have_text("200 OK")
     await expect(page.get_by_role("button", name="Start the call")).to_be_disabled()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-async def test_everybody_can_use_it(
+async def test_accessibility(
     chromium: Browser, url: str, size: tuple[int, int], scheme: str
 ) -> None:
     page = await open_page(chromium, url, size=size, scheme=scheme)
     assert await violations(page) == []
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await page.get_by_role("button", name="With another assistant").click()
     await expect(page.locator("#call-badge")).to_have_text("400 refused")
     assert await violations(page) == []
@@ -79,7 +79,7 @@ async def test_everybody_can_use_it(
 
 
 async def violations(page: Page) -> list[Any]:
-    """Let axe look for what hinders people; it runs outside the page's content policy."""
+    """Return the accessibility violations that axe finds; it runs outside the content policy."""
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
     return [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]]

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
 async def ask(page: Page) -> None:
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await expect(page.locator("#badge")).to_have_text("200 OK")
 
 
@@ -134,7 +134,7 @@ async def test_session_token_is_limited_to_allowed_origins(chromium: Browser) ->
 async def test_unlisted_origin_gets_no_session(chromium: Browser) -> None:
     async with clinic(CORS_ALLOWED_ORIGINS="https://clinic.example") as here:
         page = await open_page(chromium, here.page)
-        await page.get_by_role("button", name="Ask for a session").click()
+        await page.get_by_role("button", name="Start a session").click()
         await expect(page.locator("#badge")).to_have_text("no answer")
         await expect(page.locator("#verdict")).to_contain_text("CORS_ALLOWED_ORIGINS")
 
@@ -147,10 +147,10 @@ async def test_revoked_patient_gets_no_session(
         page = await open_page(chromium, here.page)
         await ask(page)
         await revoke(here, "pt_1001")
-        await page.get_by_role("button", name="Ask for a session").click()
+        await page.get_by_role("button", name="Start a session").click()
         await expect(page.locator("#badge")).to_have_text("401 AUTH_TOKEN_REVOKED")
-        taken_back = "This access was taken back before it ran out."
-        await expect(page.locator("#verdict .head")).to_have_text(taken_back)
+        revoked = "The token or the patient was revoked."
+        await expect(page.locator("#verdict .head")).to_have_text(revoked)
         await expect(page.get_by_role("button", name="Start the call")).to_be_disabled()
     assert len(here.calls) == 0
 

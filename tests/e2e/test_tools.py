@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 ATTACKS = [
     ("Claim to be another patient", "signature", "its signature does not verify"),
     ("Send an old proof", "window", "was not valid when this call began"),
-    ("Use one proof for two calls", "replayed", "Another call has used this proof"),
-    ("Send no proof", "missing", "carries no proof"),
+    ("Use one proof for two calls", "replayed", "Another call has already used this proof"),
+    ("Send no proof", "missing", "has no proof"),
 ]
 
 
@@ -30,7 +30,7 @@ async def url() -> AsyncIterator[str]:
 async def start_call(page: Page, patient: str = "Amara Okafor", kind: str = "Public key") -> None:
     await page.get_by_role("radio", name=patient).check()
     await page.get_by_role("radio", name=kind).check()
-    await page.get_by_role("button", name="Ask for a session").click()
+    await page.get_by_role("button", name="Start a session").click()
     await page.get_by_role("button", name="Start the call").click()
     await expect(page.locator("#call-badge")).to_have_text("201 accepted")
 
@@ -46,14 +46,14 @@ async def test_the_tool_sees_the_verified_patient(chromium: Browser, url: str, k
         )
         await expect(page.locator("#tools-badge")).to_have_text("verified")
         await expect(page.locator("[data-node=tools]")).to_contain_text(f"verified {patient_id}")
-        await expect(page.locator("#proof")).to_contain_text(f"names the patient: {patient_id}")
+        await expect(page.locator("#proof")).to_contain_text(f"the patient: {patient_id}")
         await expect(page.locator("#webhook")).to_contain_text("x-signature: ")
         answer = json.loads(await page.locator("#tool-answer").inner_text())
         assert patient_id in answer["results"][0]["result"]
 
 
 @pytest.mark.parametrize("kind", ["Public key", "Session token"])
-async def test_attacks_are_refused_in_words(chromium: Browser, url: str, kind: str) -> None:
+async def test_attacks_are_refused_with_a_reason(chromium: Browser, url: str, kind: str) -> None:
     page = await open_page(chromium, url)
     await start_call(page, kind=kind)
     for button, reason, words in ATTACKS:
@@ -64,7 +64,7 @@ async def test_attacks_are_refused_in_words(chromium: Browser, url: str, kind: s
         assert "error" in json.loads(await page.locator("#tool-answer").inner_text())["results"][0]
 
 
-async def test_without_a_call_there_is_no_tool_call(chromium: Browser, url: str) -> None:
+async def test_tool_call_needs_a_call(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
     tool = page.get_by_role("button", name="Call the tool")
     await expect(tool).to_be_disabled()

@@ -26,8 +26,8 @@ class Sandbox:
         _, answer = await self.lab("tokens", {"kind": kind, "patient": patient})
         return str(answer["token"])
 
-    async def lab(self, path: str, wish: object) -> Answer:
-        async with self.client.post(f"{self.config['lab']}/{path}", json=wish) as answer:
+    async def lab(self, path: str, body: object) -> Answer:
+        async with self.client.post(f"{self.config['lab']}/{path}", json=body) as answer:
             text = await answer.text()
             return answer.status, await answer.json() if text.startswith("{") else text
 

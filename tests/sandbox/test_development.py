@@ -108,6 +108,7 @@ async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
         ("revoked", 401, "AUTH_TOKEN_REVOKED"),
         ("crash", 500, "INTERNAL_ERROR"),
         ("unavailable", 503, "AUTH_UNAVAILABLE"),
+        ("unrecorded", 503, "AUDIT_UNAVAILABLE"),
     ],
 )
 async def test_each_token_kind_gets_its_error(
@@ -126,8 +127,8 @@ async def test_stuck_request_is_504(sandbox: Sandbox) -> None:
 
 async def test_lab_stalls_a_request(sandbox: Sandbox) -> None:
     headers = {"Content-Type": "application/json"}  # no token: refused before the body is read
-    wish = {"url": sandbox.config["endpoints"]["public_key"], "headers": headers}
-    status, answer = await sandbox.lab("stall", wish)
+    body = {"url": sandbox.config["endpoints"]["public_key"], "headers": headers}
+    status, answer = await sandbox.lab("stall", body)
     assert status == 200
     assert answer["status"] == 401
     assert ["content-type", "application/json; charset=utf-8"] in answer["headers"]
@@ -154,12 +155,12 @@ async def test_lab_issues_an_expired_credential(sandbox: Sandbox) -> None:
 
 async def test_lab_rejects_unknown_requests(sandbox: Sandbox) -> None:
     elsewhere = {"url": "http://127.0.0.1:1/", "headers": {}}
-    for path, wish in (
+    for path, body in (
         ("tokens", {"kind": "other", "patient": "pt_1"}),
         ("tokens", {"kind": "valid", "patient": "not an id"}),
         ("stall", elsewhere),
     ):
-        status, _ = await sandbox.lab(path, wish)
+        status, _ = await sandbox.lab(path, body)
         assert status == 400
 
 

@@ -101,7 +101,7 @@ async def test_a_proof_is_refused_in_a_second_call(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "body",
     [
         {"callId": "no such call"},
         {"callId": "", "url": "https://tools.example/"},
@@ -109,25 +109,25 @@ async def test_a_proof_is_refused_in_a_second_call(sandbox: Sandbox) -> None:
         {},
     ],
 )
-async def test_tool_calls_stay_on_this_machine(sandbox: Sandbox, wish: dict[str, Any]) -> None:
+async def test_tool_calls_stay_on_this_machine(sandbox: Sandbox, body: dict[str, Any]) -> None:
     session = await start_session(sandbox)
-    if wish.get("callId") == "":
-        wish = {**wish, "callId": await start_call(sandbox, session)}
-    assert (await sandbox.lab("tool-calls", wish))[0] == 400
+    if body.get("callId") == "":
+        body = {**body, "callId": await start_call(sandbox, session)}
+    assert (await sandbox.lab("tool-calls", body))[0] == 400
 
 
 async def test_a_tool_server_that_is_not_there(sandbox: Sandbox) -> None:
     call_id = await start_call(sandbox, await start_session(sandbox))
-    wish = {"callId": call_id, "url": "http://127.0.0.1:1/"}
-    status, text = await sandbox.lab("tool-calls", wish)
+    body = {"callId": call_id, "url": "http://127.0.0.1:1/"}
+    status, text = await sandbox.lab("tool-calls", body)
     assert status == 502
     assert text.startswith("the tool server cannot be reached")
 
 
 @pytest.mark.parametrize("proof", ["", "a.b", "a.b.c", "a.!.c"])
 async def test_only_a_proof_can_be_changed(sandbox: Sandbox, proof: str) -> None:
-    wish = {"kind": "other_patient", "proof": proof, "patient": "pt_1002"}
-    assert (await sandbox.lab("proofs", wish))[0] == 400
+    body = {"kind": "other_patient", "proof": proof, "patient": "pt_1002"}
+    assert (await sandbox.lab("proofs", body))[0] == 400
 
 
 def test_without_key_there_is_no_old_proof() -> None:

@@ -1,4 +1,4 @@
-"""Injects failures, for the errors that a client cannot provoke."""
+"""Injects failures, for the errors that a client cannot cause."""
 
 import asyncio
 from typing import NoReturn
@@ -10,7 +10,7 @@ from middlewares.api_errors import ApiError, ErrorCode
 from sandbox.tokens import Kind
 
 
-class Saboteur:
+class FailureInjector:
     """The tokens whose requests must fail, and how."""
 
     def __init__(self) -> None:
@@ -18,21 +18,21 @@ class Saboteur:
 
     def mark(self, token: str, kind: Kind) -> None:
         """Make requests with this token fail according to its kind, if it is one."""
-        if kind in _ACTS:
+        if kind in _FAILURES:
             self._marked[token] = kind
 
     def middleware(self) -> Middleware:
         """Return the middleware that injects the failures; it is innermost."""
 
         @web.middleware
-        async def sabotage(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def inject_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
             token = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
             kind = self._marked.get(token)
             if kind is not None:
-                await _ACTS[kind]()
+                await _FAILURES[kind]()
             return await handler(request)
 
-        return sabotage
+        return inject_failures
 
 
 async def _revoked() -> NoReturn:
@@ -48,14 +48,20 @@ async def _unavailable() -> NoReturn:
     raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1)
 
 
+async def _unrecorded() -> NoReturn:
+    details = "The audit log cannot be written; try again"
+    raise ApiError(ErrorCode.AUDIT_UNAVAILABLE, details, retry_after=5)
+
+
 async def _stuck() -> None:
-    # Longer than any budget; the timeout middleware ends it.
+    # Longer than the budget; the timeout middleware cancels it.
     await asyncio.sleep(3600)
 
 
-_ACTS = {
+_FAILURES = {
     Kind.REVOKED: _revoked,
     Kind.CRASH: _crash,
     Kind.UNAVAILABLE: _unavailable,
+    Kind.UNRECORDED: _unrecorded,
     Kind.STUCK: _stuck,
 }
