@@ -207,6 +207,8 @@ class Load:
 
     async def _answered(self, reader: StreamReader, writer: StreamWriter, request: bytes) -> bool:
         """Send a request; return whether the connection stays open."""
+        for _ in range(2):
+            await asyncio.sleep(0)  # the event loop reads what has arrived, for example the end
         if reader.at_eof():
             return False
         try:

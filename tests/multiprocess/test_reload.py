@@ -99,7 +99,7 @@ async def has_booted(service: Running, count: int) -> bool:
 
 
 async def test_no_request_is_lost_by_reloads(start: Start) -> None:
-    service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="2")
+    service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="5")
     load = Load(service.port, enough=500)
     async with load.running(clients=8, sparse=60):
         for _ in range(2):
