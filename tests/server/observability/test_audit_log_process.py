@@ -73,7 +73,7 @@ class Service:
         for name in names:
             head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {name}\r\n"
             writer.write(f"{head}Authorization: Bearer {self.token}\r\n\r\n".encode())
-        responses = {}
+        responses: dict[str, bytes] = {}
         for name in names:
             head = await reader.readuntil(b"\r\n\r\n")
             (size,) = re.findall(rb"Content-Length: (\d+)", head)
