@@ -71,8 +71,10 @@ class Service:
         self.count += count
         reader, writer = await asyncio.open_connection(url.host, url.port)
         for name in names:
-            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {name}\r\n"
-            writer.write(f"{head}Authorization: Bearer {self.token}\r\n\r\n".encode())
+            writer.write(
+                f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {name}\r\n"
+                f"Authorization: Bearer {self.token}\r\n\r\n".encode()
+            )
         responses: dict[str, bytes] = {}
         for name in names:
             head = await reader.readuntil(b"\r\n\r\n")
