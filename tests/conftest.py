@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from server.config.settings import VARIABLES as NAMES
 from server.observability.audit_log import AuditLog
 from tests.redis_server import RedisServer
-from tests.support import Service, make_settings, running
+from tests.support import VARIABLES, Service, make_settings, running
 
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]
@@ -78,6 +79,23 @@ def audit_lines(capfd: pytest.CaptureFixture[str], audit_logs: Sequence[AuditLog
         return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
     return lines
+
+
+@pytest.fixture
+def unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Unset all variables of the service, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def configured(unconfigured: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Set the variables of a valid configuration, in an empty working directory."""
+    for name, value in VARIABLES.items():
+        unconfigured.setenv(name, value)
+    return unconfigured
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from sandbox.vapi.app import REQUESTS, create_vapi
 from sandbox.vapi.behaviour import Behaviour
+from sandbox.vapi.calls import CallStore
 from sandbox.vapi.faults import SWITCH
 from tests.support import ASSISTANT_ID, ORG_ID, PATH, PRIVATE_KEY, PUBLIC_KEY, Service
 
@@ -136,12 +137,21 @@ class StandIn:
         return list(requests)
 
 
+def make_vapi(calls: CallStore | None = None) -> web.Application:
+    """Return the stand-in with the account of the settings of the tests."""
+    return create_vapi(
+        private_key=PRIVATE_KEY,
+        public_key=PUBLIC_KEY,
+        org_id=ORG_ID,
+        assistant_id=ASSISTANT_ID,
+        calls=calls,
+    )
+
+
 @asynccontextmanager
 async def vapi(behaviour: Behaviour | None = None) -> AsyncIterator[StandIn]:
     """Run the stand-in with the account of the settings of the tests."""
-    app = create_vapi(
-        private_key=PRIVATE_KEY, public_key=PUBLIC_KEY, org_id=ORG_ID, assistant_id=ASSISTANT_ID
-    )
+    app = make_vapi()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -34,8 +34,6 @@ class Record:
 
     answers: list[Answer] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    retried: int = 0
-    unreachable: int = 0
 
     def codes(self) -> Counter[str]:
         """Return the error codes, counted."""
@@ -94,12 +92,10 @@ class Load:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 head, body = await connection.send(request)
         except ConnectionRefusedError:
-            self.record.unreachable += 1
             connection.close()
         except (OSError, EOFError) as error:
             connection.close()
             if reused and not isinstance(error, TimeoutError):
-                self.record.retried += 1
                 await self._request(connection, patient)
             else:
                 self.record.lost.append(type(error).__name__)

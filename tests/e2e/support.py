@@ -16,11 +16,12 @@ from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.serving import bind, origin, serving
 from sandbox.settings import development_settings
-from sandbox.vapi.app import CALLS, create_vapi
+from sandbox.vapi.app import CALLS
 from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT
-from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, VARIABLES, make_settings
+from tests.support import VARIABLES, make_settings
+from tests.wire import make_vapi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,7 @@ class Clinic:
 @asynccontextmanager
 async def clinic(*, calls: CallStore | None = None, **variables: str) -> AsyncIterator[Clinic]:
     """Start everything; the service is a separate process, configured by its environment."""
-    vapi = create_vapi(
-        private_key=PRIVATE_KEY,
-        public_key=PUBLIC_KEY,
-        org_id=ORG_ID,
-        assistant_id=ASSISTANT_ID,
-        calls=calls,
-    )
+    vapi = make_vapi(calls)
     with bind() as vapi_port, bind() as lab_port, bind() as page_port, free_port() as port:
         page = origin(page_port)
         environ = {

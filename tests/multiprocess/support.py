@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from server.config import Settings
 from tests.support import PATH, VARIABLES, claims, sign
 
@@ -25,6 +27,7 @@ GUNICORN = (
     *("-k", "aiohttp.GunicornUVLoopWebWorker", "-w"),
 )
 TWO_WORKERS = (*GUNICORN, "2")
+EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 
 _ANSWER_SECONDS = 20
 

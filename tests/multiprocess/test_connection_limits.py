@@ -17,8 +17,8 @@ from tests.issuer import eventually
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import (
     ALONE,
+    EITHER,
     HOST,
-    TWO_WORKERS,
     Running,
     ask,
     connected,
@@ -26,8 +26,6 @@ from tests.multiprocess.support import (
     read_reply,
     start_request,
 )
-
-EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import (
     ALONE,
+    EITHER,
     GUNICORN,
     TWO_WORKERS,
     Load,
@@ -23,7 +24,6 @@ from tests.multiprocess.support import (
 )
 from tests.server.observability.pipes import pipe
 
-EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 ONE_PROCESS = pytest.mark.parametrize(
     "command", [ALONE, (*GUNICORN, "1")], ids=["alone", "gunicorn"]
 )

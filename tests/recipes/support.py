@@ -16,18 +16,14 @@ from aiohttp import ClientSession, web
 from verify_patient import verify_patient
 
 from sandbox.serving import bind, origin, serving
-from sandbox.vapi.app import create_vapi
 from sandbox.vapi.calls import Call, CallStore
 from tests.server.config.test_proof_key import PROOF
 from tests.support import (
-    ASSISTANT_ID,
-    ORG_ID,
     PATH,
-    PRIVATE_KEY,
-    PUBLIC_KEY,
     make_settings,
     running,
 )
+from tests.wire import make_vapi
 
 HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / "docs" / "clients"
@@ -107,13 +103,7 @@ class Backend:
 async def backend(**variables: str) -> AsyncIterator[Backend]:
     """Start the service and the stand-in."""
     calls = CallStore()
-    vapi = create_vapi(
-        private_key=PRIVATE_KEY,
-        public_key=PUBLIC_KEY,
-        org_id=ORG_ID,
-        assistant_id=ASSISTANT_ID,
-        calls=calls,
-    )
+    vapi = make_vapi(calls)
     with bind() as port:
         variables = {"VAPI_BASE_URL": origin(port), "VAPI_CHECK_SECONDS": "1", **variables}
         async with serving(vapi, port), running(make_settings(**variables)) as service:

@@ -1,7 +1,6 @@
 """The application: middleware stack, gunicorn factory, mounting."""
 
 import logging
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -11,12 +10,11 @@ from middlewares.timeout import RequestTimeouts
 from server import app
 from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
-from server.config.settings import VARIABLES as NAMES
 from server.serving.master_configuration import MasterConfiguration
 from server.serving.runner import Runner
 from tests import support
 from tests.conftest import AuditLines
-from tests.support import VARIABLES, make_settings, sign
+from tests.support import make_settings, sign
 
 
 def test_path() -> None:
@@ -54,18 +52,13 @@ def test_unconfigured_middlewares_are_omitted() -> None:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Set the variables of the tests in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
+def environment(configured: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Set the variables of the tests for a worker whose master has not loaded them."""
     root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
-    monkeypatch.setattr(app, "MASTER", MasterConfiguration())
-    return monkeypatch
+    configured.setattr(root, "handlers", [])
+    configured.setattr(root, "level", root.level)
+    configured.setattr(app, "MASTER", MasterConfiguration())
+    return configured
 
 
 @pytest.mark.usefixtures("environment")

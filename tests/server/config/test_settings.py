@@ -9,7 +9,6 @@ import pytest
 
 from server.config import Settings, load_settings
 from server.config.loader import SettingsError, load_configuration
-from server.config.settings import VARIABLES as NAMES
 from tests.server.config.support import faults
 from tests.support import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
 
@@ -172,14 +171,11 @@ def test_settings_are_frozen() -> None:
 
 
 def test_by_default_the_environment_and_the_working_directory_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, unconfigured: pytest.MonkeyPatch
 ) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
     lines = [f"{name}={value}" for name, value in VARIABLES.items()]
     (tmp_path / ".env").write_text("\n".join([*lines, "LOG_LEVEL=ERROR", "LOG_FORMAT=console"]))
-    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    unconfigured.setenv("LOG_LEVEL", "DEBUG")
     settings = load_settings()
     assert (settings.log_level, settings.log_format) == ("DEBUG", "console")
 

@@ -19,12 +19,11 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from tests.issuer import eventually
-from tests.multiprocess.support import ALONE, GUNICORN, ROOT, Stream, environment
+from tests.multiprocess.support import ALONE, EITHER, GUNICORN, ROOT, Stream, environment
 from tests.server.observability.pipes import Pipe, pipe
 from tests.support import PATH, claims, sign
 
 PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
-EITHER = pytest.mark.parametrize("command", [ALONE, (*GUNICORN, "2")], ids=["alone", "gunicorn"])
 GRACE = 8.0
 
 

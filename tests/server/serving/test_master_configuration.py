@@ -1,24 +1,16 @@
 """The configuration of gunicorn's master: it is loaded once, and reloaded only when it is valid."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from server.config.settings import VARIABLES as NAMES
 from server.serving import gunicorn_hooks
 from server.serving.master_configuration import MasterConfiguration
-from tests.support import VARIABLES
 
 
 @pytest.fixture
-def master(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MasterConfiguration:
+def master(configured: pytest.MonkeyPatch) -> MasterConfiguration:
     """Return the configuration of a master that has started with valid variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
     configuration = MasterConfiguration()
     configuration.get()
     return configuration

@@ -9,7 +9,6 @@ import pytest
 from aiohttp import ClientSession, web
 
 from server.app import create_app
-from server.config.settings import VARIABLES as NAMES
 from server.serving.process import EX_CONFIG, load_or_exit, serve
 from server.serving.runner import Runner
 from tests.process import serving
@@ -64,22 +63,14 @@ async def test_failed_startup_of_the_application_is_cleaned_up() -> None:
     assert asyncio.all_tasks() == before
 
 
-def test_valid_settings_are_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("configured")
+def test_valid_settings_are_returned() -> None:
     assert load_or_exit().settings == make_settings()
     assert not NO_FILE.exists()
 
 
-def test_invalid_settings_end_the_process(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.usefixtures("unconfigured")
+def test_invalid_settings_end_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         load_or_exit()
     assert caught.value.code == EX_CONFIG == 78
