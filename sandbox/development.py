@@ -54,18 +54,7 @@ def create_development(
         str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
     }
     failures = FailureInjector()
-    vapi = create_vapi(
-        private_key=settings.vapi_api_key,
-        public_key=settings.vapi_public_api_key,
-        org_id=settings.vapi_org_id,
-        assistant_id=settings.vapi_assistant_id,
-    )
-    vapi_ports = [port_of(each) for each in companions.all_vapi]
-    # Like Vapi, its stand-in serves every origin.
-    vapi.middlewares.insert(0, local_requests_only(*vapi_ports, origins=None))
-    tools = _tool_server(settings, own, webhook_secret)
-    # Vapi calls tool servers from its own servers: no page does.
-    tools.middlewares.insert(0, local_requests_only(port_of(companions.tools), origins=()))
+    vapi = _vapi(settings, companions)
     lab = Lab(
         settings=settings,
         vapi=vapi,
@@ -78,7 +67,7 @@ def create_development(
     lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=[own]))
     companion_servers = [
         serving(vapi, *companions.all_vapi),
-        serving(tools, companions.tools),
+        serving(_tool_server(settings, own, companions.tools, webhook_secret), companions.tools),
         serving(lab_app, companions.lab),
         serving(
             _with_session_tokens(settings, own, failures, port_of(companions.tokens)),
@@ -95,14 +84,32 @@ def create_development(
     return app
 
 
-def _tool_server(settings: Settings, own: str, webhook_secret: str) -> web.Application:
+def _vapi(settings: Settings, companions: Companions) -> web.Application:
+    app = create_vapi(
+        private_key=settings.vapi_api_key,
+        public_key=settings.vapi_public_api_key,
+        org_id=settings.vapi_org_id,
+        assistant_id=settings.vapi_assistant_id,
+    )
+    ports = [port_of(each) for each in companions.all_vapi]
+    # Like Vapi, its stand-in serves every origin.
+    app.middlewares.insert(0, local_requests_only(*ports, origins=None))
+    return app
+
+
+def _tool_server(
+    settings: Settings, own: str, listener: socket.socket, webhook_secret: str
+) -> web.Application:
     expected = ToolServer(
         jwks_url=f"{own}/.well-known/jwks.json",
         issuer=settings.proof_issuer,
         audience=settings.proof_audience,
         secret=webhook_secret,
     )
-    return create_tool_server(expected)
+    app = create_tool_server(expected)
+    # Vapi calls tool servers from its own servers: no page does.
+    app.middlewares.insert(0, local_requests_only(port_of(listener), origins=()))
+    return app
 
 
 def _service_with_failures(

@@ -60,19 +60,6 @@ def make_start_handler(
     """
     encode = msgspec.json.Encoder().encode
 
-    def respond(
-        patient_id: str, credential: Credential, proof: PatientProof | None
-    ) -> SessionResponse:
-        data = SessionData(
-            api_key=credential.api_key,
-            credential_type=credential.type,
-            expires_at=credential.expires_at,
-            assistant_id=assistant_id,
-            patient_context=PatientContext(patient_id, rfc3339(clock())),
-            patient_proof=proof.token if proof else msgspec.UNSET,
-        )
-        return SessionResponse(True, data, "Vapi configuration retrieved")
-
     async def start(request: web.Request) -> web.StreamResponse:
         body = await read_object(request, max_body_bytes, is_compressed=is_compressed(request))
         patient_id = request[PATIENT_ID]
@@ -84,9 +71,24 @@ def make_start_handler(
         proof = issue_proof(patient_id) if issue_proof else None
         if proof:
             request[PROOF_ID] = proof.id
-        return json_response(encode(respond(patient_id, credential, proof)))
+        context = PatientContext(patient_id, rfc3339(clock()))
+        return json_response(encode(_success(assistant_id, context, credential, proof)))
 
     return start
+
+
+def _success(
+    assistant_id: str, context: PatientContext, credential: Credential, proof: PatientProof | None
+) -> SessionResponse:
+    data = SessionData(
+        api_key=credential.api_key,
+        credential_type=credential.type,
+        expires_at=credential.expires_at,
+        assistant_id=assistant_id,
+        patient_context=context,
+        patient_proof=proof.token if proof else msgspec.UNSET,
+    )
+    return SessionResponse(True, data, "Vapi configuration retrieved")
 
 
 def check_patient_context(body: dict[str, object], patient_id: str) -> None:
