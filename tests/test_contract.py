@@ -495,7 +495,7 @@ async def test_malformed_body_is_answered_at_once_without_a_trace(
 
 async def test_junk_after_a_request_does_not_affect_its_response(service: Service) -> None:
     async with dial(service) as wire:
-        await send_in_parts(wire, post(b"{}", token=sign()), b"no HTTP at all\r\n\r\n")
+        await send_in_parts(wire, post(b"{}", token=sign()), b"not HTTP\r\n\r\n")
         assert (await wire.answer()).status == 200
         assert (await wire.answer()).code == "INVALID_REQUEST"
         assert await wire.rest() == b""

@@ -26,7 +26,7 @@ def content(token: str) -> dict[str, Any]:
     return found
 
 
-async def test_without_key_the_response_is_what_it_was(service: Service) -> None:
+async def test_response_without_key_is_unchanged(service: Service) -> None:
     body = (await service.start(sign())).body.decode()
     validated_at = json.loads(body)["data"]["patientContext"]["validatedAt"]
     assert body == (

@@ -66,7 +66,7 @@ export async function verifyClaims(proof, call, { jwks, issuer, audience }) {
   return claims;
 }
 
-/** Tells whether the signature of a proof verifies with a key. */
+/** Returns whether the signature of a proof verifies with a key. */
 const verifies = (proof, key) =>
   compactVerify(proof, key, { algorithms: ["ES256"] }).then(() => true, () => false);
 

@@ -76,7 +76,7 @@ def verify_claims(proof: Any, call: Any, *, jwks: Any, issuer: str, audience: st
 
 
 def verifies(proof: str, key: jwt.PyJWK) -> bool:
-    """Tell whether the signature of a proof verifies with a key."""
+    """Return whether the signature of a proof verifies with a key."""
     with suppress(jwt.PyJWTError):
         jwt.PyJWS().decode(proof, key, algorithms=["ES256"])
         return True
@@ -138,10 +138,10 @@ def read_object(data: bytes) -> Claims:
 
 
 def is_text(value: object) -> bool:
-    """Tell a string of at least one character."""
+    """Return whether a value is a string of at least one character."""
     return isinstance(value, str) and value != ""
 
 
 def is_date(value: object) -> bool:
-    """Tell a NumericDate (RFC 7519 section 2): not a boolean, not NaN, not infinite."""
+    """Return whether a value is a NumericDate (RFC 7519 section 2): not a boolean, not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

@@ -116,7 +116,7 @@ async def read_only_redis(rig: Rig, seconds: float) -> None:
 
 
 async def full_redis(rig: Rig, seconds: float) -> None:
-    """Leave Redis no memory for writes."""
+    """Use up the memory that Redis has for writes."""
     await rig.redis.command("CONFIG", "SET", "maxmemory", "1")
     await asyncio.sleep(seconds)
     await rig.redis.command("CONFIG", "SET", "maxmemory", "0")

@@ -269,12 +269,12 @@ async def test_handler_that_converts_cancellation_to_timeout_error_is_504() -> N
 async def test_cancellation_suppressed_outside_is_not_counted() -> None:
     timeouts = RequestTimeouts(60)
 
-    async def swallowing() -> None:
+    async def suppress_cancellation() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await through(timeout(timeouts=timeouts), asyncio.Event().wait)
 
-    working = asyncio.create_task(swallowing())
+    working = asyncio.create_task(suppress_cancellation())
     await asyncio.sleep(0)
     working.cancel()
     await asyncio.sleep(0)

@@ -141,7 +141,7 @@ async def test_idle_connections_end_within_35_percent_of_the_grace(
 
 
 @EITHER
-async def test_no_request_on_an_open_connection_is_swallowed(
+async def test_requests_on_open_connections_are_answered_or_find_them_closed(
     start: Start, command: Sequence[str]
 ) -> None:
     """Each request finds its connection closed or is answered, whenever it is sent."""

@@ -148,7 +148,7 @@ async def test_vapi_key_is_rotated_without_a_failed_request(
     key = tmp_path / "vapi-api-key"
     key.write_text(PRIVATE_KEY)
     known = {PRIVATE_KEY}
-    async with vapi_that_knows(known) as url:
+    async with vapi_accepting(known) as url:
         write_env(VAPI_API_KEY_FILE=str(key))
         service = await start(
             TWO_WORKERS,
@@ -247,7 +247,7 @@ def is_signed_with(key: str, credential: str) -> bool:
 
 
 @asynccontextmanager
-async def vapi_that_knows(keys: Collection[str]) -> AsyncIterator[str]:
+async def vapi_accepting(keys: Collection[str]) -> AsyncIterator[str]:
     """Stand in for Vapi with several private keys, which are valid at the same time."""
 
     async def assistant(request: web.Request) -> web.Response:

@@ -15,6 +15,6 @@ def packages() -> None:
 
 @pytest.fixture
 def folder(packages: None, tmp_path: Path) -> Path:
-    """Give a folder with the JavaScript recipes, the drivers and the packages."""
+    """Return a folder with the JavaScript recipes, the drivers and the packages."""
     lay_out(tmp_path)
     return tmp_path

@@ -41,7 +41,7 @@ def install_packages() -> None:
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Give the code blocks of a page of docs/clients in one language."""
+    """Return the code blocks of a page of docs/clients in one language."""
     text = (CLIENTS / f"{page}.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
@@ -95,7 +95,7 @@ class Backend:
         return self.origin + PATH
 
     def options(self, *tokens: str, **more: Any) -> dict[str, Any]:
-        """Give a driver's options; `tokens` are what getToken and refreshToken give."""
+        """Return a driver's options; `tokens` are what getToken and refreshToken give."""
         return {"url": self.url, "vapiUrl": self.vapi_url, "tokens": tokens, **more}
 
 
@@ -111,7 +111,7 @@ async def backend(**variables: str) -> AsyncIterator[Backend]:
 
 
 async def verified_patient(service: Backend, call: Call) -> str:
-    """Give the patient that a tool verifies in a call, with the service's published keys."""
+    """Return the patient that a tool verifies in a call, with the service's published keys."""
     url = f"{service.origin}/.well-known/jwks.json"
     async with ClientSession() as client, client.get(url) as answer:
         jwks = await answer.json()

@@ -45,7 +45,7 @@ SDKS = (
 
 
 def faults(language: str, code: str) -> list[str]:
-    """Give the places that the grammar of a language does not know, by line."""
+    """Return the places that the grammar of a language does not know, by line."""
     tree = Parser(Language(_LANGUAGES[language])).parse(code.encode())
     return [
         f"line {node.start_point.row + 1}: {node.type}"
@@ -55,7 +55,7 @@ def faults(language: str, code: str) -> list[str]:
 
 
 def symbols(sdk: Sdk, code: str) -> set[str]:
-    """Give what a recipe uses of the SDK: `vapi.start`, and `vapi.start(assistantId:)` for a label.
+    """Return what a recipe uses of the SDK: `vapi.start`, with a label `vapi.start(assistantId:)`.
 
     Comments and texts do not count.
     """
@@ -80,7 +80,7 @@ def _without_comments(language: str, code: str) -> str:
 
 
 def _labels(code: str, start: int) -> list[str]:
-    """Give the labels of the arguments within the parentheses at `start`, if there are any."""
+    """Return the labels of the arguments within the parentheses at `start`, if there are any."""
     if not code.startswith("(", start):
         return []
     depth, own = 0, ""

@@ -37,7 +37,7 @@ MOMENTS = [
 
 @pytest.fixture
 def app(packages: None, tmp_path: Path) -> Path:
-    """Give the bundled driver. Metro, too, gives the class itself for a default import."""
+    """Return the bundled driver. Metro, too, gives the class itself for a default import."""
     lay_out(tmp_path, module=False)
     daily = "--alias:@daily-co/react-native-daily-js=./drivers/daily.js"
     return bundle(tmp_path, "react-native", "--platform=node", "--format=cjs", daily)
@@ -48,7 +48,7 @@ async def run(app: Path, service: Backend, *tokens: str, **more: Any) -> Any:
 
 
 def states(report: Any) -> list[str]:
-    """Give the states in their order, each change once."""
+    """Return the states in their order, each change once."""
     return [state for state, _ in groupby(state for state, _ in report["states"])]
 
 

@@ -11,7 +11,7 @@ by_page = pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.page)
 
 
 def listed(sdk: Sdk) -> set[str]:
-    """Give the symbols in the table of an SDK."""
+    """Return the symbols in the table of an SDK."""
     page = (CLIENTS / "symbols.md").read_text()
     title = {"ios": "iOS"}.get(sdk.page, sdk.page.title())
     (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)

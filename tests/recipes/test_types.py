@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 def type_errors(folder: Path) -> str:
-    """Give what tsc reports, empty when the types are right."""
+    """Return what tsc reports, empty when the types are right."""
     shutil.copy(HERE / "tsconfig.json", folder)
     tsc = str(MODULES / ".bin" / "tsc")
     done = subprocess.run((tsc, "-p", "."), cwd=folder, capture_output=True, text=True, check=False)

@@ -62,7 +62,7 @@ async def test_stand_in_has_a_second_port_for_mobile_sdks(sandbox: Sandbox) -> N
     assert rooms[1].startswith(origin(mobile))
 
 
-def test_mobile_port_is_left_alone_when_taken() -> None:
+def test_mobile_port_in_use_is_skipped() -> None:
     with bind() as taken, bind_if_free(taken.getsockname()[1]) as mobile:
         assert mobile is None
 
@@ -229,7 +229,7 @@ def test_invalid_port(
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "warnings"),
     [
         ("", []),
         ("localhost", []),
@@ -241,7 +241,7 @@ def test_unavailable_port_or_host(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     host: str,
-    told: list[str],
+    warnings: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOST", host)
@@ -250,7 +250,7 @@ def test_unavailable_port_or_host(
         monkeypatch.setenv("PORT", str(port))
         assert entry.main() == 1
     *before, last = capsys.readouterr().err.splitlines()
-    assert before == told
+    assert before == warnings
     assert last.startswith(f"Cannot serve on port {port}: Address already in use")
 
 

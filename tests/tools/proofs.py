@@ -142,7 +142,7 @@ PUBLISHED: Final = {"keys": [jwk()]}
 
 
 def anything(*values: Any) -> tuple[Any, ...]:
-    """Give values of any types."""
+    """Return values of any types."""
     return values
 
 
@@ -465,7 +465,7 @@ def doubled(name: str, first: Any, last: Any) -> str:
 
 
 def after(letter: str) -> str:
-    """Give the letter of base64url that differs in the last bit."""
+    """Return the letter of base64url that differs in the last bit."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return alphabet[alphabet.index(letter) ^ 1]
 

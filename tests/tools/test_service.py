@@ -27,7 +27,7 @@ def call_now(**changes: Any) -> dict[str, Any]:
 
 
 async def verify(driver: Driver, proof: str, call: dict[str, Any] | None = None) -> Any:
-    """Give the patient, or the reason of the refusal."""
+    """Return the patient, or the reason of the refusal."""
     options = {"times": 1, "proof": proof, "call": call or call_now(), **EXPECTED}
     found = await asyncio.to_thread(driver.run, "verify", **options)
     return found["reason"] if "reason" in found else found["value"]["sub"]

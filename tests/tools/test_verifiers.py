@@ -53,7 +53,7 @@ def test_each_row_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("group", TABLE, ids=lambda group: group.__name__)
-def test_both_verifiers_decide_as_the_table_says(
+def test_both_verifiers_decide_as_in_the_table(
     group: Callable[[], Iterator[Row]], in_node: Verdicts
 ) -> None:
     wanted = {row.name: row.reason or PATIENT for row in group()}
@@ -82,5 +82,5 @@ def test_all_claims_are_returned() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", GOOD.encode(), object(), {GOOD}, 1.5, float("nan")])
-def test_python_refuses_what_json_cannot_carry(value: Any) -> None:
+def test_python_refuses_values_outside_json(value: Any) -> None:
     assert in_python(Row("", None, value))["reason"] == "malformed"

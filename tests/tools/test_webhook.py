@@ -138,7 +138,7 @@ def test_a_proof_is_good_for_one_call(driver: Driver) -> None:
         assert driver.run("replay", claims=other, call=call(id=call_id))["reason"] == "call"
 
 
-def test_used_proofs_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_used_proofs_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(vapi_webhook, "monotonic", lambda: clock[0])
     first_use = vapi_webhook.UsedProofs()
@@ -196,7 +196,7 @@ def key_server() -> Iterator[KeyServer]:
 
 
 def verify(driver: Driver, text: str = GOOD, times: int = 1) -> Any:
-    """Give the patient, or the reason of the refusal."""
+    """Return the patient, or the reason of the refusal."""
     found = driver.run("verify", times=times, proof=text, call=call(), **EXPECTED)
     return found["reason"] if "reason" in found else found["value"]["sub"]
 
@@ -276,7 +276,7 @@ def test_without_keys_nothing_is_verified(driver: Driver, key_server: KeyServer)
     assert verify(driver) == PATIENT
 
 
-def test_keys_are_not_used_for_ever_in_an_outage(driver: Driver, key_server: KeyServer) -> None:
+def test_keys_expire_during_an_outage(driver: Driver, key_server: KeyServer) -> None:
     open_keys(driver, key_server, max_age=0, cooldown=0, max_stale=0.5)
     assert verify(driver) == PATIENT
     key_server.status = 503
@@ -286,14 +286,14 @@ def test_keys_are_not_used_for_ever_in_an_outage(driver: Driver, key_server: Key
     assert found <= {PATIENT, "unavailable"}
 
 
-def test_a_service_that_is_not_there_is_not_tried_each_time(driver: Driver) -> None:
+def test_unreachable_service_is_not_requested_each_time(driver: Driver) -> None:
     with KeyServer().running() as server:
         pass
     open_keys(driver, server, cooldown=3600)
     assert [verify(driver), verify(driver)] == ["unavailable", "unavailable"]
 
 
-def test_a_silent_service_costs_two_seconds(driver: Driver) -> None:
+def test_unresponsive_service_times_out_after_two_seconds(driver: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         driver.run("keys", url=url, max_age=300, cooldown=5, max_stale=86_400)

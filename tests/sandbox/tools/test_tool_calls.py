@@ -61,7 +61,7 @@ async def test_the_tool_knows_the_patient(sandbox: Sandbox, kind: str) -> None:
         assert result == {"patient": "pt_1001", "results": "Cholesterol 182 mg/dL"}
 
 
-async def test_other_variables_name_no_patient(sandbox: Sandbox) -> None:
+async def test_other_variables_do_not_identify_the_patient(sandbox: Sandbox) -> None:
     session = await start_session(sandbox)
     variables = {"patientProof": session["patientProof"], "patientId": "pt_1002"}
     result = await call_tool(sandbox, await start_call(sandbox, session, **variables))
@@ -116,7 +116,7 @@ async def test_tool_calls_stay_on_this_machine(sandbox: Sandbox, body: dict[str,
     assert (await sandbox.lab("tool-calls", body))[0] == 400
 
 
-async def test_a_tool_server_that_is_not_there(sandbox: Sandbox) -> None:
+async def test_unreachable_tool_server(sandbox: Sandbox) -> None:
     call_id = await start_call(sandbox, await start_session(sandbox))
     body = {"callId": call_id, "url": "http://127.0.0.1:1/"}
     status, text = await sandbox.lab("tool-calls", body)

@@ -30,7 +30,7 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give the clock of the stand-in's calls."""
+    """Return the clock of the stand-in's calls."""
     return Clock()
 
 

@@ -45,7 +45,7 @@ def tokenless(key: str = PRIVATE, org: str = ORG) -> str:
 
 
 def bearer(credential: str) -> dict[str, str]:
-    """Give the header that carries a credential."""
+    """Return the header that carries a credential."""
     return {"Authorization": f"Bearer {credential}"}
 
 

@@ -1,4 +1,4 @@
-"""The end of a connection whose client has already gone."""
+"""The end of a connection that the client has already closed."""
 
 from types import SimpleNamespace
 from typing import Any
