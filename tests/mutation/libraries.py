@@ -4,5 +4,7 @@ from importlib import import_module
 
 from tests.mutation.runner import PLUGINS
 
-for name in (*PLUGINS, "joserfc.jws", "jsonschema", "server.cli.main", "tests.conftest"):
+_LIBRARIES = ("aioresponses", "joserfc.jws", "jsonschema", "openapi_spec_validator")
+
+for name in (*PLUGINS, *_LIBRARIES, "server.cli.main", "tests.conftest"):
     import_module(name)
