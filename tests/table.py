@@ -272,6 +272,7 @@ def media_types() -> Iterator[Row]:
         ["application/json, text/plain"],
         ["application/x-www-form-urlencoded"],
     )
+    details = "Send the body as Content-Type: application/json, in UTF-8"
     for all_ in types:
         lines = [f"Content-Type: {value}" for value in all_]
         sent = {
@@ -282,7 +283,7 @@ def media_types() -> Iterator[Row]:
             ),
         }
         for name, each in sent.items():
-            yield Row(name, 415, "UNSUPPORTED_MEDIA_TYPE", each)
+            yield Row(name, 415, "UNSUPPORTED_MEDIA_TYPE", each, details=details)
 
 
 def _typed(lines: list[str], body: bytes) -> Send:

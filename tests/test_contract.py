@@ -183,7 +183,8 @@ async def test_patient_id_comes_from_the_token(
             lambda **kw: head(CHUNKED, JSON, **kw) + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\n\r\n",
             id="chunked",
         ),
-        pytest.param(lambda **kw: post(b"{" + b" " * 16382 + b"}", **kw), id="as large as allowed"),
+        pytest.param(lambda **kw: post(b"{}".ljust(16384), **kw), id="as large as allowed"),
+        pytest.param(lambda **kw: head("Content-Encoding: br", **kw), id="absent, with a coding"),
     ],
 )
 async def test_valid_body_is_accepted(service: Service, sent: Callable[..., bytes]) -> None:
@@ -445,9 +446,9 @@ async def test_unusable_body_gets_no_100_continue(
 @pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
 async def test_wanted_body_gets_100_continue(service: Service, expectation: str) -> None:
     async with dial(service) as wire:
-        await wire.send(head(f"Expect: {expectation}", "Content-Length: 2", JSON, token=sign()))
+        await wire.send(head(f"Expect: {expectation}", "Content-Length: 16384", JSON, token=sign()))
         assert (await wire.answer()).status == 100
-        await wire.send(b"{}")
+        await wire.send(b"{}".ljust(16384))
         assert (await wire.answer()).status == 200
 
 
@@ -488,6 +489,9 @@ async def test_malformed_body_is_answered_at_once_without_a_trace(
         answer = await wire.answer()
         assert answer.status == status
         assert_envelope(answer)
+        if token is not None:
+            details = "The body is incomplete or cannot be decompressed"
+            assert answer.json["error"]["details"] == details
         if token is not None or CHUNKED in announced:  # otherwise the body is complete and unread
             assert await wire.rest() == b""
     assert "Traceback" not in caplog.text

@@ -51,6 +51,7 @@ def test_truncated_body(coding: str, missing: int) -> None:
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x1f\x8b", id="a beginning"),
         pytest.param(b"no gzip", id="something else"),
+        pytest.param(zlib.compress(PLAIN), id="another container"),
         pytest.param(gzip.compress(PLAIN) + b"x", id="more than a body"),
         pytest.param(gzip.compress(PLAIN)[:-8] + b"\0" * 8, id="another body's checksum"),
     ],

@@ -1,8 +1,11 @@
 """The operational routes."""
 
 import pytest
+from aiohttp import web
 
 from sandbox.vapi.behaviour import Behaviour, Fault
+from server.api.operations import add_metrics
+from server.observability.metrics import Metrics
 from server.serving.state import DRAINING
 from tests.conftest import AuditLines, Serve
 from tests.issuer import eventually, issuing
@@ -152,6 +155,17 @@ async def test_metrics_only_when_enabled(serve: Serve) -> None:
     assert 'vapi_sessions_requests_total{code="",status="200"} 1.0' in text
     assert 'vapi_sessions_requests_total{code="AUTH_TOKEN_MISSING",status="401"} 1.0' in text
     assert "pt_1" not in text
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_shared_metrics_are_recorded_after_the_components_have_ended(
+    monkeypatch: pytest.MonkeyPatch, *, shared: bool
+) -> None:
+    app, metrics = web.Application(), Metrics()
+    monkeypatch.setattr(metrics, "are_shared", shared)
+    app.cleanup_ctx.append(components := Metrics().lifespan)
+    add_metrics(app, metrics)
+    assert list(app.cleanup_ctx) == [*([metrics.lifespan] if shared else []), components]
 
 
 async def test_operational_routes_write_no_audit_lines(

@@ -13,7 +13,7 @@ async def test_page_loads_only_local_resources(serve: Serve) -> None:
     service = await serve(DOCS_ENABLED="true")
     page = await service.ask("GET", "/docs")
     assert page.status == 200
-    assert page.response.content_type == "text/html"
+    assert b"http" not in page.body
     named = re.findall(r'(?:src|href)="(/[^"]+)"', page.body.decode())
     assert len(named) == 4
     for path in named:
@@ -21,11 +21,32 @@ async def test_page_loads_only_local_resources(serve: Serve) -> None:
         assert (path, answer.status) == (path, 200)
 
 
-async def test_content_security_policy(serve: Serve) -> None:
-    service = await serve(DOCS_ENABLED="true")
-    page = await service.ask("GET", "/docs")
-    assert "default-src 'none'" in page.response.headers["Content-Security-Policy"]
-    assert b"http" not in page.body
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "start", "end"),
+    [
+        ("/docs", "text/html", b"<!doctype html>\n", b"</html>\n"),
+        (
+            "/docs/start.js",
+            "text/javascript",
+            b'SwaggerUIBundle({\n  url: "/openapi.json"',
+            b"});\n",
+        ),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", b"", b""),
+        ("/docs/swagger-ui.css", "text/css", b"", b""),
+    ],
+)
+async def test_resource(serve: Serve, path: str, kind: str, start: bytes, end: bytes) -> None:
+    answer = await (await serve(DOCS_ENABLED="true")).ask("GET", path)
+    assert answer.response.headers["Content-Type"] == f"{kind}; charset=utf-8"
+    assert answer.response.headers["Content-Security-Policy"] == POLICY
+    assert answer.body.startswith(start)
+    assert answer.body.endswith(end)
 
 
 async def test_page_is_disabled_by_default(serve: Serve) -> None:
