@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from importlib.util import cache_from_source
 from multiprocessing.context import ForkServerProcess
@@ -17,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _MAX_MEMORY = 2 << 30  # bytes: an endless loop must not exhaust the machine
+_TEST_SECONDS = 30
 _OURS = ("middlewares", "server", "sandbox", "tests")
 # Only the plugins that the tests need: to load all of them would take longer than most tests.
 PLUGINS = (
@@ -27,7 +29,9 @@ PLUGINS = (
 )
 _LOG = "pytest.log"
 _OPTIONS = (
-    *("-x", "-q", "--tb=short", "-o", "timeout=0", "--hypothesis-seed=0", "-p", "no:cacheprovider"),
+    *("-x", "-q", "--tb=short", "--hypothesis-seed=0", "-p", "no:cacheprovider"),
+    # A mutant that waits for ever costs one test's time, not that of all tests.
+    *("-o", f"timeout={_TEST_SECONDS}", "-o", "timeout_method=thread"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
     *(option for plugin in PLUGINS for option in ("-p", plugin)),
 )
@@ -59,9 +63,11 @@ class Workspace:
         process = ForkServerProcess(target=_pytest, args=(str(self.folder), list(tests)))
         process.start()
         process.join(limit)
-        if process.exitcode is None:
+        in_time = process.exitcode is not None
+        with suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)
-            process.join()
+        process.join()
+        if not in_time:
             return Outcome.TIMEOUT
         return Outcome.SURVIVED if process.exitcode == pytest.ExitCode.OK else Outcome.KILLED
 
