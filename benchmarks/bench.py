@@ -193,10 +193,13 @@ def table(results: list[Result]) -> str:
 
 
 def interpreter() -> str:
-    """Name the Python that runs the servers, and how it was built."""
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    optimized = "profile-guided" if "--enable-optimizations" in options else "not profile-guided"
-    return f"Python {platform.python_version()} ({optimized})"
+    """Name the Python that runs the servers, and the option it was built with.
+
+    Debian builds its interpreters with profile-guided optimization, but without this option.
+    """
+    option = "--enable-optimizations"
+    known = option in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return f"Python {platform.python_version()} ({'with' if known else 'without'} {option})"
 
 
 def machine() -> str:
