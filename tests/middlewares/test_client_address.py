@@ -21,7 +21,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, [], PROXY),
         (PROXY, [""], PROXY),
         (PROXY, ["", ""], PROXY),
-        # The header of an untrusted peer is not believed.
+        # The header of an untrusted peer is ignored.
         ("203.0.113.9", ["198.51.100.7"], "203.0.113.9"),
         ("203.0.113.9", ["10.0.0.1"], "203.0.113.9"),
         ("11.0.0.1", ["198.51.100.7"], "11.0.0.1"),
@@ -38,7 +38,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["198.51.100.7", "10.0.0.3", "10.0.0.2"], "198.51.100.7"),
         (PROXY, ["198.51.100.7, 10.0.0.3", "10.0.0.2"], "198.51.100.7"),
         (PROXY, ["198.51.100.7, 2001:db8:aaaa::2"], "198.51.100.7"),
-        # What the client itself sent is left of its address.
+        # Entries of the client itself are to the left of its address.
         (PROXY, ["192.0.2.66, 198.51.100.7"], "198.51.100.7"),
         (PROXY, ["192.0.2.66", "198.51.100.7"], "198.51.100.7"),
         (PROXY, ["10.0.0.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
@@ -48,7 +48,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         (PROXY, ["10.0.0.2"], "10.0.0.2"),
         (PROXY, ["10.0.0.4, 10.0.0.3, 10.0.0.2"], "10.0.0.4"),
         (PROXY, ["10.0.0.4", "10.0.0.3, 10.0.0.2"], "10.0.0.4"),
-        # An entry that is not an address ends the walk at the last good one.
+        # An entry that is not an address ends the search at the address before it.
         (PROXY, ["unknown"], PROXY),
         (PROXY, ["198.51.100.7, unknown"], PROXY),
         (PROXY, ["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),

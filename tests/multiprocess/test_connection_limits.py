@@ -1,4 +1,4 @@
-"""Many, slow and idle connections, and a valid client that is served all the same.
+"""Many, slow and idle connections, and a valid client that is still served.
 
 `loadtests/idle_connections.py` measures the latency of the valid client.
 """

@@ -248,7 +248,7 @@ def is_signed_with(key: str, credential: str) -> bool:
 
 @asynccontextmanager
 async def vapi_accepting(keys: Collection[str]) -> AsyncIterator[str]:
-    """Stand in for Vapi with several private keys, which are valid at the same time."""
+    """Run a stand-in for Vapi that accepts several private keys at the same time."""
 
     async def assistant(request: web.Request) -> web.Response:
         key = request.headers["Authorization"].removeprefix("Bearer ")

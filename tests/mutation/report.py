@@ -12,7 +12,7 @@ from tests.mutation.scope import package_of
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A mutant and what became of it."""
+    """A mutant and its outcome."""
 
     mutant: Mutant
     outcome: Outcome

@@ -38,7 +38,7 @@ _OPTIONS = (
 
 
 class Outcome(StrEnum):
-    """What became of a mutant."""
+    """The outcome of a mutant."""
 
     KILLED = "killed"
     TIMEOUT = "timeout"

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.mutation.runner import ROOT
 
 PACKAGES = ("middlewares", "server/auth", "server/api", "server/redis", "server/proof")
-# The tests at the edge decide about what the tests of a module let pass.
+# The tests of the contract check the mutants that the tests of a module did not notice.
 _EDGE = ("tests/test_contract.py", "tests/test_story.py")
 
 
@@ -31,5 +31,5 @@ def close_tests(module: str) -> tuple[str, ...]:
 
 
 def wide_tests(module: str) -> tuple[str, ...]:
-    """Return the tests of the module's package and those at the edge."""
+    """Return the tests of the module's package and those of the contract."""
     return (f"tests/{package_of(module)}", *_EDGE)

@@ -227,7 +227,7 @@ async def test_token_for_another_audience_is_rejected(
 
 @pytest.mark.parametrize("name", WITH_SCOPE)
 async def test_token_without_the_scope_is_rejected(name: str, issuer: Issuer, serve: Serve) -> None:
-    """ID tokens have no scope, and tokens of an Entra application without a user neither."""
+    """Neither ID tokens nor tokens of an Entra application without a user have a scope."""
     service = await configured(name, issuer, serve)
     token = token_of(name, issuer, scope=..., scp=...)
     assert await result(service, token) == (403, "INSUFFICIENT_SCOPE")

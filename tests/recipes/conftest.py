@@ -9,7 +9,7 @@ from tests.recipes.support import install_packages, lay_out
 
 @pytest.fixture(scope="session")
 def packages() -> None:
-    """Have Vapi's SDKs and the tools installed."""
+    """Install Vapi's SDKs and the tools."""
     install_packages()
 
 

@@ -1,4 +1,4 @@
-"""The React Native recipe, with React and Vapi's own SDK in Node.js; Daily is stood in for."""
+"""The React Native recipe, with React and Vapi's own SDK in Node.js; a stand-in replaces Daily."""
 
 from itertools import groupby
 from pathlib import Path

@@ -101,7 +101,7 @@ async def test_hanging_up_needs_no_progress_events(folder: Path) -> None:
 
 
 async def test_sdk_alone_leaves_a_live_microphone(folder: Path) -> None:
-    """Why the recipe's `stop` is not the SDK's: this test says when that has changed."""
+    """Shows why the recipe has its own `stop`; fails when the SDK has changed."""
     options = {"apiKey": PUBLIC_KEY, "assistantId": ASSISTANT_ID}
     async with app(folder) as page:
         report = await page.run(function="runWithoutRecipe", hangUpAt="call created", **options)

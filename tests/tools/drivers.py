@@ -1,4 +1,4 @@
-"""One face for `vapi_webhook.py` and `vapi-webhook.mjs`, so that the same tests run both."""
+"""One interface to `vapi_webhook.py` and `vapi-webhook.mjs`, so that the same tests run both."""
 
 import json
 import subprocess

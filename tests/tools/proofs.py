@@ -1,4 +1,4 @@
-"""Patient proofs of every make, and the table of those that both verifiers accept or refuse."""
+"""Patient proofs of every kind, and the table of those that both verifiers accept or refuse."""
 
 import hmac
 import json
@@ -89,7 +89,7 @@ def in_jose(r: int, s: int, size: int = 32) -> bytes:
 
 
 def signed_part(head: Any = None, payload: Any = None) -> str:
-    """Write what is signed: header and payload, dictionaries or the very bytes."""
+    """Write the signing input of a header and a payload, which are dictionaries or bytes."""
     head = header() if head is None else head
     payload = claims() if payload is None else payload
     return f"{segment(head)}.{segment(payload)}"
@@ -148,7 +148,7 @@ def anything(*values: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a verifier is given, and the reason that it refuses; None when it accepts."""
+    """The input of a verifier, and the reason of its refusal; None when it accepts."""
 
     name: str
     reason: str | None

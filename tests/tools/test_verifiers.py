@@ -24,7 +24,7 @@ from tests.tools.proofs import (
 )
 
 Verdicts = dict[str, dict[str, str]]
-"""What a verifier made of each row: a patient, or a reason and a text."""
+"""The result of a verifier for each row: a patient, or a reason and a text."""
 
 
 def in_python(row: Row) -> dict[str, str]:

@@ -38,7 +38,7 @@ async def start_call(sandbox: Sandbox, session: dict[str, Any], **variables: str
 
 
 async def call_tool(sandbox: Sandbox, call_id: str) -> Any:
-    """Have the call call the tool; return the one result."""
+    """Make the call call the tool; return the result."""
     status, found = await sandbox.lab("tool-calls", {"callId": call_id})
     assert (status, found["status"]) == (200, 200)
     [result] = json.loads(found["text"])["results"]

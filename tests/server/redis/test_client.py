@@ -284,7 +284,7 @@ async def test_check_sets_the_state_once_and_logs_a_change_once(
 
 
 async def test_commands_are_sent_while_others_keep_arriving(client: RedisClient) -> None:
-    """A process that is never idle must not hold back what it has to send."""
+    """A process that is never idle must still send its commands."""
     answered = 0
 
     async def send() -> None:
