@@ -206,6 +206,13 @@ def exported() -> set[str]:
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 
 
+def test_each_metric_is_documented() -> None:
+    manual = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `(vapi_sessions_\w+)", manual, re.MULTILINE))
+    own = (name for name in exported() if name.startswith("vapi_") and "_created" not in name)
+    assert documented == {re.sub(r"_(bucket|sum|count)$", "", name) for name in own}
+
+
 ALERTS: Any = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
 
 
