@@ -55,7 +55,7 @@ fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree
 mutants: $(TEST) $(MUTANTS) ## check that tests notice small changes of the code (MODULES, SAMPLE)
 	$(BIN)/python -m tests.mutation $(SAMPLE:%=--sample=%) $(MODULES)
 
-api: $(TEST) ## hold the running service against its own OpenAPI document
+api: $(TEST) ## check the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api
 
 lint: $(LINT) ## check style, formatting and the direction of imports
@@ -110,7 +110,7 @@ alerts: ## check the alert rules (Debian: apt install prometheus)
 	promtool check rules deploy/alerts.yaml
 	promtool test rules deploy/alerts_test.yaml
 
-rehearse: ## take the Dockerfile's steps without an engine (PORT)
+rehearse: ## run the steps of the Dockerfile without an engine (PORT)
 	$(PYTHON) deploy/rehearse.py
 
 playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)

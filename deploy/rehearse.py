@@ -1,8 +1,8 @@
-"""Takes the steps of deploy/Dockerfile without an engine: `python deploy/rehearse.py`.
+"""Runs the steps of deploy/Dockerfile without a container engine: `python deploy/rehearse.py`.
 
-What it copies is copied into a fresh folder, what it runs is run there, the command is started in
-another folder that holds nothing but what the second stage copies, and the health check is asked.
-Not rehearsed: FROM and USER, which are the engine's. Exit status 0: it was healthy, and left well.
+COPY and RUN are done in a new folder. The command is started in a folder that contains only what
+the second stage copies, and the health check is run. FROM and USER need an engine and are skipped.
+The exit status is 0 if the service was healthy and ended with 0.
 """
 
 import json
@@ -29,7 +29,7 @@ EXAMPLE = {
 
 
 def steps() -> list[tuple[str, str]]:
-    """Read the Dockerfile's instructions."""
+    """Return the instructions of the Dockerfile."""
     text = re.sub(r"\\\n\s*", " ", (ROOT / "deploy" / "Dockerfile").read_text("utf-8"))
     return re.findall(r"^([A-Z]+) (.+)$", text, re.MULTILINE)
 
@@ -45,17 +45,17 @@ def copy(argument: str, folder: Path) -> None:
 
 
 def healthy(check: list[str], environ: dict[str, str], folder: Path) -> bool:
-    """Ask the health check until it is content, for 30 seconds at most."""
+    """Run the health check until it succeeds, for at most 30 seconds."""
     for _ in range(60):
-        asked = subprocess.run(check, env=environ, cwd=folder, capture_output=True, check=False)
-        if asked.returncode == 0:
+        checked = subprocess.run(check, env=environ, cwd=folder, capture_output=True, check=False)
+        if checked.returncode == 0:
             return True
         time.sleep(0.5)
     return False
 
 
 def rehearse(image: Path) -> int:
-    """Build and run in a folder."""
+    """Build and run in a folder; return the exit status."""
     place, work = image / "opt", image
     environ = {"PATH": os.environ["PATH"], "HOME": str(image), **EXAMPLE}
     command, check = [], []
@@ -80,9 +80,9 @@ def rehearse(image: Path) -> int:
     with subprocess.Popen(command, cwd=work, env=environ) as process:
         good = healthy(check, environ, work)
         process.terminate()
-        left = process.wait()
-    print(f"{'healthy' if good else 'NOT healthy'}; it left with {left}")
-    return 0 if good and left == 0 else 1
+        status = process.wait()
+    print(f"{'healthy' if good else 'NOT healthy'}; exit status {status}")
+    return 0 if good and status == 0 else 1
 
 
 if __name__ == "__main__":

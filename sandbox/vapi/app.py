@@ -99,20 +99,20 @@ async def _assistant(request: web.Request) -> web.Response:
 
 async def _call_web(request: web.Request) -> web.Response:
     account, origin = request.app[ACCOUNT], request.headers.get("Origin", "")
-    asked = parse_call_request(await request.read())
+    requested = parse_call_request(await request.read())
     grant = account.grant(_bearer(request))
-    grant.restrictions.check(asked, origin)
-    asked.validate()
-    _require_known(account, asked)
-    call = new_call(account.org_id, asked, request.url.origin())
+    grant.restrictions.check(requested, origin)
+    requested.validate()
+    _require_known(account, requested)
+    call = new_call(account.org_id, requested, request.url.origin())
     request.app[CALLS].add(WebCall(call, grant.credential_type, origin))
     return answer(call, 201)
 
 
-def _require_known(account: Account, asked: CallRequest) -> None:
-    if asked.beyond_assistant is not None:
-        raise Refusal(403, UNKNOWN_BEHAVIOUR.format(asked.beyond_assistant))
-    named = asked.assistant_id
+def _require_known(account: Account, requested: CallRequest) -> None:
+    if requested.beyond_assistant is not None:
+        raise Refusal(403, UNKNOWN_BEHAVIOUR.format(requested.beyond_assistant))
+    named = requested.assistant_id
     if named is not None and named != account.assistant_id:
         raise Refusal(400, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
 

@@ -64,20 +64,20 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     artifact_plan: ArtifactPlan = ArtifactPlan()
 
 
-def new_call(org_id: str, asked: CallRequest, origin: URL) -> Call:
+def new_call(org_id: str, requested: CallRequest, origin: URL) -> Call:
     """Return the requested call; `origin` is the address at which the stand-in was reached."""
     call_id, now = str(uuid4()), timestamp()
     # An address of the stand-in, so that a client which follows it stays on this machine.
     room = str(origin.with_path(f"/room/{call_id}"))
-    keep_room = asked.body.get("roomDeleteOnUserLeaveEnabled") is False
+    keep_room = requested.body.get("roomDeleteOnUserLeaveEnabled") is False
     return Call(
         id=call_id,
         org_id=org_id,
         created_at=now,
         updated_at=now,
-        assistant_id=asked.assistant_id or UNSET,
-        assistant=asked.assistant if asked.assistant is not None else UNSET,
-        assistant_overrides=asked.overrides,
+        assistant_id=requested.assistant_id or UNSET,
+        assistant=requested.assistant if requested.assistant is not None else UNSET,
+        assistant_overrides=requested.overrides,
         monitor=Monitor(
             listen_url=str(origin.with_scheme("ws").with_path(f"/{call_id}/listen")),
             control_url=str(origin.with_path(f"/{call_id}/control")),

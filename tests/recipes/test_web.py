@@ -1,6 +1,6 @@
 """The web recipe, with Vapi's own SDK and a real microphone track in Chromium.
 
-Daily, which carries the audio on its own servers, is stood in for.
+Daily, which carries the audio on its own servers, is replaced by a stand-in.
 """
 
 from collections.abc import AsyncIterator

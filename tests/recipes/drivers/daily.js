@@ -1,4 +1,4 @@
-// Stands in for Daily, which carries the audio of Vapi's calls on its own servers. It opens the
+// A stand-in for Daily, which carries the audio of Vapi's calls on its own servers. It opens the
 // microphone in `join` and closes it in `destroy`. As in @daily-co/daily-js 0.87.0, a join that
 // `destroy` interrupts never settles, and one after `destroy` fails.
 import { during, moment } from "./moments.js";

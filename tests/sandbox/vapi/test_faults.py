@@ -57,7 +57,7 @@ async def test_huge_body_is_sent_in_full(vapi: Client) -> None:
 
 
 async def test_header_trickle_ends_with_the_connection(vapi: Client) -> None:
-    """The head goes on until the client disconnects."""
+    """The head continues until the client disconnects."""
     vapi.app[SWITCH].behaviour = Behaviour(Fault.TRICKLE_HEADERS, pause=0)
     reader, writer = await asyncio.open_connection(vapi.host, vapi.port)
     writer.write(b"GET /assistant/x HTTP/1.1\r\nHost: vapi\r\n\r\n")

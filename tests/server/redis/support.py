@@ -12,7 +12,7 @@ from tests.support import Service, claims, sign
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0

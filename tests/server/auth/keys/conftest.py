@@ -21,7 +21,7 @@ COOLDOWN_SECONDS = 5
 
 
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
