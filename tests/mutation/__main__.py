@@ -75,9 +75,12 @@ def main(arguments: Sequence[str]) -> int:
         limits = dict(zip(runs, pool.map(session.baseline, runs), strict=True))
         for path in paths:
             stages = [(tests(path), limits[tests(path)]) for tests in select]
-            mutants = [each for each in mutants_of(path) if not equivalent.contains(each)]
+            mutants = mutants_of(path)
+            listed = list(filter(equivalent.contains, mutants))
             sample = [each for each in mutants if each.is_in_sample(options.sample)]
-            of_module = list(pool.map(partial(session.test, stages=stages), sample))
+            tested = (each for each in sample if each not in listed)
+            of_module = list(pool.map(partial(session.test, stages=stages), tested))
+            of_module += [Result(each, Outcome.EQUIVALENT) for each in sample if each in listed]
             print("\n".join([f"{path}: {len(of_module)}", *survivors(of_module)]), flush=True)
             results += of_module
             write(OUTPUT / "summary.json", results)

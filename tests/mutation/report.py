@@ -22,29 +22,32 @@ def table(results: Sequence[Result]) -> str:
     """Return the figures of each package and of all together; the score is in percent."""
     packages = dict.fromkeys(package_of(result.mutant.path) for result in results)
     rows = [figures(name, results) for name in packages]
-    columns = ("package", "mutants", "killed", "timeouts", "survived", "score")
-    lines = [f"{'':22}" + "".join(f"{column:>10}" for column in columns[1:])]
+    columns = ("package", "mutants", "killed", "timeouts", "survived", "equivalent", "score")
+    lines = [f"{'':22}" + "".join(f"{column:>11}" for column in columns[1:])]
     for row in [*rows, figures("", results)]:
-        cells = "".join(f"{row[column]:>10}" for column in columns[1:])
+        cells = "".join(f"{row[column]:>11}" for column in columns[1:])
         lines.append(f"{row['package'] or 'together':22}" + cells)
     return "\n".join(lines)
 
 
 def figures(package: str, results: Iterable[Result]) -> dict[str, str | int | float]:
-    """Count the outcomes in a package; an empty name counts all."""
+    """Count the outcomes in a package; an empty name counts all. Equivalents have no score."""
     outcomes = [
         result.outcome
         for result in results
         if not package or package_of(result.mutant.path) == package
     ]
     survived = outcomes.count(Outcome.SURVIVED)
+    equivalent = outcomes.count(Outcome.EQUIVALENT)
+    tested = len(outcomes) - equivalent
     return {
         "package": package,
         "mutants": len(outcomes),
         "killed": outcomes.count(Outcome.KILLED),
         "timeouts": outcomes.count(Outcome.TIMEOUT),
         "survived": survived,
-        "score": round(100 * (1 - survived / len(outcomes)), 1) if outcomes else 100.0,
+        "equivalent": equivalent,
+        "score": round(100 * (1 - survived / tested), 1) if tested else 100.0,
     }
 
 

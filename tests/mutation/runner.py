@@ -43,6 +43,7 @@ class Outcome(StrEnum):
     KILLED = "killed"
     TIMEOUT = "timeout"
     SURVIVED = "survived"
+    EQUIVALENT = "equivalent"
 
 
 class Workspace:
