@@ -20,19 +20,20 @@ _HEADERS: Final[dict[str, str]] = {
 _MORE_HEADERS: Final[dict[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
-    405: ("Allow",),
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
 
 
 def _response(schema: str, description: str, status: int = 200) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {**_bare_response(description, status), "content": content}
+
+
+def _bare_response(description: str, status: int = 200) -> dict[str, Any]:
     names = (*_JSON_HEADERS, *_MORE_HEADERS.get(status, ()))
-    return {
-        "description": description,
-        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {"description": description, "headers": headers}
 
 
 def _errors() -> dict[str, Any]:
@@ -77,13 +78,13 @@ def _start() -> dict[str, Any]:
 
 def _metrics() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
-    metrics = {**_response("Health", "The Prometheus text format."), "content": text}
-    return {"200": metrics, "404": _response("Error", "Without METRICS_ENABLED=true.", 404)}
+    metrics = {**_bare_response("The Prometheus text format."), "content": text}
+    return {"200": metrics, "404": _response("Error", "Without METRICS_ENABLED=true.")}
 
 
 def _proof_keys() -> dict[str, Any]:
     described = _response("ProofKeys", "A JWK Set (RFC 7517): the first key signs.")
-    return {"200": described, "404": _response("Error", "Without PROOF_KEY.", 404)}
+    return {"200": described, "404": _response("Error", "Without PROOF_KEY.")}
 
 
 def build_document(path: str) -> dict[str, Any]:
