@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from middlewares.api_errors import ErrorCode
 from sandbox import __main__ as entry
 from sandbox import settings as sandbox_settings
 from sandbox.banner import banner
+from sandbox.playground import STATIC
 from sandbox.serving import bind, bind_if_free, origin
 from sandbox.settings import development_settings, is_configured
 from sandbox.tokens import Kind, patient_token
@@ -272,3 +274,8 @@ def test_printed_curl_line_works_in_a_shell(tmp_path: Path) -> None:
     assert pasted.stdout.startswith('{"success":true')
     assert pasted.stdout.endswith("}\n")
     assert it.returncode == 0
+
+
+def test_catalogue_has_every_code() -> None:
+    codes = re.findall(r'code: "([A-Z_]+)"', (STATIC / "catalogue.js").read_text("utf-8"))
+    assert codes == ["OK", *ErrorCode]
