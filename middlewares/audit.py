@@ -69,7 +69,7 @@ def audit(
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED_AT] = perf_counter()
-        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID, ""))
+        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID))
         trace_id = parse_trace_id(request.headers.getall(TRACEPARENT, ()))
         if trace_id is not None:
             request[TRACE_ID] = trace_id
@@ -121,7 +121,7 @@ def _name(patient_id: str | None, hash_key: bytes) -> str | None:
     return hmac.digest(hash_key, patient_id.encode(), "sha256").hex()
 
 
-def request_id(offered: str) -> str:
+def request_id(offered: str | None) -> str:
     """Return the client's request id if it is valid, else a new one of 32 hexadecimal digits."""
     if offered and _REQUEST_ID.fullmatch(offered):
         return offered
