@@ -2,8 +2,8 @@
 
     gunicorn server.app:app_factory -k aiohttp.GunicornUVLoopWebWorker -w 2
 
-Options on the command line win. An invalid configuration ends the master with 78 at start; at a
-reload (SIGHUP) it is logged, and the last valid one stays in use. The hooks are in
+Options on the command line take precedence. An invalid configuration ends the master with 78 at
+start; at a reload (SIGHUP) it is logged, and the last valid one stays in use. The hooks are in
 `server/serving/gunicorn_hooks.py`.
 """
 
@@ -37,10 +37,10 @@ worker_class = "aiohttp.GunicornUVLoopWebWorker"
 bind = gunicorn_hooks.address(_settings.host, _settings.port)
 backlog = 1024
 graceful_timeout = gunicorn_hooks.whole_seconds(_settings.shutdown_grace_seconds)
-# A worker that shuts down sends no heartbeats: it must not be taken for one that hangs.
+# A worker that shuts down sends no heartbeats: it must not be treated as one that hangs.
 timeout = 30 + graceful_timeout
 logconfig_dict = gunicorn_hooks.log_config(_settings)
-# Heartbeats go through a file, in memory where possible, so that no slow disk stops a worker.
+# Heartbeats go through a file, in memory where possible: a slow disk does not block a worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn names the file
 # The control socket is not used, and the folder may be read-only.
 control_socket_disable = True

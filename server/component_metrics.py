@@ -12,7 +12,7 @@ from server.vapi.health import VapiState
 def add_component_metrics(metrics: Metrics, components: Components) -> None:
     """Add a metric for each number that the components keep; `docs/operations.md` lists them.
 
-    Of a number that processes see differently, the worst is reported.
+    When processes have different values, the worst is reported.
     """
     audit_log = components.audit_log
     lost = "Audit lines that were not written and will not be."

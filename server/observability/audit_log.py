@@ -21,8 +21,8 @@ class AuditLog:
     """Writes audit lines without blocking: they wait in a queue of at most `limit` bytes.
 
     Call `ensure_writable` and write the line of the granted session without suspending in between:
-    the line then has its place in the queue. A line for which there is no place is lost, counted,
-    and always one of a refusal. Lines are also kept while writing fails, and tried again.
+    the line then has its place in the queue. A line without a place is lost and
+    counted; it is always the line of a refusal. While writing fails, lines are kept and retried.
 
     An outage begins when a write fails or makes no progress for two seconds, or when the queue is
     full; it ends when the last line that waits is written. Each is logged once.

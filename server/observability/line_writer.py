@@ -31,7 +31,7 @@ class LineWriter:
         self._descriptor = descriptor
         self._on_result = on_result
         self._lines: deque[bytes] = deque()
-        # Only the appending thread changes the former two, only the writing thread the latter.
+        # Only the appending thread changes the former two, only the writing thread the latter two.
         self._appended_lines = self._appended_bytes = 0
         self._written_lines = self._written_bytes = 0
         self._progress_at: float | None = None

@@ -61,7 +61,7 @@ def _dropped_records(count: int) -> logging.LogRecord:
 class UnthreadedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
     """Drops records while standard error is blocked: for a process that forks.
 
-    A thread would not survive in the children, and what it has locked would stay locked.
+    The children would not have the thread, and the locks that it held would stay locked.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -74,7 +74,7 @@ class UnthreadedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # gen
 def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
     """Configure the logging of this process; not for use inside a host application.
 
-    Call it before the process opens any file for good: closed standard streams are opened here.
+    Call it before the process opens files that it keeps: closed standard streams are opened here.
     `forks` is for a process that starts others by forking.
     """
     reserve_standard_streams()

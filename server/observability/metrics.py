@@ -42,7 +42,7 @@ class EventCount:
 class Metrics:
     """The service's metrics, in a registry of their own: a host application may have others.
 
-    Components know nothing of metrics. They keep plain numbers, and each metric has a function
+    Components do not depend on metrics. They keep plain numbers, and each metric has a function
     that reads one. With PROMETHEUS_MULTIPROC_DIR set, as `gunicorn.conf.py` does, the metrics are
     those of all processes; `lifespan` then records the numbers of this process every second.
     """

@@ -19,7 +19,7 @@ _RETRY_SECONDS: Final = 0.5
 
 
 class RedisState(StrEnum):
-    """The state of Redis: `unknown` before the first verdict, `rejected` by our credentials."""
+    """The state of Redis: `unknown` before the first verdict, `rejected` with our credentials."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -50,7 +50,7 @@ class RedisClient:
 
     @property
     def has_started(self) -> bool:
-        """Whether there is a verdict, other than rejected credentials from the beginning."""
+        """Whether Redis has been up once, or is down: it has not only rejected our credentials."""
         return self._has_been_up or self.state is RedisState.DOWN
 
     async def execute(self, command: bytes, *arguments: Argument, seconds: float) -> Any:

@@ -40,7 +40,7 @@ class Inbound:
 
     @property
     def has_incomplete_body(self) -> bool:
-        """Whether the last request lacks a part of its body, also within the present piece."""
+        """Whether the last request lacks a part of its body, also while a piece is parsed."""
         return not self._body.is_eof()
 
     @property
@@ -51,9 +51,9 @@ class Inbound:
     def next_piece(self) -> bytes:
         """Take the next piece for the parser; it is empty when more of a head has to arrive.
 
-        A piece contains one head at most, and the body too when both are all that has arrived. The
-        first 4 KiB of a head need not wait for the rest, so that the parser soon rejects what is
-        not HTTP. A head that is too large ends with `NOT_HTTP`.
+        A piece contains at most one head, and also the body if nothing else has arrived. The first
+        4 KiB of a head are parsed without waiting for the rest, so that what is not HTTP is soon
+        rejected. A head that is too large ends with `NOT_HTTP`.
         """
         if self.is_receiving:
             return self._take(_BODY_PIECE_BYTES)
@@ -66,8 +66,8 @@ class Inbound:
         elif self._is_one_request(size):
             return self._take(_EARLY_BYTES)
         head = self._take(size)
-        # As text, a character that is not ASCII multiplies the memory of its field. With `@` a
-        # method, a field name, and each value that the service reads are as invalid as before.
+        # A character outside ASCII multiplies the memory of its field as text. `@` replaces it: it is
+        # just as invalid in a method, a field name, and each value that the service reads.
         return head if head.isascii() else head.translate(_TO_ASCII)
 
     def _is_one_request(self, head: int) -> bool:

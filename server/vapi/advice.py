@@ -13,7 +13,7 @@ _ADVICE: Final = {
 
 
 def describe_status(status: int | None) -> str:
-    """Return the status and what to do; None stands for no answer."""
+    """Return the status and what to do; None means no answer."""
     if status == 200:
         return "200: VAPI_API_KEY is accepted and the assistant exists"
     if status is not None and status not in _ADVICE:

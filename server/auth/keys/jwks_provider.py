@@ -94,9 +94,8 @@ class JwksProvider:
         except TimeoutError:
             raise _keys_unavailable(1) from None
         if self._refresher.failures and not key_set.resolves(algorithm, key_id):
-            raise _keys_unavailable(
-                self._next_refetch_at - self._clock()
-            )  # a 401 could log the patient out
+            # Not a 401, which could log the patient out.
+            raise _keys_unavailable(self._next_refetch_at - self._clock())
         return key_set
 
     async def _resolve(self, algorithm: str, key_id: str | None) -> JwkSet:
