@@ -66,8 +66,8 @@ class Inbound:
         elif self._is_one_request(size):
             return self._take(_EARLY_BYTES)
         head = self._take(size)
-        # A character outside ASCII multiplies the memory of its field as text. `@` replaces it: it is
-        # just as invalid in a method, a field name, and each value that the service reads.
+        # As text, a character outside ASCII multiplies the memory of its field. `@` replaces it: it
+        # is just as invalid in a method, a field name, and each value that the service reads.
         return head if head.isascii() else head.translate(_TO_ASCII)
 
     def _is_one_request(self, head: int) -> bool:
