@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,8 @@ from sandbox.vapi.app import CALLS
 from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT
+from tests.issuer import eventually
+from tests.redis_server import free_port
 from tests.support import VARIABLES, make_settings
 from tests.wire import make_vapi
 
@@ -43,8 +45,8 @@ class Clinic:
 async def clinic(*, calls: CallStore | None = None, **variables: str) -> AsyncIterator[Clinic]:
     """Start everything; the service is a separate process, configured by its environment."""
     vapi = make_vapi(calls)
-    with bind() as vapi_port, bind() as lab_port, bind() as page_port, free_port() as port:
-        page = origin(page_port)
+    with bind() as vapi_port, bind() as lab_port, bind() as page_port:
+        page, port = origin(page_port), free_port()
         environ = {
             **VARIABLES,
             "PORT": str(port),
@@ -101,14 +103,6 @@ async def development() -> AsyncIterator[str]:
             yield origin(own) + PATH
 
 
-@contextmanager
-def free_port() -> Iterator[int]:
-    """Yield a free port."""
-    with bind() as listener:
-        port: int = listener.getsockname()[1]
-    yield port
-
-
 @asynccontextmanager
 async def process(environ: Mapping[str, str], url: str) -> AsyncIterator[None]:
     """Run `python -m server`: yield when it is ready, then terminate it and wait for its end."""
@@ -117,17 +111,11 @@ async def process(environ: Mapping[str, str], url: str) -> AsyncIterator[None]:
     running = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ)
     try:
         async with ClientSession() as client:
-            await until(partial(_is_ready, client, url))
+            await eventually(partial(_is_ready, client, url), seconds=60)
         yield
     finally:
         running.terminate()
         assert await running.wait() == 0
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Poll until the condition is true; the time limit of the test applies."""
-    while not await holds():  # noqa: ASYNC110  of another process
-        await asyncio.sleep(0.05)
 
 
 async def _is_ready(client: ClientSession, url: str) -> bool:

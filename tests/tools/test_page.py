@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from sandbox.serving import bind
 from tests import npm
+from tests.redis_server import free_port
 from tests.tools.node import FOLDER, TOOLS
 from tests.tools.proofs import TABLE
 
@@ -47,7 +47,7 @@ def program(*command: str, cwd: Path, **environ: str) -> Iterator["subprocess.Po
 @pytest.fixture
 def development() -> Iterator[tuple[str, dict[str, str]]]:
     """Run step 1; give the address of the service, and the variables that it prints."""
-    with program(sys.executable, "-m", "sandbox", cwd=ROOT, PORT=free_port()) as process:
+    with program(sys.executable, "-m", "sandbox", cwd=ROOT, PORT=str(free_port())) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -57,11 +57,6 @@ def development() -> Iterator[tuple[str, dict[str, str]]]:
         text = "".join(lines)
         variables = dict(re.findall(r"^export (\w+)=(\S+)$", text, re.MULTILINE))
         yield variables["JWKS_URL"].partition("/.well-known")[0], variables
-
-
-def free_port() -> str:
-    with bind() as listener:
-        return str(listener.getsockname()[1])
 
 
 def tool_server_folder(folder: Path) -> Path:
@@ -76,7 +71,7 @@ def tool_server(
     request: pytest.FixtureRequest, tmp_path: Path, development: tuple[str, dict[str, str]]
 ) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run steps 3 and 4; give the address of the tool server, and its process."""
-    folder, port = tool_server_folder(tmp_path / "tool-server"), free_port()
+    folder, port = tool_server_folder(tmp_path / "tool-server"), str(free_port())
     if request.param == "python":
         (folder / "server.py").write_text(block("python", "import json"))
         command = (sys.executable, "server.py")

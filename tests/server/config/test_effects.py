@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import json
-import socket
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from server.redis.revocation_list import token_key
 from tests import pems
 from tests.issuer import Issuer, eventually, issuing, key
 from tests.process import launch, run, serving
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, free_port
 from tests.server.config.test_settings import LIMITS
 from tests.support import (
     ASSISTANT_ID,
@@ -77,11 +76,6 @@ BY_SECRET = {
     "PORT": "",  # a free one
     "SHUTDOWN_GRACE_SECONDS": "1",
 }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def payload(token: str) -> dict[str, Any]:
