@@ -268,7 +268,7 @@ def media_types() -> Iterator[Row]:
         ["application/jsonx"],
         ["application/json+x"],
         ["application/json; charset=latin-1"],
-        ["application/json; charset=utf-16"],
+        ["application/json; CHARSET=utf-16"],
         ["application/json, text/plain"],
         ["application/x-www-form-urlencoded"],
     )
