@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import time
+from time import sleep, time
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -18,6 +18,8 @@ from tests import npm
 from tests.redis_server import free_port
 from tests.tools.node import FOLDER, TOOLS
 from tests.tools.proofs import TABLE
+
+pytestmark = pytest.mark.timeout(180)  # several processes, and a package to install
 
 ROOT = TOOLS.parents[1]
 PAGE = (TOOLS / "README.md").read_text()
@@ -90,6 +92,7 @@ def wait_for(port: int) -> None:
     while True:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
+        sleep(0.05)  # of another process
 
 
 def call_tool(service: str, url: str, *arguments: str) -> str:
