@@ -92,6 +92,10 @@ class DiscardingTransport(asyncio.Transport):
     def close(self) -> None:
         """Do nothing: nothing is connected."""
 
+    def get_write_buffer_size(self) -> int:
+        """Return 0: nothing is buffered."""
+        return 0
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Do nothing: nothing is buffered."""
 

@@ -4,31 +4,37 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from server.serving.collected_writes import CollectedWrites, WriteCollector
 from server.serving.limits import LINGER_SECONDS
 
 
 class BoundedReads(asyncio.BufferedProtocol):
     """Passes everything on to `protocol`, data in pieces of at most the size of `buffer`.
 
-    The buffer may be shared: each piece is copied before the next is read. `on_lost` is called
-    when the connection has ended.
+    The buffer may be shared: each piece is copied before the next is read. `collector` is shared
+    by the connections of a server. `on_lost` is called when the connection has ended.
     """
 
-    __slots__ = ("_buffer", "_has_ended", "_on_lost", "_protocol", "_transport")
+    __slots__ = ("_buffer", "_collector", "_has_ended", "_on_lost", "_protocol", "_transport")
 
     def __init__(
-        self, protocol: asyncio.Protocol, buffer: memoryview, on_lost: Callable[[], None]
+        self,
+        protocol: asyncio.Protocol,
+        buffer: memoryview,
+        collector: WriteCollector,
+        on_lost: Callable[[], None],
     ) -> None:
         self._protocol = protocol
         self._buffer = buffer
+        self._collector = collector
         self._on_lost = on_lost
         self._has_ended = False
-        self._transport: asyncio.Transport
+        self._transport: CollectedWrites
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Pass the transport on."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._protocol.connection_made(transport)
+        """Pass a transport on whose small writes are collected."""
+        self._transport = CollectedWrites(cast("asyncio.Transport", transport), self._collector)
+        self._protocol.connection_made(cast("asyncio.Transport", self._transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the end of the connection on."""
@@ -46,7 +52,9 @@ class BoundedReads(asyncio.BufferedProtocol):
     def eof_received(self) -> bool | None:
         """Return whether the connection stays open for the response."""
         self._has_ended = True
-        return self._protocol.eof_received()
+        is_kept = self._protocol.eof_received()
+        self._transport.flush()  # the event loop closes the connection unless it is kept
+        return is_kept
 
     def pause_writing(self) -> None:
         """Pass on that the client reads too slowly."""

@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from server.serving.bounded_reads import BoundedReads
+from server.serving.collected_writes import WriteCollector
 from server.serving.connection import Connection
 from server.serving.connection_limit import ConnectionLimit, RefusedConnection
 from server.serving.limits import READ_BYTES
@@ -29,6 +30,7 @@ class ConnectionServer(web.Server):
         )
         self._draining = draining
         self._limit = limit
+        self._collector = WriteCollector()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._peak = _MANY_CONNECTIONS
 
@@ -37,7 +39,8 @@ class ConnectionServer(web.Server):
         if not self._limit.acquire():
             return RefusedConnection()
         self._peak = max(self._peak, self._limit.open)
-        return BoundedReads(Connection(self, self._draining), self._buffer, self._on_lost)
+        connection = Connection(self, self._draining)
+        return BoundedReads(connection, self._buffer, self._collector, self._on_lost)
 
     def _on_lost(self) -> None:
         """Count the end of a connection; return memory when half of them have ended."""
