@@ -31,11 +31,10 @@ def _body(code: ErrorCode, details: str) -> bytes:
 def error_response(error: ApiError) -> web.Response:
     """Return the response for an error: the envelope, its status and its headers."""
     definition = ERRORS[error.code]
-    response = json_response(
-        _body(error.code, error.details), status=definition.status, headers=error.headers
-    )
-    if definition.challenge is not None:
-        response.headers[hdrs.WWW_AUTHENTICATE] = definition.challenge
+    challenge = definition.challenge
+    headers = {**error.headers, hdrs.WWW_AUTHENTICATE: challenge} if challenge else error.headers
+    body = _body(error.code, error.details)
+    response = json_response(body, status=definition.status, headers=headers)
     if error.close:
         response.force_close()
     return response

@@ -1,17 +1,101 @@
 """JSON responses: the one place that sets their content type."""
 
 from collections.abc import Mapping
-from typing import Final
+from http import HTTPStatus
+from time import time
+from typing import Any, Final, cast
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+from middlewares.timestamps import http_date
 
 JSON: Final = "application/json; charset=utf-8"
+
+_STATUS_LINES: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for each in HTTPStatus}
+
+
+class JsonResponse(web.Response):
+    """A JSON response that is sent in one piece when nothing has used its headers.
+
+    aiohttp creates a dictionary of headers and serializes it, which takes longer than everything
+    else that the service does for a known token. Here the fields are text until something uses
+    what aiohttp's constructor creates. With either, the client receives the same bytes.
+    """
+
+    is_text = True
+    """Whether the fields are still text; `add_fields` needs it."""
+    may_encode = False
+    """Set by the service's own server, which has no signal handlers that change headers."""
+    _is_sent = False
+
+    def __init__(self, body: bytes, *, status: int, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self._status_code = status
+        self._fields = f"Content-Type: {JSON}\r\n"
+        if headers:
+            self.add_fields("".join(f"{name}: {value}\r\n" for name, value in headers.items()))
+
+    def __getattr__(self, name: str) -> Any:
+        """Call aiohttp's constructor, because something uses what it creates."""
+        if not self.is_text or name.startswith("__"):
+            raise AttributeError(name, name=name, obj=self)
+        self.is_text = False
+        fields = [field.partition(": ")[::2] for field in self._fields.splitlines()]
+        super().__init__(body=self.body, status=self._status_code, headers=fields)
+        return getattr(self, name)
+
+    def add_fields(self, fields: str) -> None:
+        """Add header fields, each of which ends with CR LF."""
+        self._fields += fields
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self._status_code if self.is_text else super().status
+
+    def set_status(self, status: int, reason: str | None = None) -> None:
+        """Change the status."""
+        self.headers  # noqa: B018  aiohttp's constructor sets a status, too
+        super().set_status(status, reason)
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection stays open; None until that is decided."""
+        return True if self._is_sent else super().keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send everything, if the client keeps the connection (HTTP/1.1); else the head."""
+        if not (self.may_encode and self.is_text and self._suits(request)):
+            return await super().prepare(request)
+        await request.writer.write_eof(self._encode())
+        self._is_sent = True
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the body, if `prepare` did not."""
+        if not self._is_sent:
+            await super().write_eof(data)
+
+    def _suits(self, request: web.BaseRequest) -> bool:
+        return (
+            request.keep_alive
+            and self.keep_alive is None
+            and request.version == HttpVersion11
+            and request.method != hdrs.METH_HEAD
+        )
+
+    def _encode(self) -> bytes:
+        body = cast("bytes", self.body)
+        head = (
+            f"{_STATUS_LINES[self._status_code]}\r\n{self._fields}"
+            f"Content-Length: {len(body)}\r\nDate: {http_date(int(time()))}\r\n\r\n"
+        )
+        return head.encode() + body
 
 
 def json_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.Response:
+) -> JsonResponse:
     """Return a response with an encoded JSON body; `headers` are added to it."""
-    return web.Response(
-        status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON, **(headers or {})}
-    )
+    return JsonResponse(body, status=status, headers=headers or {})

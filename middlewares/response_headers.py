@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
+from middlewares.json_response import JsonResponse
 from middlewares.request_context import ERROR_CODE, REQUEST_ID, STARTED_AT
 
 X_REQUEST_ID: Final = istr("X-Request-ID")
@@ -36,11 +37,18 @@ def response_headers(*, observe: Observer | None = None) -> Middleware:
 
 def set_standard_headers(response: web.StreamResponse, request_id: str, seconds: float) -> None:
     """Set the headers of every response; `Cache-Control` stays as the handler set it."""
+    duration = f"total;dur={seconds * 1000:.3f}"
+    if isinstance(response, JsonResponse) and response.is_text:
+        response.add_fields(
+            f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+            f"X-Request-ID: {request_id}\r\nServer-Timing: {duration}\r\n"
+        )
+        return
     headers = response.headers
     headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     headers[X_REQUEST_ID] = request_id
-    headers[SERVER_TIMING] = f"total;dur={seconds * 1000:.3f}"
+    headers[SERVER_TIMING] = duration
 
 
 async def remove_server_header(_: web.Request, response: web.StreamResponse) -> None:

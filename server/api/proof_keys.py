@@ -24,7 +24,9 @@ def add_proof_keys(app: web.Application, settings: Settings, path: str) -> None:
     body = msgspec.json.encode(public_jwks(load_proof_keys(settings.proof_key)))
 
     async def proof_keys(_: web.Request) -> web.StreamResponse:
-        return json_response(body, headers=_CACHE)
+        response = json_response(body)
+        response.headers.update(_CACHE)
+        return response
 
     add_route(app, hdrs.METH_GET, path, proof_keys)
 

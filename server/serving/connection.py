@@ -6,6 +6,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from middlewares.json_response import JsonResponse
 from server.serving import limits
 from server.serving.bounded_reads import BoundedReads
 from server.serving.client_socket import has_unread_bytes, limit_buffers
@@ -26,7 +27,6 @@ class Connection(RequestHandler):
         self._answered = 0
         self._closes = False  # the response to the last request ends the connection
         self._is_broken = False  # what arrives is not parsed any more
-        self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit the time for a first request, and the memory while the client does not read."""
@@ -124,9 +124,10 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the response, then parse what has arrived in the meantime."""
-        is_last = self._answered + 1 == self._request_count
-        if self._draining.is_set() or (self._closes and is_last):
+        if self._draining.is_set() or (self._closes and self._answered + 1 == self._request_count):
             resp.force_close()
+        if isinstance(resp, JsonResponse):
+            resp.may_encode = True
         self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
         result = await super().finish_response(request, resp, start_time)
         self._answered += 1

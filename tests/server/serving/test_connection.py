@@ -90,7 +90,7 @@ async def test_exception_after_the_middlewares_is_logged_and_ends_the_connection
         ClientSession() as client,
     ):
         with pytest.raises(ServerDisconnectedError):
-            await client.get(url)
+            await client.get(url, headers={"Connection": "close"})  # aiohttp sends the response
     assert "Unhandled exception" in caplog.text
 
 

@@ -1,0 +1,142 @@
+"""JSON responses are sent in one piece, with the same bytes that aiohttp sends."""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from itertools import count
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from middlewares.json_response import JSON, json_response
+from server.serving import connection
+from tests.support import PATH, Service, claims, make_settings, running, sign
+
+ORIGIN = "https://app.clinic.example"
+PATIENTS = count(2)
+KEY = web.ResponseKey("KEY", int)
+
+
+def request(line: str, *fields: str, body: bytes = b"") -> bytes:
+    """Return a request; its id shows which response belongs to it."""
+    length = [f"Content-Length: {len(body)}"] if body else []
+    lines = [line, "Host: clinic.example", "X-Request-ID: first", *length, *fields, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def post(*fields: str, version: str = "1.1", body: bytes = b"{}", **changes: object) -> bytes:
+    """Return a request for a session, with a token that has these claims."""
+    token = f"Authorization: Bearer {sign(claims(**{'id': f'pt_{next(PATIENTS)}', **changes}))}"
+    json = "Content-Type: application/json"
+    return request(f"POST {PATH} HTTP/{version}", json, token, *fields, body=body)
+
+
+LAST = request("GET /healthz HTTP/1.1", "Connection: close")
+REQUESTS = {
+    "granted": post(),
+    "rate limited": post(id="pt_1"),
+    "HTTP/1.0": post(version="1.0"),
+    "HTTP/1.0 with keep-alive": post("Connection: keep-alive", version="1.0"),
+    "closed by the client": post("Connection: close"),
+    "after 100 Continue": post("Expect: 100-continue"),
+    "without a token": request(f"POST {PATH} HTTP/1.1"),
+    "expired token": post(exp=1),
+    "not a patient": post(type="nurse"),
+    "malformed body": post(body=b"{"),
+    "wrong patient": post(body=b'{"patientContext": {"id": "pt_3"}}'),
+    "body too large": post(body=b" " * 70_000),
+    "unsupported content type": post().replace(b"application/json", b"text/plain"),
+    "other method": request(f"DELETE {PATH} HTTP/1.1"),
+    "unknown path": request("GET /unknown HTTP/1.1"),
+    "health": request("GET /healthz HTTP/1.1"),
+    "HEAD": request("HEAD /healthz HTTP/1.1"),
+    "readiness": request("GET /readyz HTTP/1.1"),
+    "not HTTP": b"\x00\r\n\r\n",
+}
+
+
+async def exchange(service: Service, sent: bytes) -> str:
+    """Send a request, and another one after it; return everything that is received.
+
+    Replaces what differs from one response to the next.
+    """
+    url = URL(service.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(sent + LAST)
+    received = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    for pattern, name in (
+        (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<date>"),
+        (r"dur=\d+\.\d{3}", "<duration>"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "<time>"),
+        (r"Retry-After: \d+", "<seconds>"),
+        (r"[0-9a-f]{32}", "<id>"),
+    ):
+        received = re.sub(pattern, name, received)
+    return received
+
+
+async def exchange_all(
+    requests: Mapping[str, bytes] = REQUESTS, **variables: str
+) -> dict[str, str]:
+    """Exchange each request with a new service; `pt_1` has used its rate limit."""
+    async with running(make_settings(RATE_LIMIT="1/hour", **variables)) as service:
+        await exchange(service, post(id="pt_1"))
+        return {name: await exchange(service, sent) for name, sent in requests.items()}
+
+
+@pytest.mark.parametrize("origins", ["", ORIGIN])
+async def test_bytes_are_those_that_aiohttp_sends(
+    monkeypatch: pytest.MonkeyPatch, origins: str
+) -> None:
+    received = await exchange_all(CORS_ALLOWED_ORIGINS=origins)
+    monkeypatch.setattr(connection, "JsonResponse", type("Unused", (), {}))
+    assert received == await exchange_all(CORS_ALLOWED_ORIGINS=origins)
+    statuses = set(re.findall(r"HTTP/1.1 (\d+)", "".join(received.values())))
+    assert statuses == {"100", "200", "400", "401", "403", "404", "405", "413", "415", "429"}
+
+
+async def test_frequent_responses_are_sent_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.Response, "prepare", None)  # aiohttp cannot send a head
+    sent = {name: REQUESTS[name] for name in ("granted", "without a token", "rate limited")}
+    received = await exchange_all(sent)
+    assert [each[9:12] for each in received.values()] == ["200", "401", "429"]
+
+
+def whole(response: web.Response) -> tuple[object, ...]:
+    """Return everything that a middleware of a host application can see."""
+    return (response.status, response.reason, response.headers.copy(), response.body, response.text)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda response: response.headers.update({"A": "b"}),
+        lambda response: response.set_cookie("a", "b"),
+        lambda response: response.set_status(404),
+        lambda response: response.force_close(),
+        lambda response: setattr(response, "content_type", "application/problem+json"),
+        lambda response: setattr(response, "text", "{}"),
+        lambda response: response.update({KEY: 1}),
+    ],
+)
+def test_response_can_be_used_like_any_other(use: Callable[[web.Response], None]) -> None:
+    response = json_response(b"[]", status=503, headers={"Retry-After": "1: 2"})
+    other = web.Response(
+        body=b"[]", status=503, headers={"Content-Type": JSON, "Retry-After": "1: 2"}
+    )
+    for each in (response, other):
+        use(each)
+    assert whole(response) == whole(other)
+    assert (response.keep_alive, list(response.values())) == (
+        other.keep_alive,
+        list(other.values()),
+    )
+    assert response.cookies.output() == other.cookies.output()
+
+
+def test_unknown_attribute() -> None:
+    with pytest.raises(AttributeError, match="unknown"):
+        _ = json_response(b"[]").unknown
