@@ -9,7 +9,7 @@ from coredis.exceptions import ReadOnlyError, RedisError
 from server.redis.client import RedisClient, RedisDown, RedisState
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
-from tests.server.redis.support import get, reaches, running
+from tests.server.redis.support import get, reaches, read, running
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
@@ -285,6 +285,14 @@ async def test_check_sets_the_state_once_and_logs_a_change_once(
         states.append(client.state)
     assert states == [RedisState.UP, RedisState.DOWN, RedisState.DOWN]
     assert messages(caplog) == ["Redis is down: ConnectionRefusedError"]
+
+
+async def test_check_runs_the_probes(redis_server: RedisServer) -> None:
+    client = RedisClient(redis_server.url)
+    client.probes.append(read)
+    await redis_server.execute("ACL", "SETUSER", "default", "-mget")
+    await client.check()
+    assert client.state.name == "REJECTED"
 
 
 async def test_commands_are_sent_while_others_keep_arriving(client: RedisClient) -> None:
