@@ -38,6 +38,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the end of the connection on."""
+        self._collector.discard(self._transport)
         self._protocol.connection_lost(exc)
         self._on_lost()
 
@@ -47,6 +48,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass the bytes on that were read."""
+        self._collector.expect(self._transport)
         self._protocol.data_received(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool | None:

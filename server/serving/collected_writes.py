@@ -18,18 +18,28 @@ _MOST_RESPONSES: Final = 8
 class WriteCollector:
     """The connections of a server that have bytes to send at the end of the event loop's turn."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_expected", "_waiting")
 
     def __init__(self) -> None:
+        self._expected: set[CollectedWrites] = set()
         self._waiting: list[CollectedWrites] = []
 
+    def expect(self, transport: "CollectedWrites") -> None:
+        """Note that `transport` has received something, so others may wait for its response."""
+        self._expected.add(transport)
+
+    def discard(self, transport: "CollectedWrites") -> None:
+        """Note that nothing has to wait for `transport` any more."""
+        self._expected.discard(transport)
+
     def add(self, transport: "CollectedWrites") -> None:
-        """Flush `transport` at the end of this turn, or at once when enough others wait."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+        """Flush `transport` at the end of this turn, or at once if waiting saves nothing."""
+        self._expected.discard(transport)
         self._waiting.append(transport)
-        if len(self._waiting) >= _MOST_RESPONSES:
+        if not self._expected or len(self._waiting) >= _MOST_RESPONSES:
             self._flush()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -64,6 +74,7 @@ class CollectedWrites:
         if size > WRITE_BUFFER_BYTES or self._transport.get_write_buffer_size():
             self.flush()
             self._transport.write(data)
+            self._collector.discard(self)
             return
         is_first = not self._pending
         self._pending += data

@@ -24,12 +24,17 @@ class Accepted(asyncio.Protocol):
         self.client = client
         self.is_paused = False
         self.last_words = b""
+        self.asked = asyncio.Event()
         self.lost = asyncio.Event()
         self.transport: Any
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = transport
+
+    def data_received(self, _: bytes) -> None:
+        """Note that there is a request."""
+        self.asked.set()
 
     def pause_writing(self) -> None:
         """Note that the client reads too slowly."""
@@ -89,6 +94,15 @@ async def connect(sockets: ExitStack) -> AsyncIterator[Connect]:
         await accepted.lost.wait()
 
 
+@pytest.fixture
+async def busy(connect: Connect) -> Accepted:
+    """Open a connection whose client waits for a response."""
+    accepted = await connect()
+    accepted.client.send(b"request")
+    await accepted.asked.wait()
+    return accepted
+
+
 async def fill(accepted: Accepted) -> int:
     """Write until the kernel takes no more; return how much was written."""
     written = 0
@@ -98,6 +112,34 @@ async def fill(accepted: Accepted) -> int:
     return written
 
 
+async def test_last_response_that_is_expected_does_not_wait(
+    connect: Connect, busy: Accepted
+) -> None:
+    accepted = await connect()
+    accepted.transport.write(b"response")
+    assert accepted.received() == b""
+    busy.transport.write(b"response")
+    assert (accepted.received(), busy.received()) == (b"response", b"response")
+    accepted.transport.write(b"alone")
+    assert accepted.received() == b"alone"
+
+
+async def test_large_response_is_not_expected_any_more(connect: Connect, busy: Accepted) -> None:
+    accepted = await connect()
+    busy.transport.write(bytes(limits.WRITE_BUFFER_BYTES + 1))
+    accepted.transport.write(b"response")
+    assert accepted.received() == b"response"
+
+
+async def test_lost_connection_is_not_waited_for(connect: Connect, busy: Accepted) -> None:
+    accepted = await connect()
+    busy.transport.abort()
+    await busy.lost.wait()
+    accepted.transport.write(b"response")
+    assert accepted.received() == b"response"
+
+
+@pytest.mark.usefixtures("busy")
 async def test_writes_of_a_turn_leave_at_its_end(connect: Connect) -> None:
     several = [await connect() for _ in range(MOST - 1)]
     for each in several:
@@ -107,6 +149,7 @@ async def test_writes_of_a_turn_leave_at_its_end(connect: Connect) -> None:
     assert [each.received() for each in several] == [b"response"] * len(several)
 
 
+@pytest.mark.usefixtures("busy")
 async def test_first_responses_do_not_wait_for_many_others(connect: Connect) -> None:
     several = [await connect() for _ in range(MOST + 1)]
     for each in several:
@@ -116,6 +159,7 @@ async def test_first_responses_do_not_wait_for_many_others(connect: Connect) -> 
     assert several[-1].received() == b"response"
 
 
+@pytest.mark.usefixtures("busy")
 async def test_writes_of_a_connection_keep_their_order(connect: Connect) -> None:
     accepted = await connect()
     accepted.transport.write(b"1")
@@ -127,6 +171,7 @@ async def test_writes_of_a_connection_keep_their_order(connect: Connect) -> None
     assert accepted.received() == b"6"
 
 
+@pytest.mark.usefixtures("busy")
 async def test_what_is_written_later_changes_nothing(connect: Connect) -> None:
     accepted = await connect()
     data = bytearray(b"before")
@@ -137,6 +182,7 @@ async def test_what_is_written_later_changes_nothing(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "abort", "write_eof"])
+@pytest.mark.usefixtures("busy")
 async def test_end_of_a_connection_comes_after_its_responses(connect: Connect, end: str) -> None:
     accepted = await connect()
     accepted.transport.write(b"response")
@@ -144,6 +190,7 @@ async def test_end_of_a_connection_comes_after_its_responses(connect: Connect, e
     assert await accepted.rest() == b"response"
 
 
+@pytest.mark.usefixtures("busy")
 async def test_response_to_a_client_that_has_ended_its_side_is_sent(connect: Connect) -> None:
     accepted = await connect()
     accepted.last_words = b"response"
@@ -151,6 +198,7 @@ async def test_response_to_a_client_that_has_ended_its_side_is_sent(connect: Con
     assert await accepted.rest() == b"response"
 
 
+@pytest.mark.usefixtures("busy")
 async def test_other_uses_find_what_was_written(connect: Connect) -> None:
     accepted = await connect()
     accepted.transport.write(b"response")
