@@ -26,7 +26,7 @@ from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forge, make
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
 from benchmarks.wrk import PATH
-from middlewares.request_context import PATIENT_ID, PRINCIPAL, REQUEST_ID, STARTED_AT, Principal
+from middlewares.request_context import CONTEXT, PATIENT_ID, PRINCIPAL, Principal, RequestContext
 from sandbox.tools.proofs import new_proof_key
 from server import app as service
 from server.auth.aiohttp_jwt_adapter import Decoder
@@ -48,8 +48,9 @@ _PRINCIPAL = Principal(
     valid_from=0,
     expires_at=2**40,
 )
+_CONTEXT = RequestContext(started_at=0.0, request_id="0" * 32, trace_id=None)
 REQUEST_KEYS: dict[str, dict[web.RequestKey[Any], Any]] = {
-    "audit": {STARTED_AT: 0.0, REQUEST_ID: "0" * 32},
+    "audit": {CONTEXT: _CONTEXT},
     "authentication": {PRINCIPAL: _PRINCIPAL},
     "authorization": {PATIENT_ID: _PRINCIPAL.patient_id},
 }

@@ -14,13 +14,9 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.client_address import make_address_finder
 from middlewares.cors import is_preflight
 from middlewares.request_context import (
-    CREDENTIAL_TYPE,
-    ERROR_CODE,
+    CONTEXT,
     PRINCIPAL,
-    PROOF_ID,
-    REQUEST_ID,
-    STARTED_AT,
-    TRACE_ID,
+    RequestContext,
 )
 from middlewares.response_headers import X_REQUEST_ID
 from middlewares.timestamps import rfc3339
@@ -68,11 +64,12 @@ def audit(
 
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[STARTED_AT] = perf_counter()
-        request[REQUEST_ID] = request_id(request.headers.get(X_REQUEST_ID))
-        trace_id = parse_trace_id(request.headers.getall(TRACEPARENT, ()))
-        if trace_id is not None:
-            request[TRACE_ID] = trace_id
+        headers = request.headers
+        request[CONTEXT] = RequestContext(
+            started_at=perf_counter(),
+            request_id=request_id(headers.get(X_REQUEST_ID)),
+            trace_id=parse_trace_id(headers.getall(TRACEPARENT, ())),
+        )
         response = None
         try:
             response = await handler(request)
@@ -91,7 +88,7 @@ def _make_recorder(
     find_addresses = make_address_finder(trusted_proxies)
 
     def record(request: web.Request, response: web.StreamResponse | None) -> AuditRecord:
-        principal = request.get(PRINCIPAL)
+        context, principal = request[CONTEXT], request.get(PRINCIPAL)
         status = response.status if response is not None else _CLIENT_DISCONNECTED
         granted = status == 200
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
@@ -99,15 +96,15 @@ def _make_recorder(
         return AuditRecord(
             event=event,
             timestamp=rfc3339(time()),
-            request_id=request[REQUEST_ID],
-            trace_id=request.get(TRACE_ID),
+            request_id=context.request_id,
+            trace_id=context.trace_id,
             outcome="granted" if granted else "denied",
             status=status,
-            code=None if granted else request.get(ERROR_CODE),
+            code=None if granted else context.error_code,
             patient=_name(principal.patient_id, hash_key) if principal is not None else None,
-            credential_type=request.get(CREDENTIAL_TYPE) if granted else None,
-            proof_id=request.get(PROOF_ID) if granted else None,
-            duration_ms=round((perf_counter() - request[STARTED_AT]) * 1000, 3),
+            credential_type=context.credential_type if granted else None,
+            proof_id=context.proof_id if granted else None,
+            duration_ms=round((perf_counter() - context.started_at) * 1000, 3),
             client=client,
             peer=peer,
         )

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode, internal_error
 from middlewares.json_response import json_response
-from middlewares.request_context import ERROR_CODE, REQUEST_ID, TRACE_ID
+from middlewares.request_context import CONTEXT
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _respond(request: web.Request, error: ApiError) -> web.Response:
     The caller passes the exception on without binding it to a local name: a bound exception and
     its traceback would form a reference cycle.
     """
-    request[ERROR_CODE] = error.code
+    request[CONTEXT].error_code = error.code
     return error_response(error)
 
 
@@ -72,9 +72,9 @@ def error_handler() -> Middleware:
         except web.HTTPException as error:
             return _respond(request, _from_aiohttp(error))
         except Exception:
-            request_id = request[REQUEST_ID]
-            context = {"request_id": request_id, "trace_id": request.get(TRACE_ID)}
-            log.exception("request failed", extra=context)
-            return _respond(request, internal_error(request_id))
+            context = request[CONTEXT]
+            extra = {"request_id": context.request_id, "trace_id": context.trace_id}
+            log.exception("request failed", extra=extra)
+            return _respond(request, internal_error(context.request_id))
 
     return error_handler_middleware

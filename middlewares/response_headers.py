@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from middlewares.json_response import JsonResponse
-from middlewares.request_context import ERROR_CODE, REQUEST_ID, STARTED_AT
+from middlewares.request_context import CONTEXT
 
 X_REQUEST_ID: Final = istr("X-Request-ID")
 SERVER_TIMING: Final = istr("Server-Timing")
@@ -26,10 +26,11 @@ def response_headers(*, observe: Observer | None = None) -> Middleware:
         request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         response = await handler(request)
-        seconds = perf_counter() - request[STARTED_AT]
-        set_standard_headers(response, request[REQUEST_ID], seconds)
+        context = request[CONTEXT]
+        seconds = perf_counter() - context.started_at
+        set_standard_headers(response, context.request_id, seconds)
         if observe is not None:
-            observe(response.status, request.get(ERROR_CODE), seconds)
+            observe(response.status, context.error_code, seconds)
         return response
 
     return response_headers_middleware

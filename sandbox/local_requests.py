@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.error_handler import error_response
-from middlewares.request_context import ERROR_CODE
+from middlewares.request_context import CONTEXT
 
 _NAMES: Final = ("127.0.0.1", "localhost", "[::1]", "10.0.2.2")
 """Names of this machine; Android's emulator reaches it at 10.0.2.2."""
@@ -54,5 +54,6 @@ def _are_allowed(sent: Sequence[str], host: str, origins: Collection[str]) -> bo
 
 
 def _reject(request: web.Request, details: str) -> web.Response:
-    request[ERROR_CODE] = ErrorCode.FORBIDDEN
+    if context := request.get(CONTEXT):  # the service's own, not a stand-in
+        context.error_code = ErrorCode.FORBIDDEN
     return error_response(ApiError(ErrorCode.FORBIDDEN, details))

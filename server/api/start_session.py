@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.json_response import json_response
-from middlewares.request_context import CREDENTIAL_TYPE, PATIENT_ID, PROOF_ID
+from middlewares.request_context import CONTEXT, PATIENT_ID
 from middlewares.timestamps import Clock, rfc3339
 from server.api.request_body import read_object
 from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
@@ -66,26 +66,26 @@ def make_start_handler(
         check_patient_context(body, patient_id)
         # The last suspension: what is available now is available to the audit middleware too.
         await ensure_available()
-        credential = issue()
-        request[CREDENTIAL_TYPE] = credential.type
+        context, credential = request[CONTEXT], issue()
+        context.credential_type = credential.type
         proof = issue_proof(patient_id) if issue_proof else None
         if proof:
-            request[PROOF_ID] = proof.id
-        context = PatientContext(patient_id, rfc3339(clock()))
-        return json_response(encode(_success(assistant_id, context, credential, proof)))
+            context.proof_id = proof.id
+        patient = PatientContext(patient_id, rfc3339(clock()))
+        return json_response(encode(_success(assistant_id, patient, credential, proof)))
 
     return start
 
 
 def _success(
-    assistant_id: str, context: PatientContext, credential: Credential, proof: PatientProof | None
+    assistant_id: str, patient: PatientContext, credential: Credential, proof: PatientProof | None
 ) -> SessionResponse:
     data = SessionData(
         api_key=credential.api_key,
         credential_type=credential.type,
         expires_at=credential.expires_at,
         assistant_id=assistant_id,
-        patient_context=context,
+        patient_context=patient,
         patient_proof=proof.token if proof else msgspec.UNSET,
     )
     return SessionResponse(True, data, "Vapi configuration retrieved")

@@ -13,11 +13,11 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
 
 from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import REQUEST_ID, STARTED_AT, Principal
+from middlewares.request_context import CONTEXT, Principal, RequestContext
 
 Client = TestClient[web.Request, web.Application]
 Alone = Callable[..., Awaitable[Client]]
-Given = Mapping[web.RequestKey[Any], Any]
+Given = Mapping[web.RequestKey[Any] | str, Any]
 
 Result = TypeVar("Result")
 
@@ -48,17 +48,31 @@ async def hello(request: web.Request) -> web.Response:
 def application(
     *middlewares: Middleware, handler: Handler = hello, given: Given | None = None
 ) -> web.Application:
-    """Return an application with only these middlewares; `given` are the keys set outside them."""
-    outside: dict[web.RequestKey[Any], Any] = {REQUEST_ID: "request-1", STARTED_AT: 0.0}
-    outside.update(given or {})
+    """Return an application with only these middlewares.
+
+    `given` are request keys, and fields of the context by their names. They are set outside and,
+    as `audit` creates a context, inside of the middlewares.
+    """
+
+    def set_given(request: web.Request) -> None:
+        for key, value in (given or {}).items():
+            if isinstance(key, str):
+                setattr(request[CONTEXT], key, value)
+            else:
+                request[key] = value
 
     @web.middleware
-    async def given_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        for key, value in outside.items():
-            request[key] = value
+    async def outside(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[CONTEXT] = RequestContext(started_at=0.0, request_id="request-1", trace_id=None)
+        set_given(request)
         return await handler(request)
 
-    app = web.Application(middlewares=[given_middleware, *middlewares])
+    @web.middleware
+    async def inside(request: web.Request, handler: Handler) -> web.StreamResponse:
+        set_given(request)
+        return await handler(request)
+
+    app = web.Application(middlewares=[outside, *middlewares, inside])
     app.router.add_route("*", "/", handler, name=NAME)
     return app
 

@@ -17,16 +17,7 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
-from middlewares.request_context import (
-    CREDENTIAL_TYPE,
-    ERROR_CODE,
-    PRINCIPAL,
-    PROOF_ID,
-    REQUEST_ID,
-)
-from middlewares.request_context import (
-    TRACE_ID as TRACE_ID_KEY,
-)
+from middlewares.request_context import CONTEXT, PRINCIPAL
 from tests.middlewares.support import NAME, Alone, application, hello, patient_with, send_raw
 
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")
@@ -59,8 +50,8 @@ async def test_line_has_exactly_these_fields_in_this_order(
     lines: list[bytes] = []
     given = {
         PRINCIPAL: patient_with(patient_id="pt_7"),
-        CREDENTIAL_TYPE: "public_key",
-        PROOF_ID: "proof-1",
+        "credential_type": "public_key",
+        "proof_id": "proof-1",
     }
     client = await alone(audit(event=NAME, write=lines.append), given=given)
     headers = {"X-Request-ID": "abc.1", "traceparent": TRACEPARENT}
@@ -98,7 +89,7 @@ async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) ->
 
 async def test_granted_request_has_no_code(alone: Alone) -> None:
     lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), given={ERROR_CODE: "FORBIDDEN"})
+    client = await alone(audit(event=NAME, write=lines.append), given={"error_code": "FORBIDDEN"})
     await send_raw(client)
     assert read(lines)[0]["code"] is None
 
@@ -113,7 +104,7 @@ async def test_duration_is_in_milliseconds(alone: Alone, monkeypatch: pytest.Mon
 
 async def test_denied_request_has_no_credential_and_no_proof(alone: Alone) -> None:
     lines: list[bytes] = []
-    given = {CREDENTIAL_TYPE: "public_key", PROOF_ID: "proof-1"}
+    given = {"credential_type": "public_key", "proof_id": "proof-1"}
     middleware = audit(event=NAME, write=lines.append)
     await send_raw(await alone(middleware, handler=responding(504), given=given))
     [line] = read(lines)
@@ -141,7 +132,7 @@ async def test_trace_id_is_that_of_a_valid_traceparent(
     seen: list[str | None] = []
 
     async def handler(request: web.Request) -> web.Response:
-        seen.append(request.get(TRACE_ID_KEY))
+        seen.append(request[CONTEXT].trace_id)
         return web.Response()
 
     client = await alone(audit(event=NAME, write=lines.append), handler=handler)
@@ -176,9 +167,9 @@ async def test_longest_line_fits_into_one_write_to_a_pipe(alone: Alone) -> None:
     lines: list[bytes] = []
     given = {
         PRINCIPAL: patient_with(patient_id="|" * 128),
-        CREDENTIAL_TYPE: "session_token",
-        PROOF_ID: "x" * 22,
-        ERROR_CODE: "INVALID_PATIENT_CONTEXT",
+        "credential_type": "session_token",
+        "proof_id": "x" * 22,
+        "error_code": "INVALID_PATIENT_CONTEXT",
     }
     middleware = audit(event=NAME, write=lines.append, trusted_proxies=["127.0.0.0/8"])
     longest = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
@@ -212,7 +203,7 @@ async def test_denied_request_has_its_code_and_no_patient(
 ) -> None:
     lines: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
-    given = {ERROR_CODE: "AUTH_TOKEN_MISSING"}
+    given = {"error_code": "AUTH_TOKEN_MISSING"}
     await send_raw(await alone(middleware, handler=responding(401), given=given))
     [line] = read(lines)
     assert (line["code"], line["patient"]) == ("AUTH_TOKEN_MISSING", None)
@@ -302,7 +293,7 @@ async def test_other_routes_have_a_request_id_and_no_line(
     lines: list[bytes] = []
 
     async def note(request: web.Request) -> web.Response:
-        ids.append(request[REQUEST_ID])
+        ids.append(request[CONTEXT].request_id)
         return web.Response()
 
     app = application(audit(event=NAME, write=lines.append))

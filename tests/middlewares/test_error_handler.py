@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from middlewares.api_errors import ERRORS, ApiError, ErrorCode
 from middlewares.error_handler import error_handler
-from middlewares.request_context import ERROR_CODE, TRACE_ID
+from middlewares.request_context import CONTEXT
 from tests.middlewares.support import Alone, log_records, send_raw
 
 SECRET = "a-secret"
@@ -101,7 +101,7 @@ async def test_404_of_aiohttp_is_converted(alone: Alone) -> None:
 async def test_unexpected_error_is_logged_and_not_disclosed(
     alone: Alone, raised: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = {TRACE_ID: "trace-1"}
+    given = {"trace_id": "trace-1"}
     client = await alone(error_handler(), handler=raising(raised), given=given)
     response = await send_raw(client)
     assert response.status == 500
@@ -139,7 +139,7 @@ async def test_error_code_is_recorded_for_outer_middlewares(
     @web.middleware
     async def outer(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
-        codes.append(request.get(ERROR_CODE))
+        codes.append(request[CONTEXT].error_code)
         return response
 
     options = {"handler": raising(raised)} if raised else {}

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from middlewares.request_context import ERROR_CODE, REQUEST_ID, STARTED_AT
+from middlewares.request_context import CONTEXT
 from middlewares.response_headers import remove_server_header, response_headers
 from tests.middlewares.support import Alone, application, send_raw
 
@@ -17,7 +17,7 @@ def unobserved(status: int, code: str | None, seconds: float) -> None:
 
 
 async def test_standard_headers(alone: Alone) -> None:
-    client = await alone(response_headers(observe=unobserved), given={REQUEST_ID: "request-9"})
+    client = await alone(response_headers(observe=unobserved), given={"request_id": "request-9"})
     async with client.post("/") as response:
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -42,7 +42,7 @@ async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
         observed.append(seconds)
 
     client = await alone(
-        response_headers(observe=observe), given={STARTED_AT: perf_counter() - 1_000_000}
+        response_headers(observe=observe), given={"started_at": perf_counter() - 1_000_000}
     )
     async with client.post("/") as response:
         milliseconds = float(response.headers["Server-Timing"].removeprefix("total;dur="))
@@ -58,7 +58,7 @@ async def test_observer_is_called_once_per_response(
 
     async def handler(request: web.Request) -> web.Response:
         if code is not None:
-            request[ERROR_CODE] = code
+            request[CONTEXT].error_code = code
         return web.Response(status=status)
 
     def observe(status: int, code: str | None, _: float) -> None:
