@@ -1,6 +1,6 @@
 """Verified claims: the rules for their dates, and the principal that they describe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isfinite
@@ -8,7 +8,7 @@ from typing import Final
 
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.request_context import Principal
-from server.auth.patient_id import parse_patient_id
+from server.auth.patient_id import MAX_EXACT_INTEGER, parse_patient_id
 
 Claims = Mapping[str, object]
 
@@ -113,6 +113,8 @@ def _date(claims: Claims, name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
+    if type(value) is int and abs(value) <= MAX_EXACT_INTEGER:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid_token(f"The token's {name} claim is not a number")
     try:
@@ -130,10 +132,8 @@ def _strings(value: object) -> Sequence[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
 
 
-def _scopes(claims: Claims) -> Iterator[str]:
-    for name in _SCOPE_CLAIMS:
-        if name in claims:
-            yield from _strings(claims[name])
+def _scopes(claims: Claims) -> list[str]:
+    return [each for name in _SCOPE_CLAIMS if name in claims for each in _strings(claims[name])]
 
 
 @lru_cache(maxsize=64)

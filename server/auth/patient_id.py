@@ -7,7 +7,7 @@ PATIENT_ID_PATTERN: Final = "[A-Za-z0-9._:@|+/=-]{1,128}"
 PATIENT_ID_FORMAT: Final = "1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-"
 
 _PATIENT_ID: Final = re.compile(PATIENT_ID_PATTERN)
-_MAX_EXACT_INTEGER: Final = 2**53
+MAX_EXACT_INTEGER: Final = 2**53
 """Up to this value, a JSON number with a fraction represents a whole number exactly."""
 
 
@@ -16,7 +16,7 @@ def parse_patient_id(value: object) -> str | None:
 
     A whole number counts as its decimal digits.
     """
-    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT_INTEGER:
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT_INTEGER:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
