@@ -4,7 +4,7 @@ from math import inf
 
 from server.components import Components
 from server.observability.metrics import Metrics
-from server.redis.client import RedisState
+from server.redis.state import RedisState
 from server.serving.connection_limit import ConnectionLimit
 from server.vapi.health import VapiState
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from middlewares.api_errors import ErrorCode
 from server.auth.patient_id import PATIENT_ID_PATTERN
-from server.redis.client import RedisState
+from server.redis.state import RedisState
 from server.vapi.health import VapiState
 
 _PATIENT_ID: Final = {"type": "string", "pattern": f"^{PATIENT_ID_PATTERN}$"}

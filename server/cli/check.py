@@ -14,7 +14,7 @@ from server.config import Settings
 from server.config.loader import Configuration
 from server.config.proof_key import load_proof_keys
 from server.proof.public_jwks import public_jwks
-from server.redis.client import RedisState
+from server.redis.state import RedisState
 from server.vapi.advice import describe_status
 from server.vapi.health import VapiState
 

@@ -3,32 +3,27 @@
 import asyncio
 import logging
 from contextlib import suppress
-from enum import StrEnum
 from typing import Any, Final
 
 from coredis.connection import BaseConnection
 from coredis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
-from server.redis.connection import Argument, RedisFailure, describe, execute, open_connection
+from server.redis.connection import (
+    Argument,
+    RedisDown,
+    RedisFailure,
+    UnexpectedAnswer,
+    describe,
+    execute,
+    open_connection,
+)
 from server.redis.probe import Probe, run_probes
+from server.redis.state import RedisState
 
 log = logging.getLogger(__name__)
 
 _PROBE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 0.5
-
-
-class RedisState(StrEnum):
-    """The state of Redis: `unknown` before the first verdict, `rejected` with our credentials."""
-
-    UNKNOWN = "unknown"
-    UP = "up"
-    DOWN = "down"
-    REJECTED = "rejected"
-
-
-class RedisDown(Exception):  # noqa: N818  it names a state, not a defect
-    """Redis is down, or not known to be up in time."""
 
 
 class RedisClient:
@@ -72,10 +67,12 @@ class RedisClient:
             connection = self._connection or await self._reconnected()
             try:
                 return await execute(connection, command, *arguments)
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
                 if connection.is_connected:
                     raise
                 self._on_lost(connection)
+                if isinstance(error, UnexpectedAnswer):
+                    raise
 
     async def _reconnected(self) -> BaseConnection:
         await self._settled.wait()

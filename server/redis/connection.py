@@ -1,7 +1,7 @@
 """Connections to the Redis of `REDIS_URL`, through coredis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ssl import CERT_NONE, SSLContext
 from typing import Any, Final
@@ -14,6 +14,15 @@ from coredis.pool import ConnectionPool
 
 RedisFailure: Final = (RedisError, OSError, TimeoutError)
 """What is raised when a connection cannot be opened, or gives no regular answer to a command."""
+
+
+class RedisDown(Exception):  # noqa: N818  it names a state, not a defect
+    """Redis is down, or not known to be up in time."""
+
+
+class UnexpectedAnswer(RedisConnectionError):  # noqa: N818  as RedisDown
+    """An answer that the command cannot have: answers no longer match the commands."""
+
 
 Argument = bytes | str | int
 Execute = Callable[..., Awaitable[Any]]
@@ -62,12 +71,28 @@ async def open_connection(url: str) -> AsyncIterator[BaseConnection]:
 async def execute(connection: BaseConnection, command: bytes, *arguments: Argument) -> Any:
     """Send a command; return the answer. Raises `RedisError`, or OSError for a lost connection.
 
+    An answer that the command cannot have closes the connection: the next ones may be those
+    of other requests.
     coredis closes the connection when a caller that waits for an answer is cancelled. The shield
     prevents that: other requests use the connection too.
     """
     if not connection.is_connected:  # coredis would open it again
         raise RedisConnectionError("connection lost")
-    return await asyncio.shield(await connection.create_request(command, *arguments))
+    answer = await asyncio.shield(await connection.create_request(command, *arguments))
+    if not _fits(command, arguments, answer):
+        connection.disconnect()
+        raise UnexpectedAnswer
+    return answer
+
+
+def _fits(command: bytes, arguments: Sequence[Argument], answer: object) -> bool:
+    if command == b"MGET":
+        return (
+            isinstance(answer, list)
+            and len(answer) == len(arguments)
+            and all(entry is None or isinstance(entry, bytes) for entry in answer)
+        )
+    return command not in {b"EVALSHA", b"EVAL"} or isinstance(answer, int)
 
 
 async def execute_once(url: str, command: bytes, *arguments: Argument) -> Any:

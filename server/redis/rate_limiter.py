@@ -13,8 +13,8 @@ from limits import parse
 
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.timestamps import Clock
-from server.redis.client import RedisClient, RedisDown
-from server.redis.connection import Execute, describe
+from server.redis.client import RedisClient
+from server.redis.connection import Execute, RedisDown, describe
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from coredis.exceptions import RedisError
 from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.request_context import Principal
 from middlewares.timestamps import Clock
-from server.redis.client import RedisClient, RedisDown
-from server.redis.connection import Execute
+from server.redis.client import RedisClient
+from server.redis.connection import Execute, RedisDown
 from server.redis.pause import PAUSE_KEY
 
 _PROBE_KEY: Final = b"{vapi-sessions}:probe"

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.component_metrics import add_component_metrics
 from server.components import Components
 from server.observability.metrics import Metrics
-from server.redis.client import RedisState
+from server.redis.state import RedisState
 from server.vapi.health import VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE
