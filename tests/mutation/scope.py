@@ -7,7 +7,7 @@ from tests.mutation.runner import ROOT
 
 PACKAGES = ("middlewares", "server/auth", "server/api", "server/redis", "server/proof")
 # The tests of the contract check the mutants that the tests of a module did not notice.
-_EDGE = ("tests/test_story.py", "tests/test_contract.py")
+_EDGE = ("tests/test_story.py", "tests/test_patient_proof.py", "tests/test_contract.py")
 
 
 def modules(chosen: Sequence[str]) -> Iterator[str]:
