@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 from middlewares.json_response import JSON, json_response
@@ -138,5 +139,19 @@ def test_response_can_be_used_like_any_other(use: Callable[[web.Response], None]
 
 
 def test_unknown_attribute() -> None:
-    with pytest.raises(AttributeError, match="unknown"):
-        _ = json_response(b"[]").unknown
+    response = json_response(b"[]")
+    with pytest.raises(AttributeError, match="unknown") as caught:
+        _ = response.unknown
+    assert (caught.value.name, caught.value.obj) == ("unknown", response)
+
+
+def test_date_is_the_current_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("middlewares.json_response.time", lambda: 0.9)
+    assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in json_response(b"[]")._encode()
+
+
+async def test_prepare_returns_the_writer() -> None:
+    response, incoming = json_response(b"[]"), make_mocked_request("GET", "/")
+    response.may_encode = True
+    assert await response.prepare(incoming) is incoming.writer
+    assert response.keep_alive
