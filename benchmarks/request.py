@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from benchmarks.bench import CONNECTIONS
-from benchmarks.keys import DISTINCT, MATERIALS, REPEATED, Material, forge, make_token
+from benchmarks.keys import MATERIALS, REPEATED, Material, forge, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
 from benchmarks.wrk import PATH
@@ -36,7 +36,9 @@ from server.auth.keys import factory
 from server.config import load_settings
 from server.serving.runner import Runner
 
-ROUNDS = 9
+ROUNDS = 6
+TOKENS = 10_000
+"""More than the service caches."""
 BODY = "{}"
 """The body that clients send."""
 
@@ -105,15 +107,16 @@ class DiscardingTransport(asyncio.Transport):
 
 
 class Clients:
-    """CONNECTIONS clients of one server, which send their next requests at the same time."""
+    """CONNECTIONS clients of one server, which send their next requests at the same time.
+
+    They connect for each series of requests: the service closes idle connections.
+    """
 
     def __init__(self, server: Callable[[], Any]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._server = server
         self._pending = 0
         self._socket = socket.socket()  # not connected: it takes the options that are set on it
-        self._connections = [server() for _ in range(CONNECTIONS)]
-        for connection in self._connections:
-            connection.connection_made(DiscardingTransport(self._on_response, self._socket))
 
     def _on_response(self) -> None:
         self._pending -= 1
@@ -121,16 +124,22 @@ class Clients:
             self._done.set_result(None)
 
     async def send(self, requests: Sequence[bytes]) -> float:
-        """Send all requests. Return the microseconds for each."""
+        """Connect, send all requests, and disconnect. Return the microseconds for each request."""
+        connections = [self._server() for _ in range(CONNECTIONS)]
+        for connection in connections:
+            connection.connection_made(DiscardingTransport(self._on_response, self._socket))
         began = perf_counter()
         for start in range(0, len(requests), CONNECTIONS):
             batch = requests[start : start + CONNECTIONS]
             self._pending = len(batch)
             self._done = self._loop.create_future()
-            for connection, request in zip(self._connections, batch, strict=False):
+            for connection, request in zip(connections, batch, strict=False):
                 receive(connection, request)
             await self._done
-        return (perf_counter() - began) / len(requests) * 1e6
+        microseconds = (perf_counter() - began) / len(requests) * 1e6
+        for connection in connections:
+            connection.connection_lost(None)
+        return microseconds
 
 
 def receive(connection: asyncio.BaseProtocol, data: bytes) -> None:
@@ -215,9 +224,9 @@ def requests_with(tokens: Sequence[str]) -> list[bytes]:
 
 async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Measure]:
     """Return everything that is measured, by name."""
-    tokens = [make_token(material, patient) for patient in range(DISTINCT)]
+    tokens = [make_token(material, patient) for patient in range(TOKENS)]
     new, forged = requests_with(tokens), requests_with([forge(token) for token in tokens])
-    known = requests_with(tokens[:REPEATED]) * (DISTINCT // REPEATED)
+    known = requests_with(tokens[:REPEATED]) * (TOKENS // REPEATED)
     whole = await start_clients(service_runner(material), stack)
     session_token = service_runner(material, VAPI_CREDENTIAL="session_token")
     signing = await start_clients(session_token, stack)
