@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 from coredis.connection import BaseConnection
@@ -97,13 +98,16 @@ class RedisClient:
             self.state = RedisState.UP
 
     async def run(self) -> None:
-        """Connect, probe and reconnect until cancelled."""
+        """Connect, probe and reconnect until cancelled: at once after a connection that lasted."""
         while True:
+            began = monotonic()
             try:
                 await self._run_connections()
             except RedisFailure as error:
                 self._record_failure(error)
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                await asyncio.sleep(_RETRY_SECONDS if monotonic() - began < _RETRY_SECONDS else 0)
 
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""

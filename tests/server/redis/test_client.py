@@ -118,6 +118,17 @@ async def test_idle_connections_that_redis_closes_are_replaced(
     assert messages(caplog) == []
 
 
+async def test_connections_that_end_early_are_replaced_at_intervals(proxy: TcpProxy) -> None:
+    async with running(proxy.url) as client:
+        began = monotonic()
+        for _ in range(4):
+            await get(client)
+            for end in list(proxy.ends):
+                end.transport.abort()
+        await get(client)
+    assert monotonic() - began >= 4 * 0.5
+
+
 async def test_commands_in_flight_on_a_lost_connection_are_sent_again(
     redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
