@@ -51,12 +51,14 @@ class Inbound:
     def next_piece(self) -> bytes:
         """Take the next piece for the parser; it is empty when more of a head has to arrive.
 
-        A piece contains at most one head, and also the body if nothing else has arrived. The first
+        A piece contains at most one head, because the parser forgets the heads that it has read
+        when it rejects what follows them; and also the body if nothing else has arrived. The first
         4 KiB of a head are parsed without waiting for the rest, so that what is not HTTP is soon
         rejected. A head that is too large ends with `NOT_HTTP`.
         """
         if self.is_receiving:
-            return self._take(_BODY_PIECE_BYTES)
+            end = self.unparsed.find(_END, 0, _BODY_PIECE_BYTES)
+            return self._take(_BODY_PIECE_BYTES if end < 0 else end + len(_END))
         end = (self._last + self.unparsed).find(_END)
         size = len(self.unparsed) if end < 0 else end + len(_END) - len(self._last)
         if self._head + size > MAX_HEAD_BYTES:
@@ -84,11 +86,9 @@ class Inbound:
     def begin_body(self, body: StreamReader, piece: bytes) -> None:
         """Note that `piece` completed a head; `body` follows."""
         self.was_large = self._head + len(piece) > LARGE_HEAD_BYTES
-        # Only a piece that completed a body before the head can contain part of a third request.
-        after = piece.rpartition(_END)[2][body.total_bytes :] if self.is_receiving else b""
         self._body, self._received, self._framing = body, body.total_bytes, 0
         self.is_receiving = not body.is_eof()
-        self._begin_head(after)
+        self._begin_head(b"")
 
     def advance(self, piece: bytes) -> bool:
         """Note that the parser has read `piece`, which completed no head.

@@ -105,12 +105,14 @@ async def test_framing_of_chunks_is_limited(service: Service, framing: bytes, st
     ids=["GET", "POST", "chunked"],
 )
 @pytest.mark.parametrize("garbage", [b"garbage\r\n\r\n", b"\0", b"\x16\x03\x01", b"{}\r\n\r\n"])
-async def test_request_before_garbage_is_answered(
-    service: Service, request_: bytes, garbage: bytes
+@pytest.mark.parametrize("count", [1, 4])
+async def test_requests_before_garbage_are_answered(
+    service: Service, request_: bytes, garbage: bytes, count: int
 ) -> None:
     async with dial(service) as wire:
-        await wire.send(request_ + garbage)
-        assert (await wire.answer()).status == 200
+        await wire.send(request_ * count + garbage)
+        for _ in range(count):
+            assert (await wire.answer()).status == 200
         malformed = await wire.answer()
         assert (malformed.status, malformed.code) == (400, "INVALID_REQUEST")
         assert await wire.rest() == b""
