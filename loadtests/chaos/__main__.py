@@ -1,7 +1,8 @@
 """`make chaos`: injects faults under a steady load and prints one table.
 
 Exit status 1 when a bound of the contract is broken: a lost request, an unexpected error code, a
-response after the budget, a granted session without its audit line, or a late recovery.
+response after the budget, a refused connection, a granted session without its audit line, a late
+recovery, or too much memory.
 """
 
 import argparse
@@ -22,6 +23,10 @@ BUDGET_SECONDS = 3.0
 MEASUREMENT_SECONDS = 0.5
 """The tolerance of a response time: the clients share the machine with the service."""
 
+PROCESS_MEGABYTES = 90
+CONNECTION_MEGABYTES = 0.1
+"""The memory of a worker is at most 90 MiB, and 100 KiB for each connection."""
+
 RATE = 100
 CLIENTS = 20
 
@@ -39,9 +44,12 @@ class Result:
     def row(self) -> str:
         """Return a row of the table."""
         record = self.record
-        refused = ", ".join(f"{count} {code}" for code, count in record.codes().items()) or "0"
+        kinds = [f"{count} {code}" for code, count in record.codes().items()]
+        if record.unconnected:
+            kinds.append(f"{record.unconnected} connections")
+        refused = ", ".join(kinds) or "0"
         return (
-            f"| {self.name} | {len(record.answers)} | {len(record.lost)} | {refused} "
+            f"| {self.name} | {record.requests} | {len(record.lost)} | {refused} "
             f"| {record.p99() * 1000:.0f} ms | {self.recovery:.1f} s | {self.memory:.0f} MiB |"
         )
 
@@ -66,12 +74,14 @@ async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     memory = target.service.memory_megabytes()
     if target.service.process.poll() is None:
         await asyncio.sleep(max(seconds / 2, experiment.recovery))
-    elif experiment.name != "SIGTERM":
+    elif not experiment.ends_service:
         faults.append("the service ended")
     load.stop()
     await running
     recovery = load.record.recovery(ended_at)
     faults += await _faults(experiment, target, load.record, recovery)
+    if memory > (most := PROCESS_MEGABYTES + CONNECTION_MEGABYTES * experiment.connections):
+        faults.append(f"a worker used {memory:.0f} MiB, over {most:.0f} MiB")
     return Result(experiment.name, load.record, recovery, memory, faults)
 
 
@@ -81,6 +91,8 @@ async def _faults(
     faults = []
     if len(record.lost) > experiment.lost:
         faults.append(f"{len(record.lost)} lost ({', '.join(sorted(set(record.lost)))})")
+    if record.unconnected and not experiment.ends_service:
+        faults.append(f"{record.unconnected} connections refused")
     if unexpected := set(record.codes()) - experiment.codes:
         faults.append(f"unexpected codes: {', '.join(sorted(unexpected))}")
     slowest = max((answer.seconds for answer in record.answers), default=0)

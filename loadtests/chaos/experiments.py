@@ -22,7 +22,8 @@ class Experiment:
 
     `codes` are the acceptable error codes, `lost` the acceptable number of lost requests, and
     `recovery` the acceptable seconds until every request is granted again. `open_files` limits the
-    service, which then runs separately.
+    service, which then runs separately. `connections` are those beside the load. Connections may
+    be refused only by an experiment that `ends_service`.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Experiment:
     lost: int = 0
     recovery: float = 0.0
     open_files: int = 0
+    connections: int = 0
+    ends_service: bool = False
 
 
 async def nothing(_: Rig, seconds: float) -> None:
@@ -193,8 +196,8 @@ EXPERIMENTS = [
     Experiment("JWKS key rotated", rotating_key, frozenset({"AUTH_UNAVAILABLE"}), recovery=1),
     Experiment("Vapi failing", failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5),
     Experiment("blocked output", blocked_output),
-    Experiment("1,000 connections", many_connections(1000)),
-    Experiment("5,000 connections", many_connections(5000)),
+    Experiment("1,000 connections", many_connections(1000), connections=1000),
+    Experiment("5,000 connections", many_connections(5000), connections=5000),
     Experiment("open files used up", many_connections(400), _UNAVAILABLE, 0, 1, open_files=150),
-    Experiment("SIGTERM", terminate),
+    Experiment("SIGTERM", terminate, ends_service=True),
 ]

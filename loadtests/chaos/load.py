@@ -34,6 +34,12 @@ class Record:
 
     answers: list[Answer] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    unconnected: int = 0
+
+    @property
+    def requests(self) -> int:
+        """The number of requests."""
+        return len(self.answers) + len(self.lost) + self.unconnected
 
     def codes(self) -> Counter[str]:
         """Return the error codes, counted."""
@@ -92,6 +98,7 @@ class Load:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 head, body = await connection.send(request)
         except ConnectionRefusedError:
+            self.record.unconnected += 1
             connection.close()
         except (OSError, EOFError) as error:
             connection.close()
