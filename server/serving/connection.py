@@ -58,13 +58,12 @@ class Connection(RequestHandler):
             return
         if not data:  # aiohttp resumes reading: its parser may have kept bytes
             self._parse(data)
-        inbound = self._inbound
-        inbound.unparsed += data
-        while inbound.unparsed and not self._reading_paused:
+        self._inbound.unparsed += data
+        while self._inbound.unparsed and not self._reading_paused:
             if self._is_handling:
                 self._pause_reading_for_buffer()
                 return
-            if not (piece := inbound.next_piece()):
+            if not (piece := self._inbound.next_piece()):
                 return
             self._parse(piece)
 
@@ -134,6 +133,7 @@ class Connection(RequestHandler):
         if self._closes and self._is_answered:
             self._linger()
         elif self._buffer_paused and not self._is_handling:
+            await asyncio.sleep(0)  # other connections come first
             self._buffer_paused = False
             super().resume_reading()
         return result

@@ -17,6 +17,7 @@ _EARLY_BYTES: Final = 4096
 _BODY_PIECE_BYTES: Final = 1024
 _MAX_FRAMING_BYTES: Final = 1024
 _END: Final = b"\r\n\r\n"
+_VERSION: Final = b" HTTP/"
 _TO_ASCII: Final = bytes(range(128)) + b"@" * 128
 
 
@@ -57,8 +58,7 @@ class Inbound:
         rejected. A head that is too large ends with `NOT_HTTP`.
         """
         if self.is_receiving:
-            end = self.unparsed.find(_END, 0, _BODY_PIECE_BYTES)
-            return self._take(_BODY_PIECE_BYTES if end < 0 else end + len(_END))
+            return self._take(self._body_piece_size())
         end = (self._last + self.unparsed).find(_END)
         size = len(self.unparsed) if end < 0 else end + len(_END) - len(self._last)
         if self._head + size > MAX_HEAD_BYTES:
@@ -71,6 +71,12 @@ class Inbound:
         # As text, a character outside ASCII multiplies the memory of its field. `@` replaces it: it
         # is just as invalid in a method, a field name, and each value that the service reads.
         return head if head.isascii() else head.translate(_TO_ASCII)
+
+    def _body_piece_size(self) -> int:
+        """Return the size of a piece that ends with the first head after the body."""
+        version = self.unparsed.find(_VERSION, 0, _BODY_PIECE_BYTES)
+        end = -1 if version < 0 else self.unparsed.find(_END, version, _BODY_PIECE_BYTES)
+        return _BODY_PIECE_BYTES if end < 0 else end + len(_END)
 
     def _is_one_request(self, head: int) -> bool:
         """Return whether a small request in ASCII, with a JSON object, is all that has arrived."""

@@ -25,6 +25,18 @@ async def test_pipelined_requests_are_answered_in_order(service: Service) -> Non
         assert [(await wire.answer()).headers["X-Request-ID"] for _ in ids] == ids
 
 
+async def test_pipelined_requests_do_not_delay_other_connections(
+    service: Service, audit_lines: AuditLines
+) -> None:
+    async with dial(service) as first, dial(service) as second:
+        await first.send(head("X-Request-ID: a") * 10)
+        await second.send(head("X-Request-ID: b") * 10)
+        for wire in (first, second):
+            assert [(await wire.answer()).status for _ in range(10)] == [401] * 10
+    order = "".join(line["request_id"] for line in audit_lines())
+    assert order not in {"a" * 10 + "b" * 10, "b" * 10 + "a" * 10}
+
+
 def chunks(body: bytes, chance: random.Random) -> bytes:
     """Return the body in chunks of random sizes, with an extension and a trailer field."""
     encoded = b""
