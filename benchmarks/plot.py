@@ -31,10 +31,8 @@ def bars(ratios: Mapping[str, tuple[float, float | None]]) -> str:
             f'<rect x="{_LEFT}" y="{y}" width="{end - _LEFT:.1f}" height="20" rx="3" '
             'fill="#2f6fb2"/>'
         )
-        label = end
+        elements.append(f'<text x="{_LEFT + 8}" y="{y + 15}" fill="#fff">{service:.2f}</text>')
         if fastify is not None:
             mark = _LEFT + fastify * scale
             elements.append(f'<path d="M{mark:.1f} {y - 2}v24" stroke="#c33" stroke-width="3"/>')
-            label = max(end, mark)
-        elements.append(f'<text x="{label + 6:.1f}" y="{y + 15}">{service:.2f}</text>')
     return "\n".join([*elements, "</svg>", ""])
