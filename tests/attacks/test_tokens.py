@@ -315,6 +315,14 @@ async def test_token_with_a_hand_made_header_is_granted(guarded: Service) -> Non
     assert (await send(guarded, well_signed({"alg": "ES256", "kid": "ec"}))).status == 200
 
 
+async def test_second_value_of_an_ecdsa_signature_is_valid(guarded: Service) -> None:
+    """`docs/security.md`: a token is not a unique string."""
+    token = EC.token()
+    real = urlsafe(token.rpartition(".")[2])
+    r, s = int.from_bytes(real[:32], "big"), int.from_bytes(real[32:], "big")
+    assert (await send(guarded, resigned(token, rs(r, P256_ORDER - s)))).status == 200
+
+
 @pytest.mark.parametrize("group", GROUPS)
 async def test_attacks_are_rejected_with_a_jwks(
     guarded: Service, issuer: Issuer, caplog: pytest.LogCaptureFixture, group: str
