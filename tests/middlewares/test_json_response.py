@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from pytest_aiohttp import AiohttpClient
 from yarl import URL
 
 from middlewares.json_response import JSON, json_response
@@ -117,6 +118,7 @@ def whole(response: web.Response) -> tuple[object, ...]:
         lambda response: response.headers.update({"A": "b"}),
         lambda response: response.set_cookie("a", "b"),
         lambda response: response.set_status(404),
+        lambda response: response.set_status(404, "No Session"),
         lambda response: response.force_close(),
         lambda response: setattr(response, "content_type", "application/problem+json"),
         lambda response: setattr(response, "text", "{}"),
@@ -136,6 +138,22 @@ def test_response_can_be_used_like_any_other(use: Callable[[web.Response], None]
         list(other.values()),
     )
     assert response.cookies.output() == other.cookies.output()
+
+
+async def test_signals_of_a_host_application_change_the_headers(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return json_response(b"[]")
+
+    async def add_header(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Host"] = "clinic"
+
+    host_app = web.Application()
+    host_app.router.add_get("/", handler)
+    host_app.on_response_prepare.append(add_header)
+    client = await aiohttp_client(host_app)
+    assert (await client.get("/")).headers["X-Host"] == "clinic"
 
 
 def test_unknown_attribute() -> None:
