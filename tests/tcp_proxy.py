@@ -7,7 +7,8 @@ from typing import Any
 class TcpProxy:
     """Forwards to a port of loopback, each chunk `delay` seconds later in either direction.
 
-    While `is_stalled`, it accepts connections and drops what it receives.
+    While `is_stalled`, it accepts connections and drops what it receives. A chunk of a client that
+    contains a key of `wrong_answers` is not forwarded; the client gets the value.
     """
 
     def __init__(self, target: int, *, delay: float = 0) -> None:
@@ -15,6 +16,7 @@ class TcpProxy:
         self.target = target
         self.delay = delay
         self.is_stalled = False
+        self.wrong_answers: dict[bytes, bytes] = {}
         self.ends: set[_End] = set()
         self._server: asyncio.Server | None = None
 
@@ -75,6 +77,13 @@ class _Client(_End):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.opening = asyncio.ensure_future(self._open())
+
+    def data_received(self, data: bytes) -> None:
+        for part, answer in self.proxy.wrong_answers.items():
+            if part in data:
+                self.transport.write(answer)
+                return
+        super().data_received(data)
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
