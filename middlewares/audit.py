@@ -13,11 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.client_address import make_address_finder
 from middlewares.cors import is_preflight
-from middlewares.request_context import (
-    CONTEXT,
-    PRINCIPAL,
-    RequestContext,
-)
+from middlewares.request_context import CONTEXT, PRINCIPAL, RequestContext
 from middlewares.response_headers import X_REQUEST_ID
 from middlewares.timestamps import rfc3339
 from middlewares.trace_context import TRACEPARENT, parse_trace_id

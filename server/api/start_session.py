@@ -66,7 +66,8 @@ def make_start_handler(
         check_patient_context(body, patient_id)
         # The last suspension: what is available now is available to the audit middleware too.
         await ensure_available()
-        context, credential = request[CONTEXT], issue()
+        credential = issue()
+        context = request[CONTEXT]
         context.credential_type = credential.type
         proof = issue_proof(patient_id) if issue_proof else None
         if proof:

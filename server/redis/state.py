@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class RedisState(StrEnum):
-    """The state of Redis: `unknown` before the first verdict, `rejected` with our credentials."""
+    """The state of Redis: `unknown` before the first verdict; `rejected` if our credentials are."""
 
     UNKNOWN = "unknown"
     UP = "up"

@@ -69,7 +69,7 @@ class CollectedWrites:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send `data` at the end of the turn, or at once when it is large or others wait."""
+        """Send `data` at the end of the turn; at once if it is large or a backlog waits."""
         size = len(self._pending) + len(data)
         if size > WRITE_BUFFER_BYTES or self._transport.get_write_buffer_size():
             self.flush()
