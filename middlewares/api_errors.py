@@ -35,13 +35,43 @@ class ErrorCode(StrEnum):
     SESSION_TIMEOUT = "SESSION_TIMEOUT"
 
 
+class Reason(StrEnum):
+    """Why a request got 401 or 403, in the audit log and in metrics; never in a response."""
+
+    MISSING = "missing"
+    SCHEME = "scheme"
+    FORMAT = "format"
+    ALGORITHM = "algorithm"
+    KEY = "key"
+    SIGNATURE = "signature"
+    TYPE = "type"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    NOT_YET = "not_yet"
+    LIFETIME = "lifetime"
+    CLAIMS = "claims"
+    REVOKED = "revoked"
+    DPOP = "dpop"
+    PATIENT = "patient"
+    ROLE = "role"
+    SCOPE = "scope"
+    MISMATCH = "mismatch"
+    ASSISTANT = "assistant"
+    CONSENT = "consent"
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorDefinition:
-    """A row of the error table: HTTP status, message, and RFC 6750 section 3 challenge, if any."""
+    """A row of the error table: HTTP status, message, and RFC 6750 section 3 challenge, if any.
+
+    `reason` is the reason of a 401 or 403 whose `ApiError` names none.
+    """
 
     status: int
     message: str
     challenge: str | None = None
+    reason: Reason | None = None
 
 
 _INVALID_TOKEN: Final = f'{REALM}, error="invalid_token"'
@@ -49,21 +79,28 @@ _INVALID_TOKEN: Final = f'{REALM}, error="invalid_token"'
 ERRORS: Final[Mapping[ErrorCode, ErrorDefinition]] = {
     ErrorCode.INVALID_REQUEST: ErrorDefinition(400, "The request is malformed"),
     ErrorCode.INVALID_PATIENT_CONTEXT: ErrorDefinition(400, "The patient context is invalid"),
-    ErrorCode.AUTH_TOKEN_MISSING: ErrorDefinition(401, "An access token is required", REALM),
+    ErrorCode.AUTH_TOKEN_MISSING: ErrorDefinition(
+        401, "An access token is required", REALM, Reason.MISSING
+    ),
     ErrorCode.AUTH_TOKEN_INVALID: ErrorDefinition(
-        401, "The access token is invalid", _INVALID_TOKEN
+        401, "The access token is invalid", _INVALID_TOKEN, Reason.FORMAT
     ),
     ErrorCode.AUTH_TOKEN_EXPIRED: ErrorDefinition(
-        401, "The access token has expired", _INVALID_TOKEN
+        401, "The access token has expired", _INVALID_TOKEN, Reason.EXPIRED
     ),
     ErrorCode.AUTH_TOKEN_REVOKED: ErrorDefinition(
-        401, "The access token has been revoked", _INVALID_TOKEN
+        401, "The access token has been revoked", _INVALID_TOKEN, Reason.REVOKED
     ),
-    ErrorCode.FORBIDDEN: ErrorDefinition(403, "Access denied"),
+    ErrorCode.FORBIDDEN: ErrorDefinition(403, "Access denied", reason=Reason.ROLE),
     ErrorCode.INSUFFICIENT_SCOPE: ErrorDefinition(
-        403, "The access token lacks a scope", f'{REALM}, error="insufficient_scope"'
+        403,
+        "The access token lacks a scope",
+        f'{REALM}, error="insufficient_scope"',
+        Reason.SCOPE,
     ),
-    ErrorCode.PATIENT_MISMATCH: ErrorDefinition(403, "The token belongs to another patient"),
+    ErrorCode.PATIENT_MISMATCH: ErrorDefinition(
+        403, "The token belongs to another patient", reason=Reason.MISMATCH
+    ),
     ErrorCode.NOT_FOUND: ErrorDefinition(404, "No such path"),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorDefinition(405, "This path does not take that method"),
     ErrorCode.REQUEST_TIMEOUT: ErrorDefinition(408, "The request took too long to arrive"),
@@ -85,7 +122,8 @@ class ApiError(Exception):
 
     `details` is shown to developers. It must not contain a secret, a token, a claim value or
     upstream text. `headers` are added to the response, `retry_after` (seconds) becomes
-    `Retry-After`, and `close` closes the connection after the response.
+    `Retry-After`, and `close` closes the connection after the response. `reason` goes into the
+    audit line and the metrics; by default it is the reason of the table.
     """
 
     def __init__(
@@ -96,12 +134,14 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
         close: bool = False,
+        reason: Reason | None = None,
     ) -> None:
         super().__init__(f"{code}: {details}")
         self.code = code
         self.details = details
         self.headers = dict(headers or {})
         self.close = close
+        self.reason = reason or ERRORS[code].reason
         if retry_after is not None:
             self.headers[hdrs.RETRY_AFTER] = str(retry_after)
 

@@ -41,6 +41,9 @@ class AuditRecord(msgspec.Struct, frozen=True):
     duration_ms: float
     client: str | None
     peer: str | None
+    assistant_id: str | None
+    consent: dict[str, str] | None
+    reason: str | None
 
 
 def audit(
@@ -103,6 +106,9 @@ def _make_recorder(
             duration_ms=round((perf_counter() - context.started_at) * 1000, 3),
             client=client,
             peer=peer,
+            assistant_id=context.assistant_id if granted else None,
+            consent=context.consent if granted else None,
+            reason=None if granted else context.reason,
         )
 
     return record

@@ -7,12 +7,13 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.api_errors import ApiError, ErrorCode, Reason
 from middlewares.request_context import PRINCIPAL, Principal
 
 MAX_TOKEN_BYTES: Final = 8000
 
 _SEGMENT = "[A-Za-z0-9_-]+"
+_IS_BEARER: Final = re.compile("bearer( |$)", re.IGNORECASE)
 _BEARER: Final = re.compile(f"[Bb][Ee][Aa][Rr][Ee][Rr] +({_SEGMENT}\\.{_SEGMENT}\\.{_SEGMENT})")
 
 Authenticate = Callable[[str], Awaitable[Principal]]
@@ -50,10 +51,13 @@ def bearer_token(values: Sequence[str]) -> str:
         raise ApiError(
             ErrorCode.AUTH_TOKEN_INVALID,
             "Authorization must be: Bearer <JWT>, a compact JWS of three base64url segments",
+            reason=Reason.FORMAT if _IS_BEARER.match(values[0]) else Reason.SCHEME,
         )
     token = match[1]
     if len(token) > MAX_TOKEN_BYTES:
         raise ApiError(
-            ErrorCode.AUTH_TOKEN_INVALID, f"The token is longer than {MAX_TOKEN_BYTES} bytes"
+            ErrorCode.AUTH_TOKEN_INVALID,
+            f"The token is longer than {MAX_TOKEN_BYTES} bytes",
+            reason=Reason.FORMAT,
         )
     return token

@@ -49,12 +49,13 @@ def _from_aiohttp(error: web.HTTPException) -> ApiError:
 
 
 def _respond(request: web.Request, error: ApiError) -> web.Response:
-    """Record the code and return the response.
+    """Record the code and the reason; return the response.
 
     The caller passes the exception on without binding it to a local name: a bound exception and
     its traceback would form a reference cycle.
     """
-    request[CONTEXT].error_code = error.code
+    context = request[CONTEXT]
+    context.error_code, context.reason = error.code, error.reason
     return error_response(error)
 
 

@@ -27,16 +27,20 @@ class RequestContext(msgspec.Struct):
 
     `started_at` is when the request entered the outermost middleware, in seconds of
     `time.perf_counter`. `trace_id` is the one of a valid `traceparent` header (W3C Trace Context).
-    `error_code` is set with an error response; `credential_type` and `proof_id` (the `jti` of the
-    patient proof) are set when they are issued.
+    `error_code` is set with an error response, `reason` with a 401 or 403; `credential_type`,
+    `proof_id` (the `jti` of the patient proof) and `assistant_id` are set when they are issued,
+    `consent` (versions by name) when consent was required and given.
     """
 
     started_at: float
     request_id: str
     trace_id: str | None
     error_code: str | None = None
+    reason: str | None = None
     credential_type: str | None = None
     proof_id: str | None = None
+    assistant_id: str | None = None
+    consent: dict[str, str] | None = None
 
 
 CONTEXT: Final = web.RequestKey("CONTEXT", RequestContext)

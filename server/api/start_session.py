@@ -68,7 +68,7 @@ def make_start_handler(
         await ensure_available()
         credential = issue()
         context = request[CONTEXT]
-        context.credential_type = credential.type
+        context.credential_type, context.assistant_id = credential.type, assistant_id
         proof = issue_proof(patient_id) if issue_proof else None
         if proof:
             context.proof_id = proof.id

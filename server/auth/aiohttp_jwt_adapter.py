@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import jwt
 
-from middlewares.api_errors import ApiError
+from middlewares.api_errors import ApiError, Reason
 from server.auth.claims import Claims, invalid_token
 from server.auth.jwt_decode import Decode
 
@@ -57,7 +57,7 @@ def make_decoder(decode: Decode) -> Decoder:
             raise
         except Exception:
             log.exception("a token was rejected because of an unexpected error")
-            raise invalid_token("The token is malformed") from None
+            raise invalid_token("The token is malformed", Reason.FORMAT) from None
         return claims
 
     return decoder

@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import inf, isfinite
 from typing import Final
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.api_errors import ApiError, ErrorCode, Reason
 from middlewares.request_context import Principal
 from server.auth.patient_id import MAX_EXACT_INTEGER, parse_patient_id
 
@@ -58,16 +58,20 @@ class ClaimRules:
         expires_at = _date(claims, "exp")
         issued_at = _date(claims, "iat")
         if expires_at is None:
-            raise invalid_token("The token has no exp claim")
+            raise invalid_token("The token has no exp claim", Reason.CLAIMS)
         if self.max_lifetime:
             self._check_lifetime(expires_at, issued_at)
         return max(_date(claims, "nbf") or 0, issued_at or 0), expires_at
 
     def _check_lifetime(self, expires_at: float, issued_at: float | None) -> None:
         if issued_at is None:
-            raise invalid_token("The token has no iat claim, so its lifetime is unknown")
+            raise invalid_token(
+                "The token has no iat claim, so its lifetime is unknown", Reason.LIFETIME
+            )
         if expires_at - issued_at > self.max_lifetime:
-            raise invalid_token("The token's lifetime (exp minus iat) is longer than allowed")
+            raise invalid_token(
+                "The token's lifetime (exp minus iat) is longer than allowed", Reason.LIFETIME
+            )
 
     def check_dates(self, principal: Principal, now: float) -> None:
         """Check that the token is valid at `now`, in seconds since the epoch.
@@ -78,12 +82,14 @@ class ClaimRules:
         if principal.expires_at + self.leeway <= now:
             raise ApiError(ErrorCode.AUTH_TOKEN_EXPIRED, "Refresh the token and try again")
         if principal.valid_from - self.leeway > now:
-            raise invalid_token("The token is not valid yet (nbf or iat is in the future)")
+            raise invalid_token(
+                "The token is not valid yet (nbf or iat is in the future)", Reason.NOT_YET
+            )
 
 
-def invalid_token(details: str) -> ApiError:
+def invalid_token(details: str, reason: Reason) -> ApiError:
     """Return the error for an invalid token; `details` must not repeat its content."""
-    return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details)
+    return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details, reason=reason)
 
 
 def find_claim(claims: Claims, path: str) -> object:
@@ -105,7 +111,7 @@ def read_token_id(claims: Claims) -> str | None:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise invalid_token("The token's jti claim is not a string")
+    raise invalid_token("The token's jti claim is not a string", Reason.CLAIMS)
 
 
 def _date(claims: Claims, name: str) -> float | None:
@@ -116,13 +122,13 @@ def _date(claims: Claims, name: str) -> float | None:
     if type(value) is int and abs(value) <= MAX_EXACT_INTEGER:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise invalid_token(f"The token's {name} claim is not a number")
+        raise invalid_token(f"The token's {name} claim is not a number", Reason.CLAIMS)
     try:
         date = float(value)
     except OverflowError:
         date = inf
     if not isfinite(date):
-        raise invalid_token(f"The token's {name} claim is out of range")
+        raise invalid_token(f"The token's {name} claim is out of range", Reason.CLAIMS)
     return date
 
 

@@ -4,6 +4,7 @@ from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from middlewares.api_errors import Reason
 from server.auth.claims import invalid_token
 from server.auth.strict_json import decode_json
 from server.config.proof_key import PROOF_TYPE
@@ -43,18 +44,20 @@ def read_header(segment: str) -> Header:
     try:
         header = decode_json(base64url_decode(segment.encode()))
     except (ValueError, RecursionError):
-        raise invalid_token("The token's header is not JSON") from None
+        raise invalid_token("The token's header is not JSON", Reason.FORMAT) from None
     if not isinstance(header, dict):
-        raise invalid_token("The token's header is not a JSON object")
+        raise invalid_token("The token's header is not a JSON object", Reason.FORMAT)
     if "crit" in header or "b64" in header:
-        raise invalid_token("The token's header requires an extension (crit or b64)")
+        raise invalid_token("The token's header requires an extension (crit or b64)", Reason.FORMAT)
     if _is_proof_type(header.get("typ")):
-        raise invalid_token("The token is a patient proof (typ), not a patient's token")
+        raise invalid_token(
+            "The token is a patient proof (typ), not a patient's token", Reason.TYPE
+        )
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
-        raise invalid_token("The token's header has no alg")
+        raise invalid_token("The token's header has no alg", Reason.ALGORITHM)
     if "kid" in header and not isinstance(key_id, str):
-        raise invalid_token("The token's header has a kid that is not a string")
+        raise invalid_token("The token's header has a kid that is not a string", Reason.FORMAT)
     return Header(algorithm, key_id)
 
 

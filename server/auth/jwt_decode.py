@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from middlewares.api_errors import ApiError
+from middlewares.api_errors import ApiError, Reason
 from server.auth.claims import Claims, invalid_token
 from server.auth.jws import base64url_decode, read_header
 from server.auth.verification_key import VerificationKey
@@ -51,9 +51,11 @@ def _verified_claims(token: bytes, keys: Collection[VerificationKey]) -> Claims:
         raise _malformed() from None
     fitting = [key for key in keys if key.algorithm == algorithm]
     if not fitting:
-        raise invalid_token("The token's algorithm is not the algorithm of its key")
+        raise invalid_token(
+            "The token's algorithm is not the algorithm of its key", Reason.ALGORITHM
+        )
     if not any(key.verify(signing_input, signature) for key in fitting):
-        raise invalid_token("The token's signature does not verify")
+        raise invalid_token("The token's signature does not verify", Reason.SIGNATURE)
     return read_claims(payload)
 
 
@@ -81,15 +83,15 @@ def _read_json(data: bytes) -> object:
 
 
 def _malformed() -> ApiError:
-    return invalid_token("The token is malformed")
+    return invalid_token("The token is malformed", Reason.FORMAT)
 
 
 def check_issuer(claims: Claims, issuer: str) -> None:
     """Check `iss` (RFC 7519 section 4.1.1). Raises `ApiError` AUTH_TOKEN_INVALID."""
     if "iss" not in claims:
-        raise invalid_token(_REQUIRED_CLAIM)
+        raise invalid_token(_REQUIRED_CLAIM, Reason.ISSUER)
     if claims["iss"] != issuer:
-        raise invalid_token("The token was issued by another issuer")
+        raise invalid_token("The token was issued by another issuer", Reason.ISSUER)
 
 
 def check_audience(claims: Claims, accepted: frozenset[str]) -> None:
@@ -99,7 +101,7 @@ def check_audience(claims: Claims, accepted: frozenset[str]) -> None:
     """
     value = claims.get("aud")
     if not value:
-        raise invalid_token(_REQUIRED_CLAIM)
+        raise invalid_token(_REQUIRED_CLAIM, Reason.AUDIENCE)
     audiences = value if isinstance(value, list) else [value]
     if not all(isinstance(each, str) for each in audiences) or accepted.isdisjoint(audiences):
-        raise invalid_token("The token is for another audience")
+        raise invalid_token("The token is for another audience", Reason.AUDIENCE)

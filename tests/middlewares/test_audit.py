@@ -52,6 +52,9 @@ async def test_line_has_exactly_these_fields_in_this_order(
         PRINCIPAL: patient_with(patient_id="pt_7"),
         "credential_type": "public_key",
         "proof_id": "proof-1",
+        "assistant_id": "assistant-1",
+        "consent": {"recording": "2"},
+        "reason": "role",
     }
     client = await alone(audit(event=NAME, write=lines.append), given=given)
     headers = {"X-Request-ID": "abc.1", "traceparent": TRACEPARENT}
@@ -71,6 +74,9 @@ async def test_line_has_exactly_these_fields_in_this_order(
         "duration_ms": 1234.568,
         "client": "127.0.0.1",
         "peer": "127.0.0.1",
+        "assistant_id": "assistant-1",
+        "consent": {"recording": "2"},
+        "reason": None,
     }
     assert list(line.items()) == list(expected.items())
 
@@ -102,13 +108,14 @@ async def test_duration_is_in_milliseconds(alone: Alone, monkeypatch: pytest.Mon
     assert read(lines)[0]["duration_ms"] == 12.346
 
 
-async def test_denied_request_has_no_credential_and_no_proof(alone: Alone) -> None:
+async def test_denied_request_has_a_reason_and_nothing_that_was_issued(alone: Alone) -> None:
     lines: list[bytes] = []
-    given = {"credential_type": "public_key", "proof_id": "proof-1"}
+    issued = {"credential_type": "public_key", "proof_id": "proof-1", "assistant_id": "assistant-1"}
+    given = {**issued, "consent": {"recording": "2"}, "reason": "role"}
     middleware = audit(event=NAME, write=lines.append)
     await send_raw(await alone(middleware, handler=responding(504), given=given))
     [line] = read(lines)
-    assert (line["credential_type"], line["proof_id"]) == (None, None)
+    assert [line[name] for name in given] == [None, None, None, None, "role"]
 
 
 @pytest.mark.parametrize(

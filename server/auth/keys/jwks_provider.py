@@ -7,7 +7,7 @@ from time import monotonic
 
 from aiohttp import ClientSession
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.api_errors import ApiError, ErrorCode, Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import invalid_token
 from server.auth.keys.jwk_set import JwkSet
@@ -77,13 +77,13 @@ class JwksProvider:
     async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
         """Return the decoder for a token; see `KeyProvider`."""
         if algorithm not in self._algorithms:
-            raise invalid_token("The token's algorithm is not accepted here")
+            raise invalid_token("The token's algorithm is not accepted here", Reason.ALGORITHM)
         key_set = self.generation
         if key_set is None or not key_set.resolves(algorithm, key_id):
             key_set = await self._refresh_for(algorithm, key_id)
         found = key_set.find(algorithm, key_id)
         if found is None:
-            raise invalid_token("The token's key is not one of the identity provider's")
+            raise invalid_token("The token's key is not one of the identity provider's", Reason.KEY)
         return found
 
     async def _refresh_for(self, algorithm: str, key_id: str | None) -> JwkSet:

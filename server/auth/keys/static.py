@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from middlewares.api_errors import Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import invalid_token
 
@@ -20,4 +21,6 @@ class StaticKeyProvider:
         try:
             return self._decoders[algorithm]
         except KeyError:
-            raise invalid_token("The token's algorithm is not accepted here") from None
+            raise invalid_token(
+                "The token's algorithm is not accepted here", Reason.ALGORITHM
+            ) from None
