@@ -50,16 +50,19 @@ def audit(
     *,
     event: str,
     write: WriteLine,
+    write_refusal: WriteLine | None = None,
     hash_key: bytes = b"",
     trusted_proxies: Collection[str] = (),
 ) -> Middleware:
     """Set the request id and the trace id; write a line for each request to the route `event`.
 
+    `write` gets the line of a granted request, `write_refusal` (by default the same) of any other.
     With `hash_key` the line has the HMAC-SHA256 of the patient id, in hex, in place of the id.
     `trusted_proxies` are the networks (CIDR) of proxies whose `X-Forwarded-For` is trusted.
     """
     encode = msgspec.json.Encoder().encode
     record = _make_recorder(event, hash_key, trusted_proxies)
+    writers = {"granted": write, "denied": write_refusal or write}
 
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,7 +78,8 @@ def audit(
             return response
         finally:
             if request.match_info.route.name == event and not is_preflight(request):
-                write(encode(record(request, response)))
+                made = record(request, response)
+                writers[made.outcome](encode(made))
 
     return audit_middleware
 

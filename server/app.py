@@ -59,11 +59,12 @@ def middleware_stack(
     origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
     acquire, id_claim = components.acquire_rate_limit, settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
-    write = components.audit_log.write
+    audit_log = components.audit_log
+    lines = {"write": audit_log.write, "write_refusal": audit_log.write_refusal}
     authenticate = make_authenticator(components.keys, components.rules, time)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
-        (Scope.ALL, audit(event=EVENT, write=write, hash_key=hash_key, trusted_proxies=proxies)),
+        (Scope.ALL, audit(event=EVENT, **lines, hash_key=hash_key, trusted_proxies=proxies)),
         # Outside the error handler: error responses are measured and get the headers too.
         (Scope.ALL, response_headers(observe=observe)),
         # Outside the error handler: scripts of an allowed origin must be able to read errors.

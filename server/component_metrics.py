@@ -17,6 +17,8 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     audit_log = components.audit_log
     lost = "Audit lines that were not written and will not be."
     metrics.add_counter("audit_lines_lost", lost, lambda: audit_log.lost_lines)
+    dropped = "Audit lines of refusals that were dropped because half of the queue was in use."
+    metrics.add_counter("audit_refusals_dropped", dropped, lambda: audit_log.dropped_refusals)
     waiting = "Audit lines that wait to be written."
     metrics.add_gauge(
         "audit_lines_waiting", waiting, lambda: audit_log.waiting_lines, across="livesum"

@@ -1,6 +1,7 @@
 """Writes lines to a file descriptor from a thread, so that a blocked reader blocks nothing else."""
 
 import os
+import stat
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Thread
@@ -9,6 +10,9 @@ from typing import Final
 
 MAX_WRITE: Final = 4096
 """PIPE_BUF of Linux: a pipe takes a write of this size as a whole or not at all (pipe(7))."""
+
+MAX_FILE_WRITE: Final = 2**16
+"""The largest write to a regular file, whose writers do not mix their lines."""
 
 _COLLECT_SECONDS: Final = 0.01
 _NOT_READY_SECONDS: Final = 0.01
@@ -21,22 +25,27 @@ OnResult = Callable[[OSError | None], None]
 class LineWriter:
     """Writes lines in the order in which they were appended.
 
-    A write has whole lines and at most 4,096 bytes, unless a single line is longer: processes that
-    share a pipe do not mix their lines. After a short write the rest of the batch is written. A
-    descriptor that is not ready (EAGAIN) or that fails is tried again, so no line is dropped before
-    `abandon`. The queue has no limit of its own: check `waiting_bytes` before `append`.
+    A write has whole lines and at most `max_write` bytes (4,096, or 65,536 to a regular file),
+    unless a single line is longer: processes that share a pipe do not mix their lines. After a
+    short write the rest of the batch is written. A descriptor that is not ready (EAGAIN) or that
+    fails is tried again, so no line is dropped before `abandon`. The queue is not bounded: check
+    `waiting_bytes` before `append`.
     """
 
     def __init__(self, descriptor: int, *, on_result: OnResult = lambda _: None) -> None:
         self._descriptor = descriptor
         self._on_result = on_result
+        self.max_write = _max_write(descriptor)
         self._lines: deque[bytes] = deque()
-        # Only the appending thread changes the former two, only the writing thread the latter two.
+        # Changed by the appending thread only.
         self._appended_lines = self._appended_bytes = 0
+        # Changed by the writing thread only.
         self._written_lines = self._written_bytes = 0
         self._progress_at: float | None = None
         self._wake = Event()
         self._finishing = self._abandoned = False
+        self.has_failed = False
+        """Whether the thread has ended because of an error in this program."""
         self._thread = Thread(target=self._run, name="line-writer", daemon=True)
 
     def start(self) -> None:
@@ -94,6 +103,13 @@ class LineWriter:
         return self.waiting_lines
 
     def _run(self) -> None:
+        try:
+            self._write_until_finished()
+        except BaseException:
+            self.has_failed = True
+            raise
+
+    def _write_until_finished(self) -> None:
         while not (self._abandoned or (self._finishing and not self._lines)):
             self._wake.wait()
             self._wake.clear()
@@ -105,7 +121,7 @@ class LineWriter:
     def _write_batch(self) -> None:
         batch = [self._lines.popleft()]
         size = len(batch[0])
-        while self._lines and size + len(self._lines[0]) <= MAX_WRITE:
+        while self._lines and size + len(self._lines[0]) <= self.max_write:
             batch.append(self._lines.popleft())
             size += len(batch[-1])
         self._progress_at = monotonic()
@@ -131,3 +147,12 @@ class LineWriter:
         self._progress_at = monotonic()
         self._on_result(None)
         return written
+
+
+def _max_write(descriptor: int) -> int:
+    """Return the size of a write that other processes' writes do not split."""
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # a closed descriptor; each write fails
+        return MAX_WRITE
+    return MAX_FILE_WRITE if is_file else MAX_WRITE

@@ -93,6 +93,15 @@ async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) ->
     assert (line["status"], line["outcome"]) == (status, outcome)
 
 
+@pytest.mark.parametrize(("status", "granted"), [(200, 1), (401, 0), (503, 0)])
+async def test_lines_of_refusals_are_written_apart(alone: Alone, status: int, granted: int) -> None:
+    lines: list[bytes] = []
+    refusals: list[bytes] = []
+    middleware = audit(event=NAME, write=lines.append, write_refusal=refusals.append)
+    await send_raw(await alone(middleware, handler=responding(status)))
+    assert (len(lines), len(refusals)) == (granted, 1 - granted)
+
+
 async def test_granted_request_has_no_code(alone: Alone) -> None:
     lines: list[bytes] = []
     client = await alone(audit(event=NAME, write=lines.append), given={"error_code": "FORBIDDEN"})

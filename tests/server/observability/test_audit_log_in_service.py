@@ -67,7 +67,7 @@ async def test_concurrent_requests_get_no_more_sessions_than_lines(
     statuses = await asyncio.gather(*(start(number) for number in range(100)))
     assert set(statuses) == {200, 503}
     kept = audit_logs[0].waiting_lines
-    assert kept + audit_logs[0].lost_lines == 100
+    assert kept + audit_logs[0].lost_lines + audit_logs[0].dropped_refusals == 100
     lines = output.read_lines(kept)
     granted = {json.loads(line)["request_id"] for line in lines if b'"granted"' in line}
     assert granted == {f"{number}" for number, status in enumerate(statuses) if status == 200}

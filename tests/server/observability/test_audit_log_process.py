@@ -63,7 +63,7 @@ class Service:
                 answers[id_] = Answer(response.status, dict(response.headers), body)
         return answers
 
-    async def start_pipelined(self, count: int) -> dict[str, bytes]:
+    async def start_pipelined(self, count: int, token: str | None = None) -> dict[str, bytes]:
         """Send requests over one connection without waiting; return the responses by request id."""
         url = URL(self.url)
         names = [f"{number}".rjust(128, "0") for number in range(self.count, self.count + count)]
@@ -72,7 +72,7 @@ class Service:
         for name in names:
             writer.write(
                 f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {name}\r\n"
-                f"Authorization: Bearer {self.token}\r\n\r\n".encode()
+                f"Authorization: Bearer {token or self.token}\r\n\r\n".encode()
             )
         responses: dict[str, bytes] = {}
         for name in names:
@@ -144,9 +144,10 @@ def output() -> Iterator[Pipe]:
 
 
 def ids(lines: Sequence[bytes]) -> list[str]:
-    """Return the request ids of whole lines."""
+    """Return the request ids of whole lines, which may tell of dropped lines, too."""
     assert all(line.endswith(b"\n") for line in lines)
-    return [json.loads(line)["request_id"] for line in lines]
+    records = [json.loads(line) for line in lines]
+    return [each["request_id"] for each in records if each["event"] != "vapi_audit_dropped"]
 
 
 @pytest.mark.parametrize("cause", ["full", "reader closed", "closed"])
@@ -230,6 +231,27 @@ async def test_full_queue(tmp_path: Path, output: Pipe) -> None:
         written = ids(await reading)
         assert len(written) == len(set(written))
         assert {*granted, last} <= set(written) <= {*granted, *refused, last}
+
+
+async def test_flood_of_refusals_refuses_no_patient(tmp_path: Path, output: Pipe) -> None:
+    output.fill()
+    async with serving(ALONE, tmp_path, output.writer) as service:
+        dropped = ""
+        while not dropped:
+            await service.start_pipelined(2000, token="forged")
+            metrics = str((await service.get("/metrics")).body)
+            dropped = re.findall(r"audit_refusals_dropped_total (\S+)", metrics)[0].strip("0.")
+        granted = await service.start_pipelined(200)
+        assert all(response.startswith(b"HTTP/1.1 200 ") for response in granted.values())
+        assert "vapi_sessions_audit_lines_lost_total 0.0" in metrics
+        reading = asyncio.create_task(asyncio.to_thread(output.read_rest))
+        assert await service.terminate() < GRACE
+        lines = [json.loads(line) for line in await reading]
+        assert [line["seq"] for line in lines] == [*range(1, len(lines) + 1)]
+        assert set(granted) <= {line["request_id"] for line in lines if "request_id" in line}
+        told = [line["count"] for line in lines if line["event"] == "vapi_audit_dropped"]
+        refused = sum(line.get("reason") == "format" for line in lines)
+        assert sum(told) + refused + len(granted) == service.count
 
 
 @pytest.mark.parametrize("blocking", [True, False])
