@@ -1,17 +1,22 @@
 """A client's connection. The only module that uses aiohttp's private interface."""
 
 import asyncio
-from typing import Any, cast
+import re
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from middlewares.json_response import JsonResponse
 from server.serving import limits
 from server.serving.bounded_reads import BoundedReads
 from server.serving.client_socket import has_unread_bytes, limit_buffers
-from server.serving.error_responses import final_error_response
+from server.serving.error_responses import LimitError, final_error_response
 from server.serving.inbound import NOT_HTTP, Inbound
+
+_TOO_MANY_FIELDS: Final = "Too many headers received"  # the parser's words
+_WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
 class Connection(RequestHandler):
@@ -78,17 +83,26 @@ class Connection(RequestHandler):
     def _on_message(self, piece: bytes) -> None:
         message, body = self._messages[-1]
         if isinstance(message, _ErrInfo):
-            message.exc.__traceback__ = None  # it refers to what was sent, and to itself
-        elif message.version.major == 1:
-            self._inbound.begin_body(body, piece)
-            self._closes = bool(message.upgrade) or self._inbound.was_large
+            error = self._reason(message.exc)
+            error.__traceback__ = None  # it refers to what was sent, and to itself
+        elif self._inbound.is_http_head(piece) and _is_well_formed(message):
+            self._inbound.begin_body(body)
+            self._closes = bool(message.upgrade)
             return
         else:
-            self._messages[-1] = _ErrInfo(400, ValueError("unsupported version"), ""), body
+            error = ValueError("not HTTP/1.x")
+        self._messages[-1] = _ErrInfo(400, error, ""), EMPTY_PAYLOAD
         if self._inbound.has_incomplete_body:  # the request with the body gets the response
             self._messages.pop()
             self._request_count -= 1
         self._give_up()
+
+    def _reason(self, error: BaseException) -> BaseException:
+        if self._inbound.is_too_large:
+            return LimitError(f"The request head is larger than {limits.MAX_HEAD_BYTES} bytes")
+        if str(error).endswith(_TOO_MANY_FIELDS):
+            return LimitError(f"The request has over {limits.MAX_HEADER_FIELDS} header fields")
+        return error
 
     def _give_up(self) -> None:
         self._is_broken = self._closes = True
@@ -148,3 +162,17 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what the parser rejected, or what failed outside the middlewares."""
         return final_error_response(status, exc)
+
+
+def _is_well_formed(message: RawRequestMessage) -> bool:
+    """Return whether the fields that the parser does not check agree with RFC 9112 and RFC 9110.
+
+    A transfer coding needs HTTP/1.1, and can only be `chunked`.
+    """
+    headers = message.headers
+    if (host := headers.get(hdrs.HOST)) is not None and _WHITE_SPACE_OR_CONTROL.search(host):
+        return False
+    if hdrs.TRANSFER_ENCODING not in headers:
+        return True
+    codings = headers.getall(hdrs.TRANSFER_ENCODING)
+    return message.version != HttpVersion10 and [each.lower() for each in codings] == ["chunked"]

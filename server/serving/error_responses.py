@@ -3,7 +3,7 @@
 import logging
 from email.utils import formatdate
 from secrets import token_hex
-from typing import cast
+from typing import Final, cast
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -13,6 +13,12 @@ from middlewares.error_handler import error_response
 from middlewares.response_headers import set_standard_headers
 
 log = logging.getLogger(__name__)
+
+_NOT_HTTP: Final = "The request is not well-formed HTTP"
+
+
+class LimitError(Exception):
+    """A request exceeds a limit of the connection; the text names it, for the client."""
 
 
 class _FinalResponse(web.Response):
@@ -37,7 +43,8 @@ def final_error_response(status: int, exc: BaseException | None) -> web.Response
     request_id = token_hex(16)
     if status < 500:
         log.info("not well-formed HTTP (%s)", type(exc).__name__)
-        error = ApiError(ErrorCode.INVALID_REQUEST, "The request is not well-formed HTTP")
+        details = str(exc) if isinstance(exc, LimitError) else _NOT_HTTP
+        error = ApiError(ErrorCode.INVALID_REQUEST, details)
     else:
         log.error("request failed", exc_info=exc, extra={"request_id": request_id})
         error = internal_error(request_id)

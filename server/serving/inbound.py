@@ -4,11 +4,12 @@ aiohttp's parser limits each header field, but neither a whole head nor the trai
 body. It keeps each field twice: as bytes, and as text with up to four bytes a character.
 """
 
+import re
 from typing import Final
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
-from server.serving.limits import LARGE_HEAD_BYTES, MAX_HEAD_BYTES
+from server.serving.limits import MAX_HEAD_BYTES
 
 NOT_HTTP: Final = b"\0"
 """The parser rejects this byte in any part of a head."""
@@ -17,7 +18,9 @@ _EARLY_BYTES: Final = 4096
 _BODY_PIECE_BYTES: Final = 1024
 _MAX_FRAMING_BYTES: Final = 1024
 _END: Final = b"\r\n\r\n"
-_VERSION: Final = b" HTTP/"
+_PROTOCOL: Final = re.compile(rb" (?:HTTP|RTSP|ICE)/")  # all that the parser accepts
+_REQUEST_LINE_END: Final = re.compile(rb" HTTP/1\.[0-9]\r?\n$")
+_LINE_END_BYTES: Final = 11
 _TO_ASCII: Final = bytes(range(128)) + b"@" * 128
 
 
@@ -25,19 +28,20 @@ class Inbound:
     """The bytes received and not yet parsed, and what is arriving: a head or a body."""
 
     __slots__ = (
-        *("_body", "_framing", "_head", "_last", "_received"),
-        *("is_receiving", "unparsed", "was_large"),
+        *("_body", "_framing", "_head", "_last", "_line", "_received"),
+        *("is_receiving", "is_too_large", "unparsed"),
     )
 
     def __init__(self) -> None:
         self.unparsed = b""
         self.is_receiving = False  # a body; otherwise a head
-        self.was_large = False  # the last complete head
+        self.is_too_large = False  # the head that was rejected
         self._body: StreamReader = EMPTY_PAYLOAD
         self._received = 0
         self._framing = 0
         self._head = 0
         self._last = b""
+        self._line = b""  # the last bytes of the request line, as far as it has been parsed
 
     @property
     def has_incomplete_body(self) -> bool:
@@ -62,6 +66,7 @@ class Inbound:
         end = (self._last + self.unparsed).find(_END)
         size = len(self.unparsed) if end < 0 else end + len(_END) - len(self._last)
         if self._head + size > MAX_HEAD_BYTES:
+            self.is_too_large = True
             return NOT_HTTP
         if end < 0:
             size = max(0, _EARLY_BYTES - self._head)
@@ -74,27 +79,50 @@ class Inbound:
 
     def _body_piece_size(self) -> int:
         """Return the size of a piece that ends with the first head after the body."""
-        version = self.unparsed.find(_VERSION, 0, _BODY_PIECE_BYTES)
-        end = -1 if version < 0 else self.unparsed.find(_END, version, _BODY_PIECE_BYTES)
+        found = _PROTOCOL.search(self.unparsed, 0, _BODY_PIECE_BYTES)
+        end = self.unparsed.find(_END, found.start(), _BODY_PIECE_BYTES) if found else -1
         return _BODY_PIECE_BYTES if end < 0 else end + len(_END)
 
     def _is_one_request(self, head: int) -> bool:
-        """Return whether a small request in ASCII, with a JSON object, is all that has arrived."""
+        """Return whether a small request in ASCII is all that has arrived: no byte follows it."""
         if self._head + len(self.unparsed) > _EARLY_BYTES or not self.unparsed.isascii():
             return False
-        body = self.unparsed[head:]
-        return body[:1] == b"{" and body[-1:] == b"}" and _END not in body
+        length = len(self.unparsed) - head
+        announced = b"\r\ncontent-length: %d\r\n" % length
+        return length > 0 and announced in self.unparsed[:head].lower()
 
     def _take(self, size: int) -> bytes:
         piece, self.unparsed = self.unparsed[:size], self.unparsed[size:]
         return piece
 
-    def begin_body(self, body: StreamReader, piece: bytes) -> None:
-        """Note that `piece` completed a head; `body` follows."""
-        self.was_large = self._head + len(piece) > LARGE_HEAD_BYTES
+    def is_http_head(self, piece: bytes) -> bool:
+        """Return whether the request line of the head that `piece` completes names HTTP/1.x.
+
+        The parser takes RTSP/1.0 and ICE/1.0 for HTTP/1.0.
+        """
+        self._read_line(self._head_in(piece))
+        return _REQUEST_LINE_END.search(self._line) is not None
+
+    def begin_body(self, body: StreamReader) -> None:
+        """Note that a head is complete; `body` follows."""
         self._body, self._received, self._framing = body, body.total_bytes, 0
         self.is_receiving = not body.is_eof()
         self._begin_head(b"")
+
+    def _head_in(self, piece: bytes) -> bytes:
+        """Return the part of `piece` that belongs to the head that it completes."""
+        if self._head:
+            return piece
+        if self.is_receiving:  # the end of a body comes first
+            content = self._body.total_bytes - self._received
+            before_end = (self._last + piece)[: -len(_END)]
+            size = len(before_end.rpartition(_END)[2]) + len(_END)  # chunks end like a head
+            piece = piece[len(piece) - min(size, len(piece) - content) :]
+        return piece.lstrip(b"\r\n")
+
+    def _read_line(self, part: bytes) -> None:
+        if not self._line.endswith(b"\n"):
+            self._line = (self._line + part[: part.find(b"\n") + 1 or None])[-_LINE_END_BYTES:]
 
     def advance(self, piece: bytes) -> bool:
         """Note that the parser has read `piece`, which completed no head.
@@ -106,6 +134,7 @@ class Inbound:
             if self._head:
                 self._head += len(piece)
                 self._last = (self._last + piece)[-3:]
+                self._read_line(piece)
             else:
                 self._begin_head(piece)
             return True
@@ -122,7 +151,9 @@ class Inbound:
     def _begin_head(self, start: bytes) -> None:
         """Count the first bytes of a head; empty lines before it are ignored (RFC 9112 2.2)."""
         start = start.lstrip(b"\r\n")
-        self._head, self._last = len(start), start[-3:]
+        self._head, self._last, self._line = len(start), start[-3:], b""
+        if start:
+            self._read_line(start)
 
     def discard(self) -> None:
         """Drop what is not parsed, and fail the body that is arriving; the parser does not."""

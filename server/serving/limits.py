@@ -4,8 +4,7 @@ from typing import Any, Final
 
 MAX_HEAD_BYTES: Final = 32768
 """The request line and all headers together, with their line breaks."""
-LARGE_HEAD_BYTES: Final = 16384
-"""A request with a larger head is the last of its connection, whose parser keeps the memory."""
+MAX_HEADER_FIELDS: Final = 100
 READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
 WRITE_BUFFER_BYTES: Final = 16384
@@ -29,6 +28,7 @@ AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
     "keepalive_timeout": 75.0,
     "lingering_time": LINGER_SECONDS,
     "max_field_size": MAX_HEAD_BYTES,  # a token that is too large gets its own error
-    "max_headers": 64,
+    "max_line_size": MAX_HEAD_BYTES,
+    "max_headers": MAX_HEADER_FIELDS,
     "read_bufsize": READ_BYTES,  # of a body; reading pauses at twice as much
 }
