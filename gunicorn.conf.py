@@ -9,7 +9,7 @@ start; at a reload (SIGHUP) it is logged, and the last valid one stays in use. T
 
 from pathlib import Path
 
-from server.observability.logging import configure_logging
+from server.observability.log_records import configure_logging
 from server.observability.multiprocess import prepare_metrics_directory
 from server.serving import gunicorn_hooks
 from server.serving.gunicorn_hooks import (  # noqa: F401  gunicorn calls these by their names

@@ -26,13 +26,13 @@ from benchmarks.keys import MATERIALS, REPEATED, Material, forge, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
 from benchmarks.wrk import PATH
-from middlewares.request_context import CONTEXT, PATIENT_ID, PRINCIPAL, Principal, RequestContext
+from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Principal, RequestContext
 from sandbox.tools.proofs import new_proof_key
 from server import app as service
+from server.auth import keys as factory
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
-from server.auth.jwt_decode import Decode
-from server.auth.keys import factory
+from server.auth.tokens import Decode
 from server.config import load_settings
 from server.serving.runner import Runner
 

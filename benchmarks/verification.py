@@ -12,9 +12,8 @@ from benchmarks.keys import MATERIALS, Material, make_token
 from benchmarks.servers import SERVICE
 from server.auth.authenticator import make_authenticator
 from server.auth.claims import ClaimRules
-from server.auth.jwt_decode import make_decode
-from server.auth.keys.factory import make_static_provider
-from server.auth.verification_key import VerificationKey
+from server.auth.keys import make_static_provider
+from server.auth.tokens import VerificationKey, make_decode
 from server.config import load_settings
 
 TOKENS = 2000

@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode, Reason
-from middlewares.request_context import PRINCIPAL, Principal
+from middlewares.context import PRINCIPAL, Principal
+from middlewares.errors import ApiError, ErrorCode, Reason
 
 MAX_TOKEN_BYTES: Final = 8000
 

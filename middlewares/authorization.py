@@ -3,8 +3,8 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import PATIENT_ID, PRINCIPAL, Principal
+from middlewares.context import PATIENT_ID, PRINCIPAL, Principal
+from middlewares.errors import ApiError, ErrorCode
 
 
 def authorization(*, role: str, scope: str = "", id_claim: str) -> Middleware:

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.json_response import JSON
+from middlewares.headers import JSON
 
 _PREFLIGHT_HEADERS: Final = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST",

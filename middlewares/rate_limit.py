@@ -6,8 +6,8 @@ from math import ceil
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import PATIENT_ID
+from middlewares.context import PATIENT_ID
+from middlewares.errors import ApiError, ErrorCode
 
 AcquireRateLimit = Callable[[str], Awaitable[float | None]]
 """Counts a request of a patient id. Returns None within the limit, else the seconds to wait."""

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import PRINCIPAL, Principal
+from middlewares.context import PRINCIPAL, Principal
+from middlewares.errors import ApiError, ErrorCode
 
 IsRevoked = Callable[[Principal], Awaitable[bool]]
 """Looks up a principal. Raises `ApiError` AUTH_UNAVAILABLE when the list cannot be read."""

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import RECEIVING
+from middlewares.context import RECEIVING
+from middlewares.errors import ApiError, ErrorCode
 
 Task = asyncio.Task[Any]
 

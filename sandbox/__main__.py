@@ -14,7 +14,7 @@ from sandbox.serving import HOST, bind, bind_if_free, origin
 from sandbox.settings import development_settings, is_configured, wants_other_hosts
 from server.cli import main as commands
 from server.config.loader import SettingsError
-from server.observability.logging import configure_logging
+from server.observability.log_records import configure_logging
 from server.serving.process import EX_CONFIG, serve
 from server.serving.runner import Runner
 

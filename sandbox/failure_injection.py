@@ -6,7 +6,7 @@ from typing import NoReturn
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from sandbox.tokens import Kind
 
 

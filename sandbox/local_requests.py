@@ -10,9 +10,8 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.error_handler import error_response
-from middlewares.request_context import CONTEXT
+from middlewares.context import CONTEXT
+from middlewares.errors import ApiError, ErrorCode, error_response
 
 _NAMES: Final = ("127.0.0.1", "localhost", "[::1]", "10.0.2.2")
 """Names of this machine; Android's emulator reaches it at 10.0.2.2."""

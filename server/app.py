@@ -13,22 +13,21 @@ from middlewares.audit import audit
 from middlewares.authentication import authentication
 from middlewares.authorization import authorization
 from middlewares.cors import cors
-from middlewares.error_handler import error_handler
+from middlewares.errors import error_handler
+from middlewares.headers import Observer, remove_server_header, response_headers
 from middlewares.rate_limit import rate_limit
-from middlewares.response_headers import Observer, remove_server_header, response_headers
 from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
 from server.api import operations
-from server.api.proof_keys import mount_proof_keys
+from server.api.operations import mount_proof_keys
 from server.api.routing import add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
-from server.component_metrics import add_component_metrics, add_connection_metrics
-from server.components import Components
+from server.components import Components, add_component_metrics, add_connection_metrics
 from server.config import Settings
-from server.observability.logging import configure_logging
+from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
-from server.proof.signer import make_proof_issuer
+from server.proof import make_proof_issuer
 from server.serving.connection_limit import ConnectionLimit
 from server.serving.connection_server import receives_compressed_bodies
 from server.serving.master_configuration import MASTER, WORKER_BOOT_ERROR

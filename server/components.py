@@ -1,9 +1,10 @@
-"""The components with the lifetime of the application, built from the settings."""
+"""The metrics of the components: the one place that names them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from typing import Final
 
 from aiohttp import ClientSession, DummyCookieJar
@@ -11,18 +12,18 @@ from aiohttp import ClientSession, DummyCookieJar
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.revocation import IsRevoked
 from server.auth.claims import ClaimRules
-from server.auth.keys.factory import make_jwks_provider, make_static_provider
-from server.auth.keys.provider import KeyProvider
+from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
 from server.observability.audit_log import AuditLog
-from server.observability.metrics import EventCount
-from server.observability.standard_streams import standard_output
-from server.redis.client import RedisClient
-from server.redis.pause import SessionPause
-from server.redis.rate_limiter import InMemoryRateLimiter, RedisRateLimiter
-from server.redis.revocation_list import RevocationList
+from server.observability.log_records import standard_output
+from server.observability.metrics import EventCount, Metrics
+from server.policies.pause import SessionPause
+from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
+from server.policies.revocations import RevocationList
+from server.redis.client import RedisClient, RedisState
+from server.serving.connection_limit import ConnectionLimit
 from server.serving.supervisor import Run, supervise
-from server.vapi.health import VapiHealthMonitor
+from server.vapi.health import VapiHealthMonitor, VapiState
 
 _AUDIT_SHARE: Final = 0.1
 """The share of the shutdown grace for writing the audit lines that still wait."""
@@ -136,3 +137,59 @@ class Components:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def add_component_metrics(metrics: Metrics, components: Components) -> None:
+    """Add a metric for each number that the components keep; `docs/operations.md` lists them.
+
+    When processes have different values, the worst is reported.
+    """
+    audit_log = components.audit_log
+    lost = "Audit lines that were not written and will not be."
+    metrics.add_counter("audit_lines_lost", lost, lambda: audit_log.lost_lines)
+    dropped = "Audit lines of refusals that were dropped because half of the queue was in use."
+    metrics.add_counter("audit_refusals_dropped", dropped, lambda: audit_log.dropped_refusals)
+    waiting = "Audit lines that wait to be written."
+    metrics.add_gauge(
+        "audit_lines_waiting", waiting, lambda: audit_log.waiting_lines, across="livesum"
+    )
+    up = "1 while audit lines are written, else 0."
+    metrics.add_gauge("audit_up", up, lambda: audit_log.state == "up", across="livemin")
+    metrics.add_counter(
+        "limiter_failures",
+        "Requests counted in the process because Redis did not answer.",
+        lambda: components.limiter_failures.total,
+    )
+    metrics.add_counter(
+        "revocation_failures",
+        "Requests whose revocation could not be checked.",
+        lambda: components.revocation_failures.total,
+    )
+    paused = "1 while sessions are paused, else 0."
+    metrics.add_gauge("paused", paused, components.pause.is_paused, across="livemax")
+    metrics.add_state(
+        "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
+    )
+    if (jwks := components.jwks) is not None:
+        age = "Seconds since the keys were last fetched; +Inf without keys."
+        read_age = lambda: inf if jwks.age is None else jwks.age  # noqa: E731  short
+        metrics.add_gauge("jwks_age_seconds", age, read_age, across="livemax")
+    if (redis := components.redis) is not None:
+        up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
+        metrics.add_gauge("redis_up", up, read_up, across="livemin")
+
+
+def add_connection_metrics(metrics: Metrics, limit: ConnectionLimit) -> None:
+    """Add the number of open connections, its maximum, and the number of refused connections."""
+    metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
+    metrics.add_gauge(
+        "max_connections",
+        "The maximum of open connections.",
+        lambda: limit.maximum,
+        across="livesum",
+    )
+    metrics.add_counter(
+        "refused_connections",
+        "Connections closed at once because the maximum was reached.",
+        lambda: limit.refused,
+    )

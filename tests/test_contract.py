@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.api_errors import ERRORS
+from middlewares.errors import ERRORS
 from tests.conftest import AuditLines, Serve
 from tests.redis_server import RedisServer
 from tests.support import (

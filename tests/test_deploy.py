@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from server.component_metrics import add_component_metrics, add_connection_metrics
-from server.components import Components
+from server.components import Components, add_component_metrics, add_connection_metrics
 from server.config import Settings
 from server.observability.metrics import Metrics
 from server.serving.connection_limit import ConnectionLimit

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from server.config import Settings
-from server.proof.signer import make_proof_issuer
+from server.proof import make_proof_issuer
 
 _DAY_SECONDS = 86_400
 

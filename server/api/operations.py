@@ -1,20 +1,54 @@
 """The operational routes: liveness, readiness, metrics and the API documents."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
-from middlewares.json_response import json_response
+from middlewares.headers import json_response, remove_server_header
+from server.api.docs_page import add_swagger_ui
 from server.api.openapi import build_document
-from server.api.proof_keys import add_proof_keys
-from server.api.routing import add_route
-from server.api.swagger_ui import add_swagger_ui
+from server.api.routing import add_fallback, add_route
 from server.config import Settings
-from server.config.extras import find_swagger_ui
+from server.config.checks import find_swagger_ui
+from server.config.keys import load_proof_keys
 from server.observability.metrics import Metrics
+from server.proof import public_jwks
+
+_CACHE: Final[Mapping[str, str]] = {hdrs.CACHE_CONTROL: "public, max-age=300"}
+
+
+def add_proof_keys(app: web.Application, settings: Settings, path: str) -> None:
+    """Serve the public keys of `PROOF_KEY` at `path`; add no route without `PROOF_KEY`."""
+    if not settings.proof_key:
+        return
+    body = msgspec.json.encode(public_jwks(load_proof_keys(settings.proof_key)))
+
+    async def proof_keys(_: web.Request) -> web.StreamResponse:
+        response = json_response(body)
+        response.headers.update(_CACHE)
+        return response
+
+    add_route(app, hdrs.METH_GET, path, proof_keys)
+
+
+def mount_proof_keys(
+    host_app: web.Application,
+    settings: Settings,
+    prefix: str,
+    middlewares: Sequence[Middleware],
+) -> None:
+    """Serve the keys inside a host application, at `{prefix}/jwks.json`."""
+    if settings.proof_key:
+        app = web.Application(middlewares=middlewares)
+        app.on_response_prepare.append(remove_server_header)
+        add_proof_keys(app, settings, "")
+        add_fallback(app)
+        host_app.add_subapp(f"{prefix}/jwks.json", app)
+
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SOUND: Final = frozenset({"up", "off", "ready"})

@@ -3,8 +3,8 @@
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from middlewares.api_errors import ApiError, ErrorCode
-from server.api.request_body import defer_continue
+from middlewares.errors import ApiError, ErrorCode
+from server.api.body import defer_continue
 
 
 def add_route(

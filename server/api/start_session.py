@@ -6,13 +6,12 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.json_response import json_response
-from middlewares.request_context import CONTEXT, PATIENT_ID
-from middlewares.timestamps import Clock, rfc3339
-from server.api.request_body import read_object
-from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
-from server.proof.signer import IssueProof, PatientProof
+from middlewares.context import CONTEXT, PATIENT_ID, Clock, rfc3339
+from middlewares.errors import ApiError, ErrorCode
+from middlewares.headers import json_response
+from server.api.body import read_object
+from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
+from server.proof import IssueProof, PatientProof
 from server.vapi.credentials import Credential, IssueCredential
 
 

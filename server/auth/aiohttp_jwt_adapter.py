@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import jwt
 
-from middlewares.api_errors import ApiError, Reason
+from middlewares.errors import ApiError, Reason
 from server.auth.claims import Claims, invalid_token
-from server.auth.jwt_decode import Decode
+from server.auth.tokens import Decode
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,10 @@ from hashlib import sha256
 from typing import Final
 
 from middlewares.authentication import Authenticate
-from middlewares.request_context import Principal
-from middlewares.timestamps import Clock
+from middlewares.context import Clock, Principal
 from server.auth.claims import ClaimRules
-from server.auth.jws import read_header
-from server.auth.keys.provider import KeyProvider
+from server.auth.keys import KeyProvider
+from server.auth.tokens import read_header
 
 MAX_CACHED_TOKENS: Final = 8192
 """The capacity of the cache; beyond it, the token that was verified first is evicted."""

@@ -1,14 +1,34 @@
 """Verified claims: the rules for their dates, and the principal that they describe."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isfinite
 from typing import Final
 
-from middlewares.api_errors import ApiError, ErrorCode, Reason
-from middlewares.request_context import Principal
-from server.auth.patient_id import MAX_EXACT_INTEGER, parse_patient_id
+from middlewares.context import Principal
+from middlewares.errors import ApiError, ErrorCode, Reason
+
+PATIENT_ID_PATTERN: Final = "[A-Za-z0-9._:@|+/=-]{1,128}"
+PATIENT_ID_FORMAT: Final = "1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-"
+
+_PATIENT_ID: Final = re.compile(PATIENT_ID_PATTERN)
+MAX_EXACT_INTEGER: Final = 2**53
+"""Up to this value, a JSON number with a fraction represents a whole number exactly."""
+
+
+def parse_patient_id(value: object) -> str | None:
+    """Return a patient id as text, or None if the value is not a usable patient id.
+
+    A whole number counts as its decimal digits.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT_INTEGER:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and _PATIENT_ID.fullmatch(value) else None
+
 
 Claims = Mapping[str, object]
 

@@ -2,21 +2,58 @@
 
 import argparse
 import asyncio
+import json
+from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import ClientSession
+from environs import ValidationError
 
-from server.cli.discovery import compare_discovery
+from server.cli.explain import explain, read_token
 from server.cli.report import Finding, print_report
-from server.cli.token_check import explain, read_token
 from server.components import Components
 from server.config import Settings
+from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
-from server.config.proof_key import load_proof_keys
-from server.proof.public_jwks import public_jwks
-from server.redis.state import RedisState
-from server.vapi.advice import describe_status
-from server.vapi.health import VapiState
+from server.config.validators import secure_url
+from server.http_client import FetchError, fetch_json
+from server.proof import public_jwks
+from server.redis.client import RedisState
+from server.vapi.health import VapiState, describe_status
+
+"""ANSI codes (ECMA-48 SGR): green, red, yellow, faint."""
+
+
+_PATH: Final = "/.well-known/openid-configuration"
+_TIMEOUT_SECONDS: Final = 2.0
+_MAX_LENGTH: Final = 200
+
+
+async def compare_discovery(settings: Settings, session: ClientSession) -> list[str]:
+    """Return a warning for each setting that differs, or one if the document cannot be fetched."""
+    if not (settings.jwt_jwks_url and settings.jwt_issuer):
+        return []
+    try:
+        secure_url(settings.jwt_issuer)
+        url = settings.jwt_issuer.rstrip("/") + _PATH
+        document = await fetch_json(session, url, _TIMEOUT_SECONDS)
+    except ValidationError:
+        reason = "it is not an https address"
+    except FetchError as error:
+        reason = str(error)
+    else:
+        return list(_differences(settings, document))
+    return [f"JWT_ISSUER: its discovery document cannot be fetched ({reason}); not compared"]
+
+
+def _differences(settings: Settings, document: object) -> Iterator[str]:
+    members = document if isinstance(document, dict) else {}
+    for name, member in (("JWT_ISSUER", "issuer"), ("JWT_JWKS_URL", "jwks_uri")):
+        value = members.get(member)
+        if value != getattr(settings, name.lower()):
+            shown = json.dumps(value)[:_MAX_LENGTH] if isinstance(value, str) else "no text"
+            yield f"{name}: differs from {member} in the issuer's discovery document: {shown}"
+
 
 HELP: Final = "check the configuration, and that Vapi, the keys and Redis answer"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from server.cli import check, pause, resume, revoke, serve, token
 from server.cli.arguments import Command
-from server.observability.logging import configure_logging
+from server.observability.log_records import configure_logging
 from server.serving.process import load_or_exit
 
 _COMMANDS: Final[Mapping[str, Command]] = {

@@ -8,8 +8,8 @@ from typing import Final
 from server.cli.arguments import add_for, fail
 from server.config import Settings
 from server.config.loader import Configuration
+from server.policies.pause import PAUSE_KEY, encode_pause
 from server.redis.connection import RedisFailure, describe, execute_once
-from server.redis.pause import PAUSE_KEY, encode_pause
 
 HELP: Final = "pause all sessions of all processes"
 

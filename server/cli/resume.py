@@ -7,8 +7,8 @@ from typing import Final
 from server.cli.arguments import fail
 from server.config import Settings
 from server.config.loader import Configuration
+from server.policies.pause import PAUSE_KEY
 from server.redis.connection import RedisFailure, describe, execute_once
-from server.redis.pause import PAUSE_KEY
 
 HELP: Final = "end the pause of all sessions"
 

@@ -5,12 +5,12 @@ import asyncio
 from math import ceil
 from typing import Final
 
-from server.auth.patient_id import parse_patient_id
+from server.auth.claims import parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
 from server.config.loader import Configuration
+from server.policies.revocations import patient_key, token_key
 from server.redis.connection import RedisFailure, describe, execute_once
-from server.redis.revocation_list import patient_key, token_key
 
 HELP: Final = "revoke a token or all tokens of a patient"
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import jwt
 
-from server.auth.patient_id import PATIENT_ID_FORMAT, parse_patient_id
+from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
 from server.config.loader import Configuration

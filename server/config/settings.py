@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Any, Final, NewType
 
 from server.config import validators
-from server.config.secret_files import file_variable
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -19,6 +18,14 @@ class CredentialType(StrEnum):
 
 Pem = NewType("Pem", str)
 """One or several PEM blocks (RFC 7468)."""
+
+
+_SUFFIX: Final = "_FILE"
+
+
+def file_variable(name: str) -> str:
+    """Return the name of the variable that gives the path of a secret's file."""
+    return name + _SUFFIX
 
 
 def _setting(default: Any, *rules: validators.Rule, secret: bool = False) -> Any:

@@ -1,13 +1,190 @@
 """The sources of the variables: the environment, a `.env` file, and the files of secrets."""
 
-from collections.abc import Mapping
+import codecs
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
+from typing import Final
 
-from server.config.dotenv_file import read_dotenv
-from server.config.secret_files import file_variable, read_secret_files
-from server.config.settings import SECRETS, VARIABLES
-from server.config.spelling import find_misspelled
+from dotenv.parser import Binding, parse_stream
+
+from server.config.settings import SECRETS, VARIABLES, file_variable
+
+_ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
+_BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]+={0,2}\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class DotenvFile:
+    """The values of a `.env` file by name, and its faults by the name of a variable or the file."""
+
+    values: Mapping[str, str] = field(repr=False)
+    faults: Mapping[str, str]
+
+
+def read_dotenv(path: Path) -> DotenvFile:
+    """Read a `.env` file; a missing file is empty. `${…}` is not expanded.
+
+    Raises OSError when the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return DotenvFile({}, {})
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return DotenvFile({}, {path.name: "is encoded in UTF-16; save it in UTF-8"})
+    text = content.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+    bindings = list(_without_pem_lines(parse_stream(StringIO(text))))
+    values = {each.key: each.value or "" for each in bindings if each.key is not None}
+    return DotenvFile(
+        values, _duplicates(bindings, path.name) | _unreadable_lines(bindings, path.name)
+    )
+
+
+def _line_number(binding: Binding) -> int:
+    """Return the line of a binding; python-dotenv counts from the blank lines above it."""
+    text, line = binding.original
+    return line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _without_pem_lines(bindings: Iterable[Binding]) -> Iterator[Binding]:
+    """Skip the lines of an unquoted PEM: read as names, they would put the key into messages.
+
+    The first line remains, and is a fault of the variable.
+    """
+    in_pem = False
+    for binding in bindings:
+        text = binding.original.string
+        in_pem = in_pem and (binding.error or bool(_BASE64.fullmatch(text)))
+        if not in_pem:
+            yield binding
+            in_pem = "-----BEGIN " in text
+        in_pem = in_pem and "-----END " not in text
+
+
+def _duplicates(bindings: list[Binding], file: str) -> dict[str, str]:
+    lines = _lines_by_name((each.key, each) for each in bindings if each.key is not None)
+    return {
+        name: f"is given more than once in {file}, on {_join(numbers)}; keep one"
+        for name, numbers in lines.items()
+        if len(numbers) > 1
+    }
+
+
+def _unreadable_lines(bindings: list[Binding], file: str) -> dict[str, str]:
+    """Report what python-dotenv skips: a setting that is silently unset may disable a check."""
+    lines = _lines_by_name((_assigned_name(each) or file, each) for each in bindings if each.error)
+    advice = {file: "write NAME=value"}
+    return {
+        name: f"cannot be read on {_join(numbers)} of {file}; "
+        + advice.get(name, "close the quote and end the line")
+        for name, numbers in lines.items()
+    }
+
+
+def _assigned_name(binding: Binding) -> str | None:
+    found = _ASSIGNED.match(binding.original.string)
+    return found and found[1]
+
+
+def _lines_by_name(bindings: Iterable[tuple[str, Binding]]) -> dict[str, list[int]]:
+    lines: dict[str, list[int]] = {}
+    for name, binding in bindings:
+        lines.setdefault(name, []).append(_line_number(binding))
+    return lines
+
+
+def _join(numbers: list[int]) -> str:
+    *earlier, last = map(str, numbers)
+    return f"lines {', '.join(earlier)} and {last}" if earlier else f"line {last}"
+
+
+MAX_FILE_BYTES: Final = 65536
+
+
+def read_secret_files(
+    values: Mapping[str, str], names: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the file of each secret in `names` whose `NAME_FILE` is in `values`.
+
+    Returns the contents and the faults, both by `NAME`. A secret that is also set directly is a
+    fault.
+    """
+    contents, faults = {}, {}
+    for name in names:
+        path = values.get(file_variable(name))
+        if path and values.get(name):
+            faults[name] = f"conflicts with {name}: set only one of the two"
+        elif path:
+            try:
+                contents[name] = _read(path)
+            except OSError as error:
+                faults[name] = f"the file cannot be read ({error.strerror})"
+            except ValueError as error:
+                faults[name] = str(error)
+    return contents, faults
+
+
+def _read(path: str) -> str:
+    """Read a file byte for byte, without one line break at its end. Raises OSError, ValueError."""
+    if "\0" in path:
+        raise ValueError("must be the path of a file")
+    with open(path, "rb") as file:  # noqa: PTH123  Path would add nothing
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"the file is longer than {MAX_FILE_BYTES} bytes")
+    for line_break in (b"\r\n", b"\n"):
+        if content.endswith(line_break):
+            return os.fsdecode(content.removesuffix(line_break))
+    return os.fsdecode(content)
+
+
+_MAX_EDITS: Final = 2
+_MIN_LENGTH: Final = 6
+
+
+def find_misspelled(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each name that is unknown and within two edits of a known one.
+
+    An edit inserts, deletes or replaces one character. The case of letters is ignored; names of
+    fewer than six characters are skipped.
+    """
+    for name in names:
+        if name not in known and len(name) >= _MIN_LENGTH:
+            meant = _closest(name.upper(), known)
+            if meant is not None:
+                yield f"{printable(name)}: unknown; did you mean {meant}?"
+
+
+def _closest(name: str, known: Collection[str]) -> str | None:
+    for edits in range(_MAX_EDITS + 1):
+        for candidate in sorted(known):
+            if _is_within(name, candidate, edits):
+                return candidate
+    return None
+
+
+def _is_within(one: str, other: str, edits: int) -> bool:
+    """Return whether the Levenshtein distance of two names is at most `edits`."""
+    if abs(len(one) - len(other)) > edits:
+        return False
+    if not one or not other:
+        return True
+    if one[0] == other[0]:
+        return _is_within(one[1:], other[1:], edits)
+    return edits > 0 and (
+        _is_within(one[1:], other, edits - 1)
+        or _is_within(one, other[1:], edits - 1)
+        or _is_within(one[1:], other[1:], edits - 1)
+    )
+
+
+def printable(name: str) -> str:
+    """Return a name in printable ASCII; other characters are escaped."""
+    return name.encode("unicode_escape").decode()
 
 
 @dataclass(frozen=True, slots=True)

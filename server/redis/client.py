@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from enum import StrEnum
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -11,6 +14,7 @@ from coredis.exceptions import AuthenticationError, AuthorizationError, RedisErr
 
 from server.redis.connection import (
     Argument,
+    Execute,
     RedisDown,
     RedisFailure,
     UnexpectedAnswer,
@@ -18,10 +22,47 @@ from server.redis.connection import (
     execute,
     open_connection,
 )
-from server.redis.probe import Probe, run_probes
-from server.redis.state import RedisState
 
 log = logging.getLogger(__name__)
+
+
+class RedisState(StrEnum):
+    """The state of Redis: `unknown` before the first verdict; `rejected` if our credentials are."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    REJECTED = "rejected"
+
+
+Probe = Callable[[Execute], Awaitable[None]]
+"""Sends what a request sends. Raises `RedisFailure` when requests cannot be served with Redis."""
+
+_WAITS: Final = 4
+_WAIT_SECONDS: Final = 0.5
+
+
+async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> None:
+    """Run the probes. Raises `RedisFailure`, at most 2 seconds later.
+
+    The time is counted in several waits: a process that was busy or stopped sees a timer expire
+    before it has read the answer, which costs a single wait.
+    """
+    answers = asyncio.create_task(_run(partial(execute, connection), probes))
+    try:
+        for _ in range(_WAITS):
+            await asyncio.wait([answers], timeout=_WAIT_SECONDS)
+            if answers.done():
+                return answers.result()
+        raise TimeoutError
+    finally:
+        answers.cancel()
+        await asyncio.gather(answers, return_exceptions=True)
+
+
+async def _run(send: Execute, probes: Sequence[Probe]) -> None:
+    await asyncio.gather(*(probe(send) for probe in probes))
+
 
 _PROBE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 0.5

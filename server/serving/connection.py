@@ -8,7 +8,7 @@ from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from middlewares.json_response import JsonResponse
+from middlewares.headers import JsonResponse
 from server.serving import limits
 from server.serving.bounded_reads import BoundedReads
 from server.serving.client_socket import has_unread_bytes, limit_buffers

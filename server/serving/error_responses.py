@@ -8,9 +8,8 @@ from typing import Final, cast
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from middlewares.api_errors import ApiError, ErrorCode, internal_error
-from middlewares.error_handler import error_response
-from middlewares.response_headers import set_standard_headers
+from middlewares.errors import ApiError, ErrorCode, error_response, internal_error
+from middlewares.headers import set_standard_headers
 
 log = logging.getLogger(__name__)
 

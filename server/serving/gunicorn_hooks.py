@@ -36,7 +36,7 @@ def log_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "root": {},  # server.observability.logging.configure_logging sets it
+        "root": {},  # server.observability.log_records.configure_logging sets it
         "loggers": {
             "gunicorn.error": {"level": settings.log_level, "handlers": [], "propagate": True},
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},

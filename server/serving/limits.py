@@ -24,7 +24,7 @@ HALF_CLOSED_SECONDS: Final = 1.0
 
 AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,  # the audit line takes its place
-    "auto_decompress": False,  # server/api/request_body.py decompresses, after authentication
+    "auto_decompress": False,  # server/api/body.py decompresses, after authentication
     "keepalive_timeout": 75.0,
     "lingering_time": LINGER_SECONDS,
     "max_field_size": MAX_HEAD_BYTES,  # a token that is too large gets its own error

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import jwt
 
-from middlewares.timestamps import Clock, rfc3339
+from middlewares.context import Clock, rfc3339
 from server.config import Settings
 from server.config.settings import CredentialType
 

@@ -16,12 +16,12 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
 
-from middlewares.api_errors import ApiError
 from middlewares.authentication import bearer_token
-from middlewares.request_context import Principal
+from middlewares.context import Principal
+from middlewares.errors import ApiError
 from server.auth.authenticator import make_authenticator
 from server.auth.claims import ClaimRules
-from server.auth.keys.factory import make_static_provider
+from server.auth.keys import make_static_provider
 from tests.issuer import ISSUER, make_key
 from tests.support import SECRET, claims, make_settings, sign
 

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import CONTEXT, Principal, RequestContext
+from middlewares.context import CONTEXT, Principal, RequestContext
+from middlewares.errors import ApiError, ErrorCode
 
 Client = TestClient[web.Request, web.Application]
 Alone = Callable[..., Awaitable[Client]]

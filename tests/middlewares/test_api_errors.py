@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from middlewares.api_errors import ERRORS, ApiError, ErrorCode
+from middlewares.errors import ERRORS, ApiError, ErrorCode
 
 REALM = 'Bearer realm="vapi-sessions"'
 INVALID_TOKEN = f'{REALM}, error="invalid_token"'

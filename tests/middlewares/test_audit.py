@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
-from middlewares.request_context import CONTEXT, PRINCIPAL
+from middlewares.context import CONTEXT, PRINCIPAL
 from tests.middlewares.support import NAME, Alone, application, hello, patient_with, send_raw
 
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")

@@ -9,10 +9,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.authentication import MAX_TOKEN_BYTES, authentication, bearer_token
-from middlewares.error_handler import error_handler
-from middlewares.request_context import PRINCIPAL, Principal
+from middlewares.context import PRINCIPAL, Principal
+from middlewares.errors import ApiError, ErrorCode, error_handler
 from tests.middlewares.support import (
     PATIENT,
     Alone,

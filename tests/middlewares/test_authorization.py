@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from middlewares.authorization import authorization
-from middlewares.error_handler import error_handler
-from middlewares.request_context import PATIENT_ID, PRINCIPAL
+from middlewares.context import PATIENT_ID, PRINCIPAL
+from middlewares.errors import error_handler
 from tests.middlewares.support import PATIENT, Alone, patient_with, send_raw
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.client_address import make_address_finder, parse_address
+from middlewares.audit import make_address_finder, parse_address
 
 PROXY = "10.0.0.1"
 TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")

@@ -8,9 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.api_errors import ERRORS, ApiError, ErrorCode
-from middlewares.error_handler import error_handler
-from middlewares.request_context import CONTEXT
+from middlewares.context import CONTEXT
+from middlewares.errors import ERRORS, ApiError, ErrorCode, error_handler
 from tests.middlewares.support import Alone, log_records, send_raw
 
 SECRET = "a-secret"
@@ -108,7 +107,7 @@ async def test_unexpected_error_is_logged_and_not_disclosed(
     assert json.loads(response.body)["error"]["details"] == "Quote request id request-1 to support"
     assert SECRET.encode() not in response.head + response.body
     [record] = caplog.records
-    assert (record.name, record.message) == ("middlewares.error_handler", "request failed")
+    assert (record.name, record.message) == ("middlewares.errors", "request failed")
     assert record.exc_info
     assert record.exc_info[1] is raised
     assert vars(record)["request_id"] == "request-1"

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from pytest_aiohttp import AiohttpClient
 from yarl import URL
 
-from middlewares.json_response import JSON, json_response
+from middlewares.headers import JSON, json_response
 from server.serving import connection
 from tests.support import PATH, Service, claims, make_settings, running, sign
 
@@ -164,7 +164,7 @@ def test_unknown_attribute() -> None:
 
 
 def test_date_is_the_current_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("middlewares.json_response.time", lambda: 0.9)
+    monkeypatch.setattr("middlewares.headers.time", lambda: 0.9)
     assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in json_response(b"[]")._encode()
 
 

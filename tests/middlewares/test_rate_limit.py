@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from middlewares.error_handler import error_handler
+from middlewares.context import PATIENT_ID
+from middlewares.errors import error_handler
 from middlewares.rate_limit import rate_limit
-from middlewares.request_context import PATIENT_ID
 from tests.middlewares.support import Alone, send_raw
 
 

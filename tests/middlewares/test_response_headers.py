@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from middlewares.request_context import CONTEXT
-from middlewares.response_headers import remove_server_header, response_headers
+from middlewares.context import CONTEXT
+from middlewares.headers import remove_server_header, response_headers
 from tests.middlewares.support import Alone, application, send_raw
 
 

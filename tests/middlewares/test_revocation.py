@@ -2,9 +2,8 @@
 
 import json
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.error_handler import error_handler
-from middlewares.request_context import PRINCIPAL, Principal
+from middlewares.context import PRINCIPAL, Principal
+from middlewares.errors import ApiError, ErrorCode, error_handler
 from middlewares.revocation import revocation
 from tests.middlewares.support import Alone, patient_with, send_raw
 

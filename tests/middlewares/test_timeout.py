@@ -9,9 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from middlewares.api_errors import ApiError
-from middlewares.error_handler import error_handler
-from middlewares.request_context import RECEIVING
+from middlewares.context import RECEIVING
+from middlewares.errors import ApiError, error_handler
 from middlewares.timeout import RequestTimeouts, timeout
 from tests.middlewares.support import Alone, log_records
 

@@ -4,7 +4,7 @@ from time import tzset
 
 import pytest
 
-from middlewares.timestamps import rfc3339
+from middlewares.context import rfc3339
 
 
 @pytest.mark.parametrize(

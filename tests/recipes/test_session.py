@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from middlewares.api_errors import ErrorCode
+from middlewares.errors import ErrorCode
 from sandbox.serving import bind, origin
 from tests.recipes.support import Backend, backend, run_node
 from tests.support import ASSISTANT_ID, PUBLIC_KEY, claims, sign

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from middlewares.api_errors import ErrorCode
+from middlewares.errors import ErrorCode
 from sandbox import __main__ as entry
 from sandbox import settings as sandbox_settings
 from sandbox.banner import banner

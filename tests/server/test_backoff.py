@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from server.backoff import retry_delay
+from server.http_client import retry_delay
 
 
 @pytest.mark.parametrize(

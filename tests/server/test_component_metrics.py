@@ -5,10 +5,9 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.component_metrics import add_component_metrics
-from server.components import Components
+from server.components import Components, add_component_metrics
 from server.observability.metrics import Metrics
-from server.redis.state import RedisState
+from server.redis.client import RedisState
 from server.vapi.health import VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from middlewares.api_errors import ApiError, ErrorCode
-from server.api.decompression import DecompressionError, Decompressor, make_decompressor
+from middlewares.errors import ApiError, ErrorCode
+from server.api.body import DecompressionError, Decompressor, make_decompressor
 
 PLAIN = b'{"patientContext":{"id":"pt_1"}}' + b" " * 500
 

@@ -16,7 +16,7 @@ from jsonschema import (  # type: ignore[import-untyped]  # it has no types
 )
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from middlewares.api_errors import ERRORS
+from middlewares.errors import ERRORS
 from server.api.openapi import build_document
 from tests.conftest import Serve
 from tests.server.config.test_proof_key import PROOF

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from server.app import mount
-from server.proof.public_jwks import public_jwk, public_jwks
+from server.proof import public_jwk, public_jwks
 from tests import pems
 from tests.conftest import AuditLines, Serve
 from tests.server.config.test_proof_key import OTHER, PROOF

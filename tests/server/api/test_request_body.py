@@ -9,9 +9,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import RECEIVING
-from server.api.request_body import _parse, read_object
+from middlewares.context import RECEIVING
+from middlewares.errors import ApiError, ErrorCode
+from server.api.body import _parse, read_object
 from tests.table import nested
 
 Seen = list[dict[str, object] | ApiError]

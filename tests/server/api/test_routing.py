@@ -5,7 +5,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.audit import audit
-from middlewares.error_handler import error_handler
+from middlewares.errors import error_handler
 from server.api.routing import add_fallback, add_route
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from server.api.start_session import check_patient_context
 
 

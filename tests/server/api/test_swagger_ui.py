@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from server.config import validation
+from server.config import checks as validation
 from tests.conftest import Serve
 from tests.support import make_settings
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from server.auth import aiohttp_jwt_adapter
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims

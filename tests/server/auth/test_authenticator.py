@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from middlewares.api_errors import ApiError, ErrorCode
 from middlewares.authentication import Authenticate
+from middlewares.errors import ApiError, ErrorCode
 from server.auth import authenticator
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.authenticator import make_authenticator
 from server.auth.claims import ClaimRules, Claims
-from server.auth.keys.factory import make_static_provider
+from server.auth.keys import make_static_provider
 from tests.support import claims, make_settings, sign
 
 RULES = ClaimRules("id", "type", leeway=5)

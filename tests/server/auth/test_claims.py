@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import Principal
-from server.auth.claims import ClaimRules, Claims, find_claim
-from server.auth.patient_id import parse_patient_id
+from middlewares.context import Principal
+from middlewares.errors import ApiError, ErrorCode
+from server.auth.claims import ClaimRules, Claims, find_claim, parse_patient_id
 from tests.middlewares.support import NOW, PATIENT, outcome
 from tests.server.auth.tokens import LONG_AGO, RULES, admit, claims, parsed
 

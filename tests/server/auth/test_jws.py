@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
-from server.auth.jws import Header, base64url_decode, read_header
+from middlewares.errors import ApiError, ErrorCode
+from server.auth.tokens import Header, base64url_decode, read_header
 from tests.server.auth.tokens import segment
 
 ALPHABET = string.ascii_letters + string.digits + "-_"

@@ -9,10 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from server.auth.claims import Claims
-from server.auth.jwt_decode import make_decode
-from server.auth.verification_key import VerificationKey
+from server.auth.tokens import VerificationKey, make_decode
 from tests.middlewares.support import NOW
 from tests.server.auth.tokens import SECRET, claims, compact, key_pair, segment, signed_with
 

@@ -6,7 +6,7 @@ import jwt
 import pytest
 from jwt.algorithms import get_default_algorithms
 
-from server.auth.verification_key import VerificationKey
+from server.auth.tokens import VerificationKey
 from tests.server.auth.tokens import SECRET, compact, key_pair
 
 ALGORITHMS = sorted(set(get_default_algorithms()) - {"none", "ES256K", "ES521"})

@@ -10,12 +10,11 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from middlewares.request_context import Principal
+from middlewares.context import Principal
 from server.auth import aiohttp_jwt_adapter
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import ClaimRules, Claims
-from server.auth.jwt_decode import make_decode
-from server.auth.verification_key import VerificationKey
+from server.auth.tokens import VerificationKey, make_decode
 from tests.middlewares.support import NOW
 
 SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"

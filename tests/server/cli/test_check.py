@@ -8,7 +8,7 @@ from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.check import examine
 from server.cli.main import main
 from server.cli.report import Finding
-from server.proof.public_jwks import public_jwk
+from server.proof import public_jwk
 from tests import pems
 from tests.issuer import issuing, key
 from tests.redis_server import RedisServer

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from server.cli import discovery
-from server.cli.discovery import compare_discovery
+from server.cli import check
+from server.cli.check import compare_discovery
 from tests.issuer import Issuer, hang, issuing
 from tests.support import make_settings
 
@@ -81,7 +81,7 @@ async def test_a_missing_document_is_a_warning() -> None:
 
 
 async def test_a_slow_document_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 0.1)
     async with issuing() as issuer:
         issuer.respond = hang
         assert await compare(issuer, f"http://127.0.0.1:{issuer.port}") == [

@@ -6,7 +6,7 @@ from time import time
 import pytest
 
 from server.cli.main import main
-from server.redis.pause import PAUSE_KEY, decode_pause
+from server.policies.pause import PAUSE_KEY, decode_pause
 from tests.redis_server import RedisServer
 
 

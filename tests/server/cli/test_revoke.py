@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from server.cli.main import main
-from server.redis.revocation_list import patient_key, token_key
+from server.policies.revocations import patient_key, token_key
 from tests.redis_server import RedisServer
 
 UNREACHABLE = "redis://127.0.0.1:1"

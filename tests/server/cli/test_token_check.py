@@ -16,10 +16,10 @@ import pytest
 
 import server
 from middlewares.authentication import MAX_TOKEN_BYTES
+from server.cli.explain import explain
 from server.cli.main import main
 from server.cli.report import Finding
-from server.cli.token_check import explain
-from server.redis.revocation_list import patient_key, token_key
+from server.policies.revocations import patient_key, token_key
 from tests import pems
 from tests.conftest import Serve
 from tests.issuer import ISSUER, issuing, key

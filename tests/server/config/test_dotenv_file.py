@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config.dotenv_file import DotenvFile, read_dotenv
+from server.config.sources import DotenvFile, read_dotenv
 
 
 def read(folder: Path, content: bytes | str) -> DotenvFile:

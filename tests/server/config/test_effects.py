@@ -17,7 +17,7 @@ from aiohttp import ClientSession, web
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
-from server.redis.revocation_list import token_key
+from server.policies.revocations import token_key
 from tests import pems
 from tests.issuer import Issuer, eventually, issuing, key
 from tests.process import launch, run, serving

@@ -3,7 +3,7 @@
 import pytest
 from environs import ValidationError
 
-from server.config.environment import EnvironmentReader
+from server.config.loader import EnvironmentReader
 from server.config.settings import Pem
 
 

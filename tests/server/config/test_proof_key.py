@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from server.config import load_settings
+from server.config.keys import load_proof_keys
 from server.config.loader import SettingsError
-from server.config.proof_key import load_proof_keys
 from tests import pems
 from tests.support import NO_FILE, VARIABLES, make_settings
 

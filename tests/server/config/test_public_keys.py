@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.config.public_keys import (
+from server.config.keys import (
     MAX_PEM_BLOCKS,
     RSA_ALGORITHMS,
     algorithms_of,

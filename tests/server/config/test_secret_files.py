@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from server.config import Settings, load_settings
+from server.config.keys import load_public_keys
 from server.config.loader import SettingsError
-from server.config.public_keys import load_public_keys
-from server.config.secret_files import MAX_FILE_BYTES, read_secret_files
 from server.config.settings import SECRETS
+from server.config.sources import MAX_FILE_BYTES, read_secret_files
 from tests import pems
 from tests.server.config.support import faults
 from tests.support import SECRET, VARIABLES, make_settings

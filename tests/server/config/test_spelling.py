@@ -3,7 +3,7 @@
 import pytest
 
 from server.config.settings import VARIABLES
-from server.config.spelling import find_misspelled, printable
+from server.config.sources import find_misspelled, printable
 
 
 @pytest.mark.parametrize(

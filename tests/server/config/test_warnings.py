@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.config.warnings import find_questionable
+from server.config.checks import find_questionable
 from tests import pems
 from tests.support import make_settings
 

@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from server.observability import audit_log as module
-from server.observability.audit_log import MAX_LINE, QUEUE_BYTES, AuditLog
-from server.observability.line_writer import MAX_FILE_WRITE, MAX_WRITE
-from server.observability.standard_streams import CLOSED
+from server.observability.audit_log import (
+    MAX_FILE_WRITE,
+    MAX_LINE,
+    MAX_WRITE,
+    QUEUE_BYTES,
+    AuditLog,
+)
+from server.observability.log_records import CLOSED
 from tests.server.observability.pipes import Pipe, pipe
 
 LIMIT = 5 * MAX_WRITE
@@ -211,7 +216,7 @@ def test_end_of_the_thread_is_an_outage(
         raise MemoryError
 
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    monkeypatch.setattr("server.observability.line_writer.os.write", fail)
+    monkeypatch.setattr("server.observability.audit_log.os.write", fail)
     audit_log = AuditLog(output.writer)
     audit_log.start()
     audit_log.write(ONE)
@@ -235,7 +240,7 @@ def test_lines_are_written_to_a_file_in_large_pieces(
         sizes.append(len(data))
         return write(descriptor, data)
 
-    monkeypatch.setattr("server.observability.line_writer.os.write", record)
+    monkeypatch.setattr("server.observability.audit_log.os.write", record)
     with (tmp_path / "lines").open("wb") as file:
         audit_log = AuditLog(file.fileno())
         for _ in range(200):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.observability.logging import ThreadedHandler, UnthreadedHandler, configure_logging
+from server.observability.log_records import ThreadedHandler, UnthreadedHandler, configure_logging
 from tests.server.observability.pipes import Pipe, pipe
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from server.observability.standard_streams import CLOSED, standard_error, standard_output
+from server.observability.log_records import CLOSED, standard_error, standard_output
 
 
 @pytest.mark.parametrize(("stream", "output"), [(object(), 1), (None, CLOSED)])
@@ -23,7 +23,7 @@ def test_standard_error(monkeypatch: pytest.MonkeyPatch, stream: object, error: 
 
 REPORT = """
 import os, sys
-from server.observability.standard_streams import *
+from server.observability.log_records import *
 reserve_standard_streams()
 descriptor = os.open("/dev/null", os.O_RDONLY)
 os.write(int(sys.argv[1]), f"{standard_output()} {standard_error()} {descriptor}".encode())

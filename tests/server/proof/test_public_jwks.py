@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
-from server.proof.public_jwks import public_jwk, public_jwks, thumbprint
+from server.proof import public_jwk, public_jwks, thumbprint
 from tests import pems
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -10,8 +10,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 
 from server.config import Settings
-from server.proof.public_jwks import public_jwk
-from server.proof.signer import PatientProof, make_proof_issuer
+from server.proof import PatientProof, make_proof_issuer, public_jwk
 from tests import pems
 from tests.server.config.test_proof_key import PROOF
 from tests.support import ASSISTANT_ID, make_settings

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.redis.client import RedisClient
-from server.redis.state import RedisState
+from server.redis.client import RedisClient, RedisState
 from tests.redis_server import RedisServer
 from tests.server.redis.support import reaches, running
 from tests.tcp_proxy import TcpProxy

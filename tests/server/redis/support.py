@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from server.redis.client import RedisClient
+from server.redis.client import RedisClient, RedisState
 from server.redis.connection import Execute
-from server.redis.state import RedisState
 from tests.issuer import eventually
 from tests.support import Service, claims, sign
 

@@ -6,9 +6,8 @@ from time import monotonic
 import pytest
 from coredis.exceptions import ReadOnlyError, RedisError
 
-from server.redis.client import RedisClient
+from server.redis.client import RedisClient, RedisState
 from server.redis.connection import RedisDown
-from server.redis.state import RedisState
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
 from tests.server.redis.support import get, reaches, read, running

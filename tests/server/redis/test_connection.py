@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from server.policies.pause import PAUSE_KEY
+from server.policies.revocations import patient_key, token_key
 from server.redis.connection import describe, execute_once
-from server.redis.pause import PAUSE_KEY
-from server.redis.revocation_list import patient_key, token_key
 from tests.issuer import eventually
 from tests.redis_server import RedisServer, free_port
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.cli.main import main
-from server.redis.revocation_list import patient_key, token_key
+from server.policies.revocations import patient_key, token_key
 from tests.conftest import Serve
 from tests.redis_server import RedisServer
 from tests.server.redis.support import code, reports

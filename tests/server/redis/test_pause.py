@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from middlewares.api_errors import ApiError
-from server.redis.pause import SessionPause, decode_pause, encode_pause
-from server.redis.revocation_list import patient_key
+from middlewares.errors import ApiError
+from server.policies.pause import SessionPause, decode_pause, encode_pause
+from server.policies.revocations import patient_key
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer

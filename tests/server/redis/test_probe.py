@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from server.redis import probe
+from server.redis import client
+from server.redis.client import run_probes
 from server.redis.connection import Execute, open_connection
-from server.redis.probe import run_probes
 from tests.redis_server import RedisServer
 from tests.server.redis.support import read
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.redis
 async def test_answers_that_arrive_while_the_process_is_busy_count(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(client, "_WAIT_SECONDS", 0.1)
 
     async def block(execute: Execute) -> None:
         answer = asyncio.ensure_future(execute(b"MGET", b"{vapi-sessions}:a"))
@@ -32,7 +32,7 @@ async def test_answers_that_arrive_while_the_process_is_busy_count(
 async def test_probes_without_an_answer_time_out(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(client, "_WAIT_SECONDS", 0.01)
     async with open_connection(redis_server.url) as connection:
         redis_server.suspend()
         with pytest.raises(TimeoutError):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
 from server.redis.client import RedisClient
-from server.redis.rate_limiter import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
@@ -196,7 +196,7 @@ async def test_limit_that_redis_rejects_is_counted_in_the_process(
     accept: str,
     reason: str,
 ) -> None:
-    caplog.set_level("INFO", "server.redis")
+    caplog.set_level("INFO", "server")
     await redis_server.execute("SET", "{vapi-sessions}:revoked:patient:pt_2", "1")
 
     async def is_logged(text: str) -> bool:

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from middlewares.api_errors import ApiError
-from middlewares.request_context import Principal
-from server.redis.client import RedisClient
-from server.redis.revocation_list import (
+from middlewares.context import Principal
+from middlewares.errors import ApiError
+from server.policies.revocations import (
     RecentRevocations,
     RevocationList,
     patient_key,
     token_key,
 )
+from server.redis.client import RedisClient
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer

@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 from aiohttp import ClientSession
 
-from middlewares.api_errors import ApiError
+from middlewares.errors import ApiError
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.vapi import health as vapi_module

@@ -9,9 +9,8 @@ import pytest
 from aiohttp import ClientSession
 
 from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.keys.jwk_set import JwkSet
-from server.auth.keys.jwks_provider import JwksProvider
-from server.config.public_keys import PUBLIC_ALGORITHMS
+from server.auth.jwks import JwkSet, JwksProvider
+from server.config.keys import PUBLIC_ALGORITHMS
 from tests.issuer import Issuer, issuing
 from tests.server.auth.tokens import make_decoder
 

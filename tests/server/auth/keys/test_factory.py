@@ -5,8 +5,8 @@ from logging import WARNING
 import pytest
 from aiohttp import ClientSession
 
-from middlewares.api_errors import ApiError
-from server.auth.keys.factory import make_jwks_provider
+from middlewares.errors import ApiError
+from server.auth.keys import make_jwks_provider
 from tests import pems
 from tests.issuer import Issuer, Key, key
 from tests.support import make_settings
@@ -45,7 +45,7 @@ async def test_proof_key_in_the_jwks_is_ignored(
         assert keys.generation is not None
         assert keys.generation.find("ES256", "proof") is None
         message = "JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored"
-        assert logged == [("server.auth.keys.factory", WARNING, message)]
+        assert logged == [("server.auth.keys", WARNING, message)]
     else:
         decode = await keys.decoder("ES256", "proof")
         assert (await decode(PROOF_KEY.token()))["id"] == "pt_1"

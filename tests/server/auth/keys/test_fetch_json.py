@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientSession, web
 
-from server.auth.keys.fetch_json import MAX_BYTES, FetchError, fetch_json
+from server.http_client import MAX_BYTES, FetchError, fetch_json
 from tests.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
 
 GZIP = {"Content-Encoding": "gzip"}

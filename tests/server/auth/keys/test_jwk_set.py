@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
-from server.auth.keys.jwk_set import JwkSet, NoUsableKeyError
-from server.config.public_keys import PUBLIC_ALGORITHMS
+from server.auth.jwks import JwkSet, NoUsableKeyError
+from server.config.keys import PUBLIC_ALGORITHMS
 from tests.issuer import Key, key, make_key, rsa_key
 from tests.server.auth.keys.conftest import make_decoders
 

@@ -7,10 +7,9 @@ from time import monotonic
 import pytest
 from aiohttp import ClientSession, web
 
-from middlewares.api_errors import ApiError, ErrorCode
+from middlewares.errors import ApiError, ErrorCode
 from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.keys.jwk_set import JwkSet
-from server.auth.keys.jwks_provider import JwksProvider
+from server.auth.jwks import JwkSet, JwksProvider
 from tests.issuer import Issuer, key
 from tests.server.auth.keys.conftest import STALE_SECONDS, Clock, in_background
 

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from server.auth.keys.jwks_provider import JwksProvider
-from server.auth.keys.jwks_refresher import JwksRefresher
+from server.auth.jwks import JwksProvider, JwksRefresher
 from tests.issuer import Issuer
 from tests.server.auth.keys.conftest import CACHE_SECONDS, Clock
 
-LOGGER = "server.auth.keys.jwks_refresher"
+LOGGER = "server.auth.jwks"
 SYMMETRIC = {"kty": "oct", "k": "c2VjcmV0" * 8, "alg": "HS256"}
 GOOD = "good"
 FAILED = "failed"
@@ -42,7 +41,7 @@ async def test_retries_back_off_to_ten_seconds(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.backoff.uniform", max)  # no jitter
+    monkeypatch.setattr("server.http_client.uniform", max)  # no jitter
     delays = []
     for _ in range(7):
         await fetch(refresher, issuer, session, FAILED)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from middlewares.api_errors import ApiError
-from server.auth.keys.factory import make_static_provider
-from server.auth.verification_key import VerificationKey
+from middlewares.errors import ApiError
+from server.auth.keys import make_static_provider
+from server.auth.tokens import VerificationKey
 from server.config import Settings
 from tests import pems
 from tests.conftest import Serve

@@ -1,13 +1,39 @@
 """The configuration of logging: records go to standard error, as JSON or for a console."""
 
 import logging
+import os
+import sys
 from select import select
 from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
-from server.observability.line_writer import LineWriter
-from server.observability.standard_streams import reserve_standard_streams, standard_error
+from server.observability.audit_log import LineWriter
+
+CLOSED: Final = -1
+"""A descriptor that fails every write. The usual number may since belong to a client's connection,
+which must not receive audit lines."""
+
+
+def standard_output() -> int:
+    """Return the descriptor of standard output, or `CLOSED` if it was closed at start."""
+    return CLOSED if sys.__stdout__ is None else 1
+
+
+def standard_error() -> int:
+    """Return the descriptor of standard error, or `CLOSED` if it was closed at start."""
+    return CLOSED if sys.__stderr__ is None else 2
+
+
+def reserve_standard_streams() -> None:
+    """Open `/dev/null` in place of closed standard streams.
+
+    Otherwise the event loop gets their numbers, and libuv aborts when it closes one of these.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
+        pass
+    os.close(descriptor)
+
 
 CONSOLE_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 JSON_FORMAT: Final = "%(levelname)s %(name)s %(message)s"

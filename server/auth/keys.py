@@ -1,20 +1,59 @@
-"""Builds the key provider that the settings describe."""
+"""Key providers: they find the key that verifies a token, as the settings describe."""
 
 import logging
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
+from typing import Protocol
 
+from middlewares.errors import Reason
 from server.auth.aiohttp_jwt_adapter import Decoder, make_decoder
-from server.auth.jwt_decode import make_decode
-from server.auth.keys.jwk_set import JwkSet, MakeDecoders
-from server.auth.keys.jwks_provider import JwksProvider
-from server.auth.keys.static import StaticKeyProvider
-from server.auth.verification_key import VerificationKey
+from server.auth.claims import invalid_token
+from server.auth.jwks import JwkSet, JwksProvider, MakeDecoders
+from server.auth.tokens import VerificationKey, make_decode
 from server.config import Settings
-from server.config.proof_key import load_proof_keys
-from server.config.public_keys import algorithms_of, load_public_keys
+from server.config.keys import algorithms_of, load_proof_keys, load_public_keys
 
 log = logging.getLogger(__name__)
+
+
+class KeyProvider(Protocol):
+    """Provides the decoder for a token, selected by its header."""
+
+    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
+        """Return the decoder for a token with this `alg` and `kid`.
+
+        Raises `ApiError`: AUTH_TOKEN_INVALID when no key can have signed the token,
+        AUTH_UNAVAILABLE when the keys are not available.
+        """
+
+    @property
+    def generation(self) -> object:
+        """The identity of the current keys: a new object when a key may have changed, or None when
+        no keys are available.
+        """
+
+    @property
+    def state(self) -> str:
+        """The state for `/readyz`: `ready`, `stale` or `missing`."""
+
+
+class StaticKeyProvider:
+    """Keys that never change: one decoder for each algorithm. A `kid` has no meaning here."""
+
+    state = "ready"
+
+    def __init__(self, decoders: Mapping[str, Decoder]) -> None:
+        self._decoders = decoders
+        self.generation = object()
+
+    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:  # noqa: ARG002  interface
+        """Return the decoder of an algorithm. Raises `ApiError` AUTH_TOKEN_INVALID without one."""
+        try:
+            return self._decoders[algorithm]
+        except KeyError:
+            raise invalid_token(
+                "The token's algorithm is not accepted here", Reason.ALGORITHM
+            ) from None
 
 
 def make_decoders(key: object, algorithms: Iterable[str], settings: Settings) -> dict[str, Decoder]:

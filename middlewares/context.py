@@ -1,5 +1,10 @@
-"""The facts of a request that middlewares share: typed request keys, and the principal."""
+"""The facts of a request that middlewares share: request keys, principal, trace id and time."""
 
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -53,3 +58,44 @@ PATIENT_ID: Final = web.RequestKey("PATIENT_ID", str)
 
 RECEIVING: Final = web.RequestKey("RECEIVING", bool)
 """True while the handler waits for the request body."""
+
+Clock = Callable[[], float]
+"""Returns the current time in seconds since the epoch."""
+
+
+def rfc3339(seconds: float) -> str:
+    """Format seconds since the epoch as a UTC timestamp: `2026-01-31T09:30:00.000Z`."""
+    return _format(int(seconds * 1000))
+
+
+@lru_cache(maxsize=4)
+def _format(milliseconds: int) -> str:
+    """Format a timestamp; requests of the same millisecond share the result."""
+    whole = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def http_date(seconds: int) -> str:
+    """Format whole seconds since the epoch: `Sat, 31 Jan 2026 09:30:00 GMT` (RFC 9110, 5.6.7)."""
+    return formatdate(seconds, usegmt=True)
+
+
+TRACEPARENT: Final = "traceparent"
+
+_VERSION_00: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LATER_VERSION: Final = re.compile(
+    r"(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+
+def parse_trace_id(values: Sequence[str]) -> str | None:
+    """Return the trace id, 32 hexadecimal digits, from the values of all `traceparent` headers.
+
+    Returns None unless there is exactly one header and it is valid: version 00 has exactly four
+    fields, later versions may append more, version ff and ids of zeros only are invalid.
+    """
+    if len(values) != 1:
+        return None
+    match = _VERSION_00.fullmatch(values[0]) or _LATER_VERSION.fullmatch(values[0])
+    return match[1] if match else None

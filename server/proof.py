@@ -1,17 +1,39 @@
-"""Signs patient proofs: compact JWS (RFC 7515) with ES256 (RFC 7518 section 3.4)."""
+"""Patient proofs: compact JWS (RFC 7515) with ES256, and their public keys as a JWK Set."""
 
+import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from secrets import token_urlsafe
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from jwt.algorithms import ECAlgorithm
 
-from middlewares.timestamps import Clock
+from middlewares.context import Clock
 from server.config import Settings
-from server.config.proof_key import PROOF_TYPE, load_proof_keys
-from server.proof.public_jwks import public_jwk
+from server.config.keys import PROOF_TYPE, load_proof_keys
+
+
+def public_jwks(keys: Iterable[EllipticCurvePrivateKey]) -> dict[str, list[dict[str, str]]]:
+    """Return the JWK Set with the public half of each key."""
+    return {"keys": [public_jwk(key) for key in keys]}
+
+
+def public_jwk(key: EllipticCurvePrivateKey) -> dict[str, str]:
+    """Return the public half of a key, with its thumbprint as key id."""
+    members: dict[str, Any] = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**members, "kid": thumbprint(members), "use": "sig", "alg": "ES256"}
+
+
+def thumbprint(jwk: Mapping[str, str]) -> str:
+    """Return the SHA-256 thumbprint of an elliptic-curve key (RFC 7638)."""
+    required = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    text = json.dumps(required, sort_keys=True, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
+
 
 _ALGORITHM: Final = "ES256"
 _ID_BYTES: Final = 16

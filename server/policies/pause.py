@@ -7,10 +7,11 @@ from typing import Final
 
 import msgspec
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.timestamps import Clock, rfc3339
+from middlewares.context import Clock, rfc3339
+from middlewares.errors import ApiError, ErrorCode
 
 log = logging.getLogger(__name__)
+
 
 PAUSE_KEY: Final = b"{vapi-sessions}:paused"
 

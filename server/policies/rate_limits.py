@@ -11,12 +11,13 @@ from typing import Any, Final
 from coredis.exceptions import NoScriptError, RedisError, ResponseError
 from limits import parse
 
+from middlewares.context import Clock
 from middlewares.rate_limit import AcquireRateLimit
-from middlewares.timestamps import Clock
 from server.redis.client import RedisClient
 from server.redis.connection import Execute, RedisDown, describe
 
 log = logging.getLogger(__name__)
+
 
 MAX_WINDOWS: Final = 65536
 """The patients that are counted at a time; beyond it the oldest window is dropped early."""

@@ -8,12 +8,11 @@ from typing import Final
 
 from coredis.exceptions import RedisError
 
-from middlewares.api_errors import ApiError, ErrorCode
-from middlewares.request_context import Principal
-from middlewares.timestamps import Clock
+from middlewares.context import Clock, Principal
+from middlewares.errors import ApiError, ErrorCode
+from server.policies.pause import PAUSE_KEY
 from server.redis.client import RedisClient
 from server.redis.connection import Execute, RedisDown
-from server.redis.pause import PAUSE_KEY
 
 _PROBE_KEY: Final = b"{vapi-sessions}:probe"
 _REMEMBERED_SECONDS: Final = 60.0

@@ -1,0 +1,248 @@
+"""`python -m server check --token -`: explains why a patient token is accepted or rejected."""
+
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from time import time
+from typing import Final
+
+from middlewares.authentication import bearer_token
+from middlewares.authorization import check_patient_id, check_role, check_scope
+from middlewares.context import Principal
+from middlewares.errors import ApiError, ErrorCode
+from middlewares.revocation import IsRevoked
+from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.claims import ClaimRules, Claims, read_token_id
+from server.auth.keys import KeyProvider
+from server.auth.tokens import (
+    base64url_decode,
+    check_audience,
+    check_issuer,
+    read_claims,
+    read_header,
+)
+from server.cli.report import Finding
+from server.components import Components
+from server.config import Settings
+
+
+class NotCheckedError(Exception):
+    """A rule is not checked; the message has the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedToken:
+    """A token, and what the service checks it against.
+
+    `keys` must check signatures only: issuer and audience are rules of their own here.
+    `is_revoked` returns None when that is unknown; it is None without a revocation list. `now` is
+    in seconds since the epoch.
+    """
+
+    token: str
+    settings: Settings
+    keys: KeyProvider
+    rules: ClaimRules
+    is_revoked: Callable[[Principal], Awaitable[bool | None]] | None
+    now: float
+
+    def compact(self) -> str:
+        """Return the token. Raises `NotCheckedError` when it is not a compact JWS."""
+        try:
+            return bearer_token([f"Bearer {self.token}"])
+        except ApiError:
+            raise NotCheckedError("the token is not a compact JWS") from None
+
+    def claims(self) -> Claims:
+        """Return the claims, which may be unverified. Raises `NotCheckedError` without claims."""
+        payload = self.compact().split(".")[1]
+        try:
+            return read_claims(base64url_decode(payload.encode()))
+        except (ApiError, ValueError):
+            raise NotCheckedError("the claims cannot be read") from None
+
+    def principal(self, token_id: str | None = None) -> Principal:
+        """Return the principal without dates, which have a rule of their own."""
+        return self.rules.describe(self.claims(), token_id, 0, 0)
+
+    async def decoder(self) -> Decoder:
+        """Return the decoder that the header selects. Raises `ApiError` without a key."""
+        segment = self.compact().partition(".")[0]
+        try:
+            header = read_header(segment)
+        except ApiError:
+            raise NotCheckedError("the header is not accepted") from None
+        return await self.keys.decoder(header.algorithm, header.key_id)
+
+
+Check = Callable[[CheckedToken], Awaitable[str]]
+"""Returns why a rule is met. Raises `ApiError` when it is broken, or `NotCheckedError`."""
+
+
+async def check_format(checked: CheckedToken) -> str:
+    """Check the form and the header of the token."""
+    read_header(bearer_token([f"Bearer {checked.token}"]).partition(".")[0])
+    return "a compact JWS with an accepted header"
+
+
+async def check_key(checked: CheckedToken) -> str:
+    """Check that there is a key for the algorithm and the key id of the header."""
+    await checked.decoder()
+    return "there is a key for its alg and kid"
+
+
+async def check_signature(checked: CheckedToken) -> str:
+    """Check the signature."""
+    try:
+        decode = await checked.decoder()
+    except ApiError:
+        raise NotCheckedError("there is no key") from None
+    await decode(checked.compact())
+    return "verifies"
+
+
+async def check_iss(checked: CheckedToken) -> str:
+    """Check the issuer."""
+    claims, issuer = checked.claims(), checked.settings.jwt_issuer
+    if not issuer:
+        raise NotCheckedError("JWT_ISSUER is not set")
+    check_issuer(claims, issuer)
+    return "iss is JWT_ISSUER"
+
+
+async def check_aud(checked: CheckedToken) -> str:
+    """Check the audience."""
+    claims, audiences = checked.claims(), frozenset(checked.settings.jwt_audience)
+    if not audiences:
+        raise NotCheckedError("JWT_AUDIENCE is not set")
+    check_audience(claims, audiences)
+    return "aud has one of JWT_AUDIENCE"
+
+
+async def check_dates(checked: CheckedToken) -> str:
+    """Check `exp`, `nbf`, `iat` and the lifetime."""
+    claims = checked.claims()
+    dates = checked.rules.read_dates(claims)
+    checked.rules.check_dates(checked.rules.describe(claims, None, *dates), checked.now)
+    return "exp, nbf and iat are valid now"
+
+
+async def check_patient(checked: CheckedToken) -> str:
+    """Check that there is a usable patient id."""
+    name = checked.settings.jwt_patient_id_claim
+    check_patient_id(checked.principal(), name)
+    return f"{name} has a usable patient id"
+
+
+async def check_patient_role(checked: CheckedToken) -> str:
+    """Check that the role is that of a patient."""
+    check_role(checked.principal(), checked.settings.jwt_patient_role)
+    return f"{checked.settings.jwt_role_claim} has JWT_PATIENT_ROLE"
+
+
+async def check_required_scope(checked: CheckedToken) -> str:
+    """Check that the required scope is granted."""
+    principal, required = checked.principal(), checked.settings.jwt_required_scope
+    if not required:
+        raise NotCheckedError("JWT_REQUIRED_SCOPE is not set")
+    check_scope(principal, frozenset(required.split()))
+    return "JWT_REQUIRED_SCOPE is granted"
+
+
+async def check_not_revoked(checked: CheckedToken) -> str:
+    """Check that neither the token nor the patient is revoked."""
+    token_id = read_token_id(checked.claims())
+    if checked.is_revoked is None:
+        raise NotCheckedError("REDIS_URL is not set, so nothing can be revoked")
+    revoked = await checked.is_revoked(checked.principal(token_id))
+    if revoked is None:
+        raise NotCheckedError("Redis is not available, and REDIS_FAILURE is serve")
+    if revoked:
+        raise ApiError(ErrorCode.AUTH_TOKEN_REVOKED, "The token or the patient was revoked")
+    return "neither its jti nor the patient is revoked"
+
+
+RULES: Final[tuple[tuple[str, Check, str], ...]] = (
+    ("format", check_format, "give the whole token: three segments with dots between them"),
+    ("key found", check_key, "compare its alg with JWT_ALGORITHMS, its kid with {source}"),
+    ("signature", check_signature, "it was changed, or signed with a key that is not in {source}"),
+    ("issuer", check_iss, "compare its iss with JWT_ISSUER, also the slash at the end"),
+    ("audience", check_aud, "compare its aud with JWT_AUDIENCE"),
+    ("dates", check_dates, "compare exp, nbf and iat with JWT_MAX_LIFETIME_SECONDS and the clock"),
+    ("patient id", check_patient, "set JWT_PATIENT_ID_CLAIM to one of its claims: {names}"),
+    ("role", check_patient_role, "{role} must have JWT_PATIENT_ROLE; its claims: {names}"),
+    ("scope", check_required_scope, "scope, scp, scopes and permissions count; it has: {names}"),
+    ("revocation", check_not_revoked, "see `python -m server revoke`, and check REDIS_URL"),
+)
+"""The name of each rule, its check, and what to do when it is broken."""
+
+_MAX_INPUT_BYTES: Final = 65536
+_PREFIX: Final = re.compile(r"(authorization:)?\s*bearer\s+", re.IGNORECASE)
+_MAX_NAMES: Final = 20
+_MAX_NAME_LENGTH: Final = 40
+
+
+def read_token() -> str:
+    """Read a token from standard input, without white space around it and without `Bearer`.
+
+    Reads at most 64 KiB, which is more than the service accepts.
+    """
+    text = sys.stdin.buffer.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
+    return _PREFIX.sub("", text.strip(), count=1)
+
+
+async def explain(settings: Settings, token: str) -> list[Finding]:
+    """Return a finding for each rule, in a fixed order; fetches the keys and asks Redis.
+
+    Rules after a broken one are checked too, if the token can be read that far. The details
+    contain escaped names of claims, and none of their values.
+    """
+    signatures_only = replace(settings, jwt_issuer="", jwt_audience=(), vapi_check_seconds=0.0)
+    components = Components(signatures_only)
+    look_up = components.is_revoked
+    async with components.running():
+        checked = CheckedToken(
+            token=token,
+            settings=settings,
+            keys=components.keys,
+            rules=components.rules,
+            is_revoked=look_up and partial(_is_revoked, components, look_up),
+            now=time(),
+        )
+        return [await _finding(checked, *rule) for rule in RULES]
+
+
+async def _is_revoked(
+    components: Components, look_up: IsRevoked, principal: Principal
+) -> bool | None:
+    """Return whether a principal is revoked, or None while Redis is not available."""
+    revoked = await look_up(principal)
+    return revoked if components.states()["redis"] == "up" else None
+
+
+async def _finding(checked: CheckedToken, name: str, check: Check, advice: str) -> Finding:
+    try:
+        return Finding(name, True, await check(checked))
+    except NotCheckedError as reason:
+        return Finding(name, None, f"not checked: {reason}")
+    except ApiError as error:
+        hint = advice.format(
+            names=_claim_names(checked) if "{names}" in advice else "",
+            source=_key_source(checked.settings),
+            role=checked.settings.jwt_role_claim,
+        )
+        return Finding(name, False, f"{error.code}: {error.details}; {hint}")
+
+
+def _claim_names(checked: CheckedToken) -> str:
+    """Return the names of the token's claims, fit for a terminal."""
+    names = sorted(checked.claims())
+    shown = [name[:_MAX_NAME_LENGTH].encode("unicode_escape").decode() for name in names]
+    return ", ".join(shown[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
+
+
+def _key_source(settings: Settings) -> str:
+    names = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
+    return next(name for name in names if getattr(settings, name.lower()))

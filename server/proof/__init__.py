@@ -1,1 +1,0 @@
-"""Patient proofs: signed statements for the assistant's tools, and the keys to verify them."""
