@@ -1,6 +1,7 @@
 """JSON responses, the headers that every response has, and the measurement of its duration."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter, time
 from typing import Any, Final, cast
@@ -106,8 +107,23 @@ def json_response(
 X_REQUEST_ID: Final = istr("X-Request-ID")
 SERVER_TIMING: Final = istr("Server-Timing")
 
-Observer = Callable[[int, str | None, float], None]
-"""Receives the status, the error code or None, and the duration in seconds of each response."""
+
+@dataclass(frozen=True, slots=True)
+class ResponseFacts:
+    """What metrics say about a response.
+
+    `route` is the name of its route. `code` and `reason` are those of an error, else None.
+    """
+
+    route: str | None
+    status: int
+    code: str | None
+    reason: str | None
+    seconds: float
+
+
+Observer = Callable[[ResponseFacts], None]
+"""Receives the facts of each response."""
 
 
 def response_headers(*, observe: Observer | None = None) -> Middleware:
@@ -122,7 +138,8 @@ def response_headers(*, observe: Observer | None = None) -> Middleware:
         seconds = perf_counter() - context.started_at
         set_standard_headers(response, context.request_id, seconds)
         if observe is not None:
-            observe(response.status, context.error_code, seconds)
+            route, code = request.match_info.route.name, context.error_code
+            observe(ResponseFacts(route, response.status, code, context.reason, seconds))
         return response
 
     return response_headers_middleware

@@ -20,10 +20,15 @@ from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
 from server.api import operations
 from server.api.operations import mount_proof_keys
-from server.api.routing import add_fallback, add_route
+from server.api.routing import FALLBACK, add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
-from server.components import Components, add_component_metrics, add_connection_metrics
+from server.components import (
+    Components,
+    add_component_metrics,
+    add_connection_metrics,
+    add_process_metrics,
+)
 from server.config import Settings
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
@@ -87,7 +92,7 @@ def middleware_stack(
 def create_app(settings: Settings) -> web.Application:
     """Create the whole service: the endpoint at its usual path, and the operational routes."""
     components = Components(settings)
-    metrics = Metrics() if settings.metrics_enabled else None
+    metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if settings.metrics_enabled else None
     observe = metrics.observe if metrics else None
     app = _application(settings, components, PREFIX + PATH, observe)
     app[CONNECTIONS] = ConnectionLimit(settings.max_connections)
@@ -95,6 +100,7 @@ def create_app(settings: Settings) -> web.Application:
     if metrics is not None:
         add_component_metrics(metrics, components)
         add_connection_metrics(metrics, app[CONNECTIONS])
+        add_process_metrics(metrics, app)
         operations.add_metrics(app, metrics)
     add_fallback(app)
     return app

@@ -7,16 +7,17 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar, web
 
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.revocation import IsRevoked
+from server import __version__
 from server.auth.claims import ClaimRules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
-from server.observability.metrics import EventCount, Metrics
+from server.observability.metrics import EventCount, LoopLag, Metrics
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
 from server.policies.revocations import RevocationList
@@ -192,4 +193,17 @@ def add_connection_metrics(metrics: Metrics, limit: ConnectionLimit) -> None:
         "refused_connections",
         "Connections closed at once because the maximum was reached.",
         lambda: limit.refused,
+    )
+
+
+def add_process_metrics(metrics: Metrics, app: web.Application) -> None:
+    """Add the version, and the lag of the event loop, which is measured while `app` runs."""
+    metrics.add_build_info(__version__)
+    lag = LoopLag()
+    app.cleanup_ctx.append(lag.lifespan)
+    metrics.add_gauge(
+        "event_loop_lag_seconds",
+        "How much later than planned a timer ran: the maximum of the last 15 to 30 seconds.",
+        lambda: lag.maximum,
+        across="livemax",
     )

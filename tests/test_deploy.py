@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
-from server.components import Components, add_component_metrics, add_connection_metrics
+from middlewares.headers import ResponseFacts
+from server.components import (
+    Components,
+    add_component_metrics,
+    add_connection_metrics,
+    add_process_metrics,
+)
 from server.config import Settings
 from server.observability.metrics import Metrics
 from server.serving.connection_limit import ConnectionLimit
@@ -201,7 +208,8 @@ def exported() -> set[str]:
     metrics = Metrics()
     add_component_metrics(metrics, Components(settings))
     add_connection_metrics(metrics, ConnectionLimit(settings.max_connections))
-    metrics.observe(200, None, 0.1)
+    add_process_metrics(metrics, web.Application())
+    metrics.observe(ResponseFacts("", 200, None, None, 0.1))
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))
 
 

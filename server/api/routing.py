@@ -1,10 +1,15 @@
 """Adds routes. Unknown paths and methods are answered with the errors of this service."""
 
+from typing import Final
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from middlewares.errors import ApiError, ErrorCode
 from server.api.body import defer_continue
+
+FALLBACK: Final = "fallback"
+"""The name of the route for unknown paths."""
 
 
 def add_route(
@@ -26,7 +31,9 @@ def add_route(
 
 def add_fallback(app: web.Application) -> None:
     """Answer every path without a route with 404. Call it last."""
-    app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _not_found, expect_handler=defer_continue)
+    app.router.add_route(
+        hdrs.METH_ANY, "/{path:.*}", _not_found, name=FALLBACK, expect_handler=defer_continue
+    )
 
 
 async def _not_found(_: web.Request) -> web.StreamResponse:

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from time import monotonic
+from types import MappingProxyType
 from typing import Final, Literal
 
 from aiohttp import web
@@ -18,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from middlewares.headers import ResponseFacts
 from server.observability.multiprocess import METRICS_DIRECTORY
 
 
@@ -48,6 +51,8 @@ def _has_content(path: Path) -> bool:
 _PREFIX: Final = "vapi_sessions_"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
 _RECORD_SECONDS: Final = 1.0
+_LAG_INTERVAL_SECONDS: Final = 0.1
+_LAG_WINDOW_SECONDS: Final = 15.0
 
 Across = Literal["livemax", "livemin", "livesum"]
 """How a gauge of several processes becomes one: its maximum, its minimum or its sum."""
@@ -74,16 +79,22 @@ class Metrics:
     those of all processes; `lifespan` then records the numbers of this process every second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Mapping[str | None, str] = MappingProxyType({})) -> None:
+        """`routes` has the label of a route by its name; all others are `operations`."""
+        self._routes = routes
         self._registry = CollectorRegistry()
         self._recorders: list[Callable[[], None]] = []
         self.are_shared = METRICS_DIRECTORY in os.environ
         self._requests = Counter(
-            f"{_PREFIX}requests", "Responses.", ["status", "code"], registry=self._registry
+            f"{_PREFIX}requests",
+            "Responses.",
+            ["route", "status", "code", "reason"],
+            registry=self._registry,
         )
         self._seconds = Histogram(
             f"{_PREFIX}request_seconds",
             "From the headers of a request to its response.",
+            ["route"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
@@ -100,6 +111,21 @@ class Metrics:
             total = read()
             counter.inc(total - recorded)
             recorded = total
+
+        self._recorders.append(record)
+
+    def add_numbers(
+        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Add a gauge with a label; `read` returns the number for each value of the label.
+
+        When processes differ, the maximum is reported. A value must not disappear from the mapping.
+        """
+        gauge = self._gauge(name, documentation, "livemax", label)
+
+        def record() -> None:
+            for value, number in read().items():
+                gauge.labels(value).set(number)
 
         self._recorders.append(record)
 
@@ -134,10 +160,17 @@ class Metrics:
             multiprocess_mode=across,
         )
 
-    def observe(self, status: int, code: str | None, seconds: float) -> None:
-        """Count a response: its status, its error code or None, and its duration in seconds."""
-        self._requests.labels(str(status), code or "").inc()
-        self._seconds.observe(seconds)
+    def observe(self, response: ResponseFacts) -> None:
+        """Count a response, and record its duration."""
+        route = self._routes.get(response.route, "operations")
+        code, reason = response.code or "", response.reason or ""
+        self._requests.labels(route, str(response.status), code, reason).inc()
+        self._seconds.labels(route).observe(response.seconds)
+
+    def add_build_info(self, version: str) -> None:
+        """Add a gauge that is always 1, with the version as a label."""
+        help_ = "Always 1; the label has the version of the service."
+        self._gauge("build_info", help_, "livemax", "version").labels(version).set(1)
 
     def record(self) -> None:
         """Read the numbers of all components."""
@@ -163,3 +196,41 @@ class Metrics:
         while True:
             self.record()
             await asyncio.sleep(_RECORD_SECONDS)
+
+
+class LoopLag:
+    """How much later than planned a timer of the event loop runs, measured ten times a second.
+
+    `maximum` is the worst of the last 15 to 30 seconds.
+
+    The maximum of such a window is seen by a scrape every 30 seconds, a short block included.
+    """
+
+    def __init__(self) -> None:
+        self._previous = self._current = 0.0
+        self._window_ends_at = 0.0
+
+    @property
+    def maximum(self) -> float:
+        """The worst lag, in seconds."""
+        return max(self._previous, self._current)
+
+    async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
+        """Measure while the application runs: a context for `Application.cleanup_ctx`."""
+        measuring = asyncio.create_task(self._measure())
+        yield
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
+
+    async def _measure(self) -> None:
+        while True:
+            planned = monotonic() + _LAG_INTERVAL_SECONDS
+            await asyncio.sleep(_LAG_INTERVAL_SECONDS)
+            self.record(planned, monotonic())
+
+    def record(self, planned: float, now: float) -> None:
+        """Record that a timer planned for one time ran at another, both in monotonic seconds."""
+        if now >= self._window_ends_at:
+            self._previous, self._current = self._current, 0.0
+            self._window_ends_at = now + _LAG_WINDOW_SECONDS
+        self._current = max(self._current, now - planned)

@@ -8,11 +8,11 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
 from middlewares.context import CONTEXT
-from middlewares.headers import remove_server_header, response_headers
-from tests.middlewares.support import Alone, application, send_raw
+from middlewares.headers import ResponseFacts, remove_server_header, response_headers
+from tests.middlewares.support import NAME, Alone, application, send_raw
 
 
-def unobserved(status: int, code: str | None, seconds: float) -> None:
+def unobserved(facts: ResponseFacts) -> None:
     """An observer that does nothing."""
 
 
@@ -38,8 +38,8 @@ async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
 async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
     observed: list[float] = []
 
-    def observe(_: int, __: str | None, seconds: float) -> None:
-        observed.append(seconds)
+    def observe(facts: ResponseFacts) -> None:
+        observed.append(facts.seconds)
 
     client = await alone(
         response_headers(observe=observe), given={"started_at": perf_counter() - 1_000_000}
@@ -50,22 +50,24 @@ async def test_server_timing_is_in_milliseconds(alone: Alone) -> None:
     assert milliseconds == pytest.approx(observed[0] * 1000, abs=0.001)
 
 
-@pytest.mark.parametrize(("status", "code"), [(200, None), (503, "VAPI_SESSION_FAILED")])
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [(200, None, None), (503, "VAPI_SESSION_FAILED", None), (403, "FORBIDDEN", "role")],
+)
 async def test_observer_is_called_once_per_response(
-    alone: Alone, status: int, code: str | None
+    alone: Alone, status: int, code: str | None, reason: str | None
 ) -> None:
-    observed: list[tuple[int, str | None]] = []
+    observed: list[tuple[object, ...]] = []
 
     async def handler(request: web.Request) -> web.Response:
-        if code is not None:
-            request[CONTEXT].error_code = code
+        request[CONTEXT].error_code, request[CONTEXT].reason = code, reason
         return web.Response(status=status)
 
-    def observe(status: int, code: str | None, _: float) -> None:
-        observed.append((status, code))
+    def observe(facts: ResponseFacts) -> None:
+        observed.append((facts.route, facts.status, facts.code, facts.reason))
 
     await send_raw(await alone(response_headers(observe=observe), handler=handler))
-    assert observed == [(status, code)]
+    assert observed == [(NAME, status, code, reason)]
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere"])

@@ -152,8 +152,11 @@ async def test_metrics_only_when_enabled(serve: Serve) -> None:
     assert answer.status == 200
     assert answer.response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     text = answer.body.decode()
-    assert 'vapi_sessions_requests_total{code="",status="200"} 1.0' in text
-    assert 'vapi_sessions_requests_total{code="AUTH_TOKEN_MISSING",status="401"} 1.0' in text
+    assert (
+        'vapi_sessions_requests_total{code="",reason="",route="session",status="200"} 1.0' in text
+    )
+    missing = 'code="AUTH_TOKEN_MISSING",reason="missing",route="session",status="401"'
+    assert f"vapi_sessions_requests_total{{{missing}}} 1.0" in text
     assert "pt_1" not in text
 
 

@@ -2,34 +2,77 @@
 
 import asyncio
 import math
+from importlib.metadata import version
 from pathlib import Path
+from time import sleep
 
 import pytest
 from aiohttp import web
 
-from server.observability.metrics import EventCount, Metrics
+from middlewares.headers import ResponseFacts
+from server.observability.metrics import EventCount, LoopLag, Metrics
 from tests.conftest import Serve
 from tests.server.test_component_metrics import samples
-from tests.support import claims, sign
+from tests.support import PATH, claims, sign
 
 
 async def test_responses_are_counted_by_status_and_code(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true", RATE_LIMIT="2/hour")
     for token in (sign(), sign(), sign(), sign(claims(exp=1)), None):
         await service.start(token)
+    for path in ("/healthz", "/readyz", "/metrics", "/nowhere"):
+        await service.ask("GET", path)
+    assert (await service.ask("GET", PATH)).status == 405
     found = samples((await service.ask("GET", "/metrics")).body)
-    assert found["requests_total", "", "200"] == 2
-    assert found["requests_total", "RATE_LIMITED", "429"] == 1
-    assert found["requests_total", "AUTH_TOKEN_EXPIRED", "401"] == 1
-    assert found["requests_total", "AUTH_TOKEN_MISSING", "401"] == 1
-    assert found["request_seconds_count",] == 5
+    assert {name: value for name, value in found.items() if name[0] == "requests_total"} == {
+        ("requests_total", "", "", "session", "200"): 2,
+        ("requests_total", "RATE_LIMITED", "", "session", "429"): 1,
+        ("requests_total", "AUTH_TOKEN_EXPIRED", "expired", "session", "401"): 1,
+        ("requests_total", "AUTH_TOKEN_MISSING", "missing", "session", "401"): 1,
+        ("requests_total", "METHOD_NOT_ALLOWED", "", "session", "405"): 1,
+        ("requests_total", "", "", "operations", "200"): 3,
+        ("requests_total", "NOT_FOUND", "", "other", "404"): 1,
+    }
+    counts = {name[1]: value for name, value in found.items() if name[0] == "request_seconds_count"}
+    assert counts == {"session": 6, "operations": 3, "other": 1}
+
+
+async def test_version_is_a_label(serve: Serve) -> None:
+    service = await serve(METRICS_ENABLED="true")
+    found = samples((await service.ask("GET", "/metrics")).body)
+    assert found["build_info", version("vapi-sessions")] == 1
+
+
+async def test_lag_of_the_event_loop_is_measured(serve: Serve) -> None:
+    service = await serve(METRICS_ENABLED="true")
+    await asyncio.sleep(0.15)
+    sleep(0.4)  # noqa: ASYNC251  blocks the event loop
+    await asyncio.sleep(0.05)
+    found = samples((await service.ask("GET", "/metrics")).body)
+    assert 0.25 < found["event_loop_lag_seconds",] < 5
+
+
+def test_lag_is_the_maximum_of_two_windows() -> None:
+    lag = LoopLag()
+    seen = []
+    for planned, now in ((100, 103), (101, 104), (114, 119), (134, 135), (150, 150)):
+        lag.record(planned, now)
+        seen.append(lag.maximum)
+    assert seen == [3, 3, 5, 5, 1]
+
+
+def test_numbers_have_a_label() -> None:
+    metrics = Metrics()
+    metrics.add_numbers("keys", "Keys.", "state", lambda: {"used": 2, "ignored": 1})
+    found = samples(metrics.render())
+    assert (found["keys", "used"], found["keys", "ignored"]) == (2, 1)
 
 
 async def test_the_default_budget_is_a_bucket(serve: Serve) -> None:
     service = await serve(METRICS_ENABLED="true")
     await service.start(sign())
     found = samples((await service.ask("GET", "/metrics")).body)
-    assert found["request_seconds_bucket", "3.0"] == 1
+    assert found["request_seconds_bucket", "3.0", "session"] == 1
 
 
 async def test_no_metric_contains_a_patient_id(serve: Serve) -> None:
@@ -117,7 +160,7 @@ def test_shared_metrics_are_those_of_other_processes(
     (tmp_path / "counter_1.db").touch()  # its process is creating it
     (tmp_path / "counter_2.db").symlink_to(tmp_path / "deleted")  # its process has ended
     metrics = Metrics()
-    metrics.observe(200, None, 0.1)
+    metrics.observe(ResponseFacts(None, 200, None, None, 0.1))
     # prometheus_client was imported without the directory: this process keeps its values in memory.
     assert metrics.are_shared
     assert metrics.render() == b""
