@@ -3,12 +3,12 @@
 from setuptools import find_packages, setup
 
 SERVE = [
+    "aiohappyeyeballs>=2.6",
     "aiohttp>=3.14,<3.15",
     "aiohttp-jwt==0.6.1",
-    "coredis>=5.7,<6",  # 6.9 sends nothing while commands keep arriving: docs/decisions/0005
     "environs>=15.2",
     "gunicorn>=27",
-    "limits>=5.8",
+    "hiredis>=3.4",
     "msgspec>=0.22",
     "prometheus-client>=0.26",
     "pyjwt[crypto]>=2.15",

@@ -8,7 +8,8 @@ class TcpProxy:
     """Forwards to a port of loopback, each chunk `delay` seconds later in either direction.
 
     While `is_stalled`, it accepts connections and drops what it receives. A chunk of a client that
-    contains a key of `wrong_answers` is not forwarded; the client gets the value.
+    contains a key of `wrong_answers` is not forwarded; the client gets the value. What arrives from
+    one of the `clients` (in their order) while it `is_silent` is dropped.
     """
 
     def __init__(self, target: int, *, delay: float = 0) -> None:
@@ -18,6 +19,7 @@ class TcpProxy:
         self.is_stalled = False
         self.wrong_answers: dict[bytes, bytes] = {}
         self.ends: set[_End] = set()
+        self.clients: list[_Client] = []
         self._server: asyncio.Server | None = None
 
     @property
@@ -76,9 +78,13 @@ class _Client(_End):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.proxy.clients.append(self)
+        self.is_silent = False
         self.opening = asyncio.ensure_future(self._open())
 
     def data_received(self, data: bytes) -> None:
+        if self.is_silent:
+            return
         for part, answer in self.proxy.wrong_answers.items():
             if part in data:
                 self.transport.write(answer)

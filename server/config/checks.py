@@ -17,6 +17,7 @@ from server.config.keys import (
     check_proof,
     load_public_keys,
 )
+from server.config.redis_url import parse_redis_url
 from server.config.settings import CredentialType, Settings
 
 
@@ -159,6 +160,11 @@ def find_questionable(settings: Settings) -> Iterator[str]:
         yield "JWT_JWKS_URL: looks like a discovery document; set the jwks_uri that it contains"
     if not _UUID.fullmatch(settings.vapi_assistant_id):
         yield "VAPI_ASSISTANT_ID: is not a UUID; copy the id of the assistant from the dashboard"
+    if settings.redis_url and parse_redis_url(settings.redis_url).crosses_network_in_clear:
+        yield (
+            "REDIS_URL: crosses a network without encryption; use rediss://, or a Redis on this "
+            "machine"
+        )
     yield from _find_surrounded(settings)
 
 

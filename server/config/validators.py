@@ -7,8 +7,9 @@ from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from coredis.pool import ConnectionPool
 from environs import ValidationError
+
+from server.config.redis_url import parse_redis_url
 
 Rule = Callable[[Any], None]
 """Raises `ValidationError`, with a message for the operator, for an invalid value."""
@@ -84,16 +85,15 @@ def secure_url(value: str) -> None:
 
 
 def redis_url(value: str) -> None:
-    """An address that the Redis client accepts; the number of a database is its whole path."""
-    if not re.fullmatch(r"(rediss?|unix)://\S+", value):
-        raise ValidationError("must start with redis://, rediss:// or unix://")
+    """An address of Redis, whose files of TLS can be read."""
     try:
-        pool = ConnectionPool.from_url(value, decode_components=True)
-        path = "" if value.startswith("unix:") else urlsplit(value).path
-    except (TypeError, ValueError, OSError):  # OSError: a file of TLS that cannot be read
-        raise ValidationError("is not an address that the Redis client accepts") from None
-    if pool.connection_kwargs.get("host", "") is None or not re.fullmatch(r"(/[0-9]*)?", path):
-        raise ValidationError("must be like redis://host:6379/0")
+        address = parse_redis_url(value)
+        if address.tls:
+            address.tls.make_context()
+    except OSError:
+        raise ValidationError("must name files of TLS that can be used") from None
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 def rate(value: str) -> None:

@@ -8,13 +8,10 @@ from hashlib import sha1
 from time import monotonic
 from typing import Any, Final
 
-from coredis.exceptions import NoScriptError, RedisError, ResponseError
-from limits import parse
-
 from middlewares.context import Clock
 from middlewares.rate_limit import AcquireRateLimit
-from server.redis.client import RedisClient
-from server.redis.connection import Execute, RedisDown, describe
+from server.redis.client import READ_ONLY, RedisClient
+from server.redis.connection import Execute, RedisDown, RedisError, RedisReplyError, describe
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +35,15 @@ _PROBE_KEY: Final = b"{vapi-sessions}:limit:probe"
 _PROBE_MILLISECONDS: Final = 1000
 
 
+_PERIODS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def parse_rate(limit: str) -> tuple[int, int]:
+    """Return the number of requests and the period in seconds of a valid `RATE_LIMIT`."""
+    amount, _, unit = limit.partition("/")
+    return int(amount), _PERIODS[unit]
+
+
 @dataclass(slots=True)
 class Window:
     """A patient's requests since the first of them, and when the window ends."""
@@ -50,16 +56,13 @@ class InMemoryRateLimiter:
     """Counts in the process; `limit` is like `30/minute`, `clock` returns seconds.
 
     All windows have one length, so they end in the order in which they began, and removing the
-    ended ones takes constant time. The memory storage of `limits` scans all windows at each
-    request: 7.6 ms with 65,536 patients, where this takes 0.003 ms.
+    ended ones takes constant time.
     """
 
     def __init__(
         self, limit: str, *, clock: Clock = monotonic, max_windows: int = MAX_WINDOWS
     ) -> None:
-        item = parse(limit)
-        self._amount = item.amount
-        self._seconds = item.get_expiry()
+        self._amount, self._seconds = parse_rate(limit)
         self._clock = clock
         self._max_windows = max_windows
         self._windows: OrderedDict[str, Window] = OrderedDict()
@@ -99,10 +102,10 @@ class RedisRateLimiter:
         fallback: AcquireRateLimit,
         on_failure: Callable[[], None],
     ) -> None:
-        item = parse(limit)
+        amount, period = parse_rate(limit)
         self._redis = redis
         self._prefix = f"{{vapi-sessions}}:limit:{limit}:".encode()
-        self._arguments = (item.get_expiry() * 1000, item.amount)
+        self._arguments = (period * 1000, amount)
         self._seconds = seconds
         self._fallback = fallback
         self._on_failure = on_failure
@@ -126,8 +129,9 @@ class RedisRateLimiter:
         """Count on a key of its own: a `Probe`. A rejection is logged, and is not an outage."""
         try:
             await _count(execute, _PROBE_KEY, _PROBE_MILLISECONDS, 1)
-        except ResponseError as error:
-            self._record_rejection(describe(error))
+        except RedisReplyError as error:
+            if error.code != READ_ONLY:  # which the client logs
+                self._record_rejection(describe(error))
         else:
             self._record_rejection(None)
 
@@ -143,6 +147,8 @@ async def _count(execute: Execute, key: bytes, *arguments: int) -> int:
     """Run the script. Redis has it by its name after the first time, until it is restarted."""
     try:
         answer = await execute(b"EVALSHA", _SHA, 1, key, *arguments)
-    except NoScriptError:
+    except RedisReplyError as error:
+        if error.code != "NOSCRIPT":
+            raise
         answer = await execute(b"EVAL", _SCRIPT, 1, key, *arguments)
     return int(answer)

@@ -6,13 +6,11 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from coredis.exceptions import RedisError
-
 from middlewares.context import Clock, Principal
 from middlewares.errors import ApiError, ErrorCode
 from server.policies.pause import PAUSE_KEY
 from server.redis.client import RedisClient
-from server.redis.connection import Execute, RedisDown
+from server.redis.connection import Execute, RedisDown, RedisError
 
 _PROBE_KEY: Final = b"{vapi-sessions}:probe"
 _REMEMBERED_SECONDS: Final = 60.0

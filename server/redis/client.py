@@ -1,87 +1,76 @@
-"""The client of Redis, and its state: only connecting and the probe decide whether Redis is up."""
+"""The client of Redis, and its state: only connecting and the probes decide whether Redis is up."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from time import monotonic
-from typing import Any, Final
-
-from coredis.connection import BaseConnection
-from coredis.exceptions import AuthenticationError, AuthorizationError, RedisError
+from typing import Any, Final, TypeVar
 
 from server.redis.connection import (
     Argument,
+    Connection,
     Execute,
     RedisDown,
+    RedisError,
     RedisFailure,
+    RedisRejection,
+    RedisReplyError,
     UnexpectedAnswer,
     describe,
-    execute,
     open_connection,
 )
 
 log = logging.getLogger(__name__)
 
-
-class RedisState(StrEnum):
-    """The state of Redis: `unknown` before the first verdict; `rejected` if our credentials are."""
-
-    UNKNOWN = "unknown"
-    UP = "up"
-    DOWN = "down"
-    REJECTED = "rejected"
-
-
 Probe = Callable[[Execute], Awaitable[None]]
 """Sends what a request sends. Raises `RedisFailure` when requests cannot be served with Redis."""
 
+_Answer = TypeVar("_Answer")
+
+READ_ONLY: Final = "READONLY"
+"""The error of a server that has become a replica."""
+
+_PROBE_KEY: Final = b"{vapi-sessions}:probe"
+_PROBE_MILLISECONDS: Final = 1000
+_PROBE_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 0.5
+_MAX_RETRY_SECONDS: Final = 2.0
 _WAITS: Final = 4
 _WAIT_SECONDS: Final = 0.5
 
 
-async def run_probes(connection: BaseConnection, probes: Sequence[Probe]) -> None:
-    """Run the probes. Raises `RedisFailure`, at most 2 seconds later.
-
-    The time is counted in several waits: a process that was busy or stopped sees a timer expire
-    before it has read the answer, which costs a single wait.
+class RedisState(StrEnum):
+    """The state of Redis: `unknown` before the first verdict; `rejected` if our credentials are;
+    `degraded` while it is read-only.
     """
-    answers = asyncio.create_task(_run(partial(execute, connection), probes))
-    try:
-        for _ in range(_WAITS):
-            await asyncio.wait([answers], timeout=_WAIT_SECONDS)
-            if answers.done():
-                return answers.result()
-        raise TimeoutError
-    finally:
-        answers.cancel()
-        await asyncio.gather(answers, return_exceptions=True)
 
-
-async def _run(send: Execute, probes: Sequence[Probe]) -> None:
-    await asyncio.gather(*(probe(send) for probe in probes))
-
-
-_PROBE_SECONDS: Final = 0.5
-_RETRY_SECONDS: Final = 0.5
+    UNKNOWN = "unknown"
+    UP = "up"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    REJECTED = "rejected"
 
 
 class RedisClient:
     """Sends the commands of all requests over one connection, and the probes over another.
 
     A command that is not answered in time says nothing about Redis: it may have waited for this
-    process or for the network. Redis is down when connecting fails, or when a probe is rejected
-    or not answered within 2 seconds. Redis is not down while a lost connection can be reopened.
+    process or for the network. Redis is down when connecting fails, when a probe is rejected or
+    not answered within 2 seconds, or when nothing at all arrives on the other connection for as
+    long. Redis is not down while a lost connection can be reopened.
+
+    `write_error` is the error with which Redis answers writes, or None.
     """
 
     def __init__(self, url: str) -> None:
         self.state = RedisState.UNKNOWN
+        self.write_error: str | None = None
         self._has_been_up = False
         self.probes: list[Probe] = []
         self._url = url
-        self._connection: BaseConnection | None = None
+        self._connection: Connection | None = None
         self._lost = asyncio.Event()
         self._settled = asyncio.Event()  # set while there is a connection, or Redis is down
 
@@ -108,21 +97,21 @@ class RedisClient:
         while True:
             connection = self._connection or await self._reconnected()
             try:
-                return await execute(connection, command, *arguments)
-            except (RedisError, OSError) as error:
-                if connection.is_connected:
+                return await connection.execute(command, *arguments)
+            except RedisError as error:
+                if connection.is_connected():
                     raise
                 self._on_lost(connection)
                 if isinstance(error, UnexpectedAnswer):
                     raise
 
-    async def _reconnected(self) -> BaseConnection:
+    async def _reconnected(self) -> Connection:
         await self._settled.wait()
         if self._connection is None:
             raise RedisDown
         return self._connection
 
-    def _on_lost(self, connection: BaseConnection) -> None:
+    def _on_lost(self, connection: Connection) -> None:
         if connection is self._connection:
             self._connection = None
             self._settled.clear()
@@ -132,11 +121,11 @@ class RedisClient:
         """Connect and probe once, and set the state."""
         try:
             async with open_connection(self._url) as connection:
-                await run_probes(connection, self.probes)
+                self.write_error = await answered(self._probe(connection.execute))
         except RedisFailure as error:
             self._record_failure(error)
         else:
-            self.state = RedisState.UP
+            self.state = self._state_of_writes()
 
     async def run(self) -> None:
         """Connect, probe and reconnect until cancelled: at once after a connection that lasted."""
@@ -153,39 +142,131 @@ class RedisClient:
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
         async with open_connection(self._url) as probing, open_connection(self._url) as serving:
-            await run_probes(probing, self.probes)
-            self._record_up(serving)
+            write_error = await answered(self._probe(probing.execute))
+            self._connection = serving
+            self._lost.clear()
+            self._settled.set()
+            self._record_up(write_error)
             try:
                 await self._keep_probing(probing, serving)
             finally:
                 self._on_lost(serving)
 
-    async def _keep_probing(self, probing: BaseConnection, serving: BaseConnection) -> None:
-        while probing.is_connected and serving.is_connected:
+    async def _keep_probing(self, probing: Connection, serving: Connection) -> None:
+        """Probe until a connection is lost, or a server that accepts writes is found."""
+        search = _Search()
+        while probing.is_connected() and serving.is_connected():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_SECONDS):
                     await self._lost.wait()
                 return
             try:
-                await run_probes(probing, self.probes)
+                _, write_error = await asyncio.gather(
+                    ensure_alive(serving), answered(self._probe(probing.execute))
+                )
             except (RedisError, OSError):
-                if probing.is_connected:
+                if probing.is_connected() and serving.is_connected():
                     raise
+                return
+            self._record_up(write_error)
+            if write_error == READ_ONLY and search.is_due() and await self._accepts_writes_anew():
+                return
 
-    def _record_up(self, connection: BaseConnection) -> None:
-        if self.state in {RedisState.DOWN, RedisState.REJECTED}:
-            log.info("Redis is up again")
-        self.state = RedisState.UP
+    async def _probe(self, execute: Execute) -> str | None:
+        """Send the probes, and write; return the error of the write, if any."""
+        write_error, *_ = await asyncio.gather(
+            _write(execute), *(probe(execute) for probe in self.probes)
+        )
+        return write_error
+
+    async def _accepts_writes_anew(self) -> bool:
+        """Return whether a new connection leads to a server that is not read-only."""
+        try:
+            async with open_connection(self._url) as connection:
+                return await answered(_write(connection.execute)) != READ_ONLY
+        except RedisFailure:
+            return False
+
+    def _state_of_writes(self) -> RedisState:
+        return RedisState.DEGRADED if self.write_error == READ_ONLY else RedisState.UP
+
+    def _record_up(self, write_error: str | None) -> None:
+        """Record an answered probe; log when the state changes."""
+        self.write_error = write_error
+        state = self._state_of_writes()
+        if state is not self.state:
+            if state is RedisState.DEGRADED:
+                log.warning("Redis is read-only: limits are counted in the process")
+            elif self.state is not RedisState.UNKNOWN:
+                log.info("Redis is up again")
+        self.state = state
         self._has_been_up = True
-        self._connection = connection
-        self._lost.clear()
-        self._settled.set()
 
     def _record_failure(self, error: BaseException) -> None:
-        rejected = isinstance(error, AuthenticationError | AuthorizationError)
+        rejected = isinstance(error, RedisRejection)
         state = RedisState.REJECTED if rejected else RedisState.DOWN
         if state is not self.state:
             text = "Redis rejects the credentials of REDIS_URL" if rejected else "Redis is down"
             log.error("%s: %s", text, describe(error))
         self.state = state
         self._settled.set()
+
+
+class _Search:
+    """When to look for a server that accepts writes: after 0.5 s, then at doubling intervals."""
+
+    def __init__(self) -> None:
+        self._seconds = _RETRY_SECONDS
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Return whether it is time, and set the next time."""
+        if (now := monotonic()) < self._next:
+            return False
+        self._next = now + self._seconds
+        self._seconds = min(2 * self._seconds, _MAX_RETRY_SECONDS)
+        return True
+
+
+async def _write(execute: Execute) -> str | None:
+    """Write a key that expires; return the error with which Redis answers, or None."""
+    try:
+        await execute(b"SET", _PROBE_KEY, b"1", b"PX", _PROBE_MILLISECONDS)
+    except RedisRejection as error:
+        if error.code != "NOPERM":  # without the permission only `revoke` and `pause` fail
+            raise
+        return error.code
+    except RedisReplyError as error:
+        return describe(error)
+    return None
+
+
+async def ensure_alive(connection: Connection) -> None:
+    """Return if anything arrives within 2 seconds. Raises `RedisFailure`.
+
+    Under load the answer may be later; then the answers before it arrive.
+    """
+    before = connection.answers
+    try:
+        await answered(connection.execute(b"MGET", _PROBE_KEY))
+    except TimeoutError:
+        if connection.answers == before:
+            raise
+
+
+async def answered(answer: Awaitable[_Answer]) -> _Answer:
+    """Return an answer. Raises what the awaitable raises, or TimeoutError 2 seconds later.
+
+    The time is counted in several waits: a process that was busy or stopped sees a timer expire
+    before it has read the answer, which costs a single wait.
+    """
+    task = asyncio.ensure_future(answer)
+    try:
+        for _ in range(_WAITS):
+            await asyncio.wait([task], timeout=_WAIT_SECONDS)
+            if task.done():
+                return task.result()
+        raise TimeoutError
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

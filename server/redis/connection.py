@@ -1,88 +1,166 @@
-"""Connections to the Redis of `REDIS_URL`, through coredis."""
+"""Connections to the Redis of `REDIS_URL`: RESP2, many commands at a time over one connection."""
 
 import asyncio
+import socket
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from ssl import CERT_NONE, SSLContext
-from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Final, cast
 
-from coredis.connection import BaseConnection, Connection, UnixDomainSocketConnection
-from coredis.exceptions import ConnectionError as RedisConnectionError
-from coredis.exceptions import RedisError, ResponseError
-from coredis.pool import ConnectionPool
+import hiredis
+from aiohappyeyeballs import start_connection
 
-RedisFailure: Final = (RedisError, OSError, TimeoutError)
-"""What is raised when a connection cannot be opened, or gives no regular answer to a command."""
+from server.config.redis_url import RedisAddress, parse_redis_url
 
 
 class RedisDown(Exception):  # noqa: N818  it names a state, not a defect
     """Redis is down, or not known to be up in time."""
 
 
-class UnexpectedAnswer(RedisConnectionError):  # noqa: N818  as RedisDown
-    """An answer that the command cannot have: answers no longer match the commands."""
+class RedisError(Exception):
+    """Redis gives no regular answer to a command."""
 
+
+class RedisReplyError(RedisError):
+    """Redis answers a command with an error; `code` is its first word, such as OOM."""
+
+    @property
+    def code(self) -> str:
+        """The first word of the answer, or nothing if it is not in capitals."""
+        word = str(self).partition(" ")[0]
+        return word if word.isupper() else ""
+
+
+class RedisRejection(RedisReplyError):  # noqa: N818  as RedisDown
+    """Redis rejects our credentials, or they do not permit a command."""
+
+
+class RedisConnectionLost(RedisError):  # noqa: N818  as RedisDown
+    """The connection ended before the answer."""
+
+
+class UnexpectedAnswer(RedisConnectionLost):
+    """An answer that the command cannot have, or that is too large: none after it is read."""
+
+
+RedisFailure: Final = (RedisError, OSError, TimeoutError)
+"""What is raised when a connection cannot be opened, or gives no regular answer to a command."""
 
 Argument = bytes | str | int
 Execute = Callable[..., Awaitable[Any]]
 """Sends a command (its name and arguments) and returns the answer. Raises `RedisFailure`."""
 
 _CONNECT_SECONDS: Final = 2.0
-_OPTIONS: Final = ("host", "port", "path", "username", "password", "db", "ssl_context")
+_NEXT_ADDRESS_SECONDS: Final = 0.25
+"""How long an address of a name has before the next is tried beside it (RFC 8305)."""
+_UNACKNOWLEDGED_MILLISECONDS: Final = 2500
+_MAX_ANSWER_BYTES: Final = 65536
+_PIECE_BYTES: Final = 1024
+_REJECTIONS: Final = ("NOAUTH ", "WRONGPASS ", "NOPERM ")
+_INCOMPLETE: Final = object()
 
 
-class _StrictConnection(BaseConnection):
-    """Closes the connection of a server that does not speak Redis's protocol.
+def _reply_error(text: str) -> RedisReplyError:
+    return (RedisRejection if text.startswith(_REJECTIONS) else RedisReplyError)(text)
 
-    asyncio would close it too, and log a stack trace with what the server sent.
+
+class Connection(asyncio.Protocol):
+    """Sends commands at once, and matches the answers by their order.
+
+    A server that does not speak Redis's protocol, or that answers with more than 64 KiB, loses
+    the connection. A command whose caller was cancelled costs nothing: its answer is dropped.
     """
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(replyError=_reply_error, notEnoughData=_INCOMPLETE)
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._incomplete_bytes = 0
+        self.answers = 0
+        self.lost = asyncio.Event()
+
+    def is_connected(self) -> bool:
+        """Return whether commands can be sent."""
+        return self._transport is not None and not self.lost.is_set()
+
+    async def execute(self, command: bytes, *arguments: Argument) -> Any:
+        """Send a command; return the answer. Raises `RedisError`.
+
+        An answer that the command cannot have closes the connection: the next ones may be those
+        of other requests.
+        """
+        if not self.is_connected():
+            raise RedisConnectionLost
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        packed = hiredis.pack_command((command, *arguments))  # type: ignore[arg-type]
+        self._outgoing.append(packed)
+        future = asyncio.get_running_loop().create_future()
+        self._pending.append(future)
+        answer = await future
+        if not _fits(command, arguments, answer):
+            self.close(UnexpectedAnswer())
+            raise UnexpectedAnswer
+        return answer
+
+    def _flush(self) -> None:
+        """Write the commands of one turn of the event loop together."""
+        if self._transport is not None and self.is_connected():
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport: an asyncio.Protocol."""
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Parse answers, in pieces, so that the size of each is known: an asyncio.Protocol."""
         try:
-            super().data_received(data)
-        except Exception:  # noqa: BLE001  the parser raises various exceptions
-            self.disconnect()
+            for start in range(0, len(data), _PIECE_BYTES):
+                self._parse(data[start : start + _PIECE_BYTES])
+        except (hiredis.HiredisError, UnexpectedAnswer) as error:
+            if self._pending and not (first := self._pending.popleft()).done():
+                first.set_exception(UnexpectedAnswer())  # sent again, it would fail again
+            self.close(error)
 
+    def _parse(self, piece: bytes) -> None:
+        self._reader.feed(piece)
+        self._incomplete_bytes += len(piece)
+        while (answer := self._reader.gets()) is not _INCOMPLETE:
+            self._incomplete_bytes = 0
+            self._resolve(answer)
+        if self._incomplete_bytes >= _MAX_ANSWER_BYTES:
+            raise UnexpectedAnswer
 
-class _TcpConnection(_StrictConnection, Connection):
-    pass
+    def _resolve(self, answer: object) -> None:
+        """Give the answer to the command that waits longest."""
+        if not self._pending:
+            raise UnexpectedAnswer
+        self.answers += 1
+        future = self._pending.popleft()
+        if future.done():
+            return
+        if isinstance(answer, RedisError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail the commands that wait: an asyncio.Protocol."""
+        self.close(error)
 
-class _UnixConnection(_StrictConnection, UnixDomainSocketConnection):
-    pass
-
-
-@asynccontextmanager
-async def open_connection(url: str) -> AsyncIterator[BaseConnection]:
-    """Open a connection within 2 seconds; close it at the end. Raises `RedisFailure`.
-
-    It multiplexes: commands are sent at once, and answers are matched by their order.
-    """
-    connection = _make_connection(url)
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            await connection.connect()
-        yield connection
-    finally:
-        connection.disconnect()
-
-
-async def execute(connection: BaseConnection, command: bytes, *arguments: Argument) -> Any:
-    """Send a command; return the answer. Raises `RedisError`, or OSError for a lost connection.
-
-    An answer that the command cannot have closes the connection: the next ones may be those
-    of other requests.
-    coredis closes the connection when a caller that waits for an answer is cancelled. The shield
-    prevents that: other requests use the connection too.
-    """
-    if not connection.is_connected:  # coredis would open it again
-        raise RedisConnectionError("connection lost")
-    answer = await asyncio.shield(await connection.create_request(command, *arguments))
-    if not _fits(command, arguments, answer):
-        connection.disconnect()
-        raise UnexpectedAnswer
-    return answer
+    def close(self, reason: Exception | None = None) -> None:
+        """Close the connection; commands that wait fail because of `reason`."""
+        self.lost.set()
+        if self._transport is not None:
+            self._transport.abort()
+        while self._pending:
+            future = self._pending.popleft()
+            if not future.done():
+                error = RedisConnectionLost()
+                error.__cause__ = reason
+                future.set_exception(error)
 
 
 def _fits(command: bytes, arguments: Sequence[Argument], answer: object) -> bool:
@@ -95,32 +173,69 @@ def _fits(command: bytes, arguments: Sequence[Argument], answer: object) -> bool
     return command not in {b"EVALSHA", b"EVAL"} or isinstance(answer, int)
 
 
-async def execute_once(url: str, command: bytes, *arguments: Argument) -> Any:
-    """Return the answer to one command, on a connection of its own. Raises `RedisFailure`."""
-    async with open_connection(url) as connection, asyncio.timeout(_CONNECT_SECONDS):
-        return await execute(connection, command, *arguments)
+@asynccontextmanager
+async def open_connection(url: str) -> AsyncIterator[Connection]:
+    """Open a connection within 2 seconds; close it at the end. Raises `RedisFailure`."""
+    address = parse_redis_url(url)
+    connection = Connection()
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await _connect(address, connection)
+            await _log_in(address, connection)
+        yield connection
+    finally:
+        connection.close()
 
 
-def _make_connection(url: str) -> BaseConnection:
-    parsed: Any = ConnectionPool.from_url(url, decode_components=True)
-    given = parsed.connection_kwargs
-    options = {name: given[name] for name in _OPTIONS if name in given}
-    _check_host_name(url, options.get("ssl_context"))
-    if parsed.connection_class is UnixDomainSocketConnection:
-        return _UnixConnection(**options)
-    return _TcpConnection(**options)
-
-
-def _check_host_name(url: str, context: SSLContext | None) -> None:
-    """Verify the host name of a TLS certificate by default, which coredis does not."""
-    if context is None or "ssl_check_hostname" in parse_qs(urlsplit(url).query):
+async def _connect(address: RedisAddress, connection: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    if address.path:
+        await loop.create_unix_connection(lambda: connection, address.path)
         return
-    context.check_hostname = context.verify_mode is not CERT_NONE
+    context = address.tls.make_context() if address.tls else None
+    stream = await _open_socket(address)
+    await loop.create_connection(
+        lambda: connection,
+        sock=stream,
+        ssl=context,
+        server_hostname=address.host if context else None,
+    )
+
+
+async def _open_socket(address: RedisAddress) -> socket.socket:
+    """Connect to the first address of the name that answers."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM
+    )
+    stream = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # pragma: no branch  Linux
+        option = socket.TCP_USER_TIMEOUT
+        stream.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MILLISECONDS)
+    return stream
+
+
+async def _log_in(address: RedisAddress, connection: Connection) -> None:
+    """Authenticate, and select the database. HELLO and CLIENT SETINFO need more permissions."""
+    if address.username or address.password:
+        names = (address.username,) if address.username else ()
+        try:
+            await connection.execute(b"AUTH", *names, address.password)
+        except RedisReplyError as error:
+            raise RedisRejection(*error.args) from None
+    if address.database:
+        await connection.execute(b"SELECT", address.database)
+
+
+async def execute_once(url: str, command: bytes, *arguments: Argument) -> Any:
+    """Return the answer to one command, on a new connection. Raises `RedisFailure`."""
+    async with open_connection(url) as connection, asyncio.timeout(_CONNECT_SECONDS):
+        return await connection.execute(command, *arguments)
 
 
 def describe(error: BaseException) -> str:
     """Name the cause of a `RedisFailure` for the log, without text that may contain user data."""
     while error.__cause__ is not None:
         error = error.__cause__
-    prefix = str(error).partition(" ")[0]  # Redis's own name of an error, such as OOM
-    return prefix if type(error) is ResponseError and prefix.isupper() else type(error).__name__
+    code = error.code if isinstance(error, RedisReplyError) else ""
+    return code or type(error).__name__

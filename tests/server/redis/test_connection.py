@@ -7,8 +7,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from coredis.exceptions import AuthenticationFailureError, MovedError, ResponseError
-from coredis.exceptions import ConnectionError as RedisConnectionError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,7 +14,13 @@ from cryptography.x509.oid import NameOID
 
 from server.policies.pause import PAUSE_KEY
 from server.policies.revocations import patient_key, token_key
-from server.redis.connection import describe, execute_once
+from server.redis.connection import (
+    RedisConnectionLost,
+    RedisRejection,
+    RedisReplyError,
+    describe,
+    execute_once,
+)
 from tests.issuer import eventually
 from tests.redis_server import RedisServer, free_port
 
@@ -72,7 +76,7 @@ async def test_credentials_are_percent_decoded(
     if accepted:
         assert await execute_once(url, b"ECHO", b"hello") == b"hello"
     else:
-        with pytest.raises(AuthenticationFailureError):
+        with pytest.raises(RedisRejection):
             await execute_once(url, b"ECHO", b"hello")
 
 
@@ -84,17 +88,17 @@ async def test_options_of_the_address_do_not_replace_those_of_the_service(
 
 
 async def test_database_that_does_not_exist_is_a_failure(redis_server: RedisServer) -> None:
-    with pytest.raises(ResponseError, match="out of range"):
+    with pytest.raises(RedisReplyError, match="out of range"):
         await execute_once(f"{redis_server.url}/99", b"ECHO", b"hello")
 
 
 def test_failure_is_described_by_its_first_cause_without_text_of_redis() -> None:
-    lost = RedisConnectionError("10.0.0.1:6379")
+    lost = RedisConnectionLost("10.0.0.1:6379")
     lost.__cause__ = ConnectionRefusedError()
     assert describe(lost) == "ConnectionRefusedError"
-    assert describe(ResponseError("OOM command not allowed")) == "OOM"
-    assert describe(ResponseError("user x has no permission")) == "ResponseError"
-    assert describe(MovedError("1 10.0.0.1:6379")) == "MovedError"
+    assert describe(RedisReplyError("OOM command not allowed")) == "OOM"
+    assert describe(RedisReplyError("user x has no permission")) == "RedisReplyError"
+    assert describe(RedisReplyError("MOVED 1 10.0.0.1:6379")) == "MOVED"
 
 
 # --- TLS ----------------------------------------------------------------------------------------
@@ -179,5 +183,5 @@ async def test_redirect_to_another_node_is_a_failure(start_redis: StartRedis) ->
     bus = await owner.execute("CONFIG", "GET", "cluster-port")
     await entry.execute("CLUSTER", "MEET", "127.0.0.1", str(owner.port), bus.splitlines()[1])
     await is_known_whole(entry)
-    with pytest.raises(MovedError):
+    with pytest.raises(RedisReplyError, match="MOVED"):
         await execute_once(entry.url, b"MGET", PAUSE_KEY, patient_key("pt_1"))

@@ -64,7 +64,7 @@ async def test_documented_permissions_are_enough(
 ) -> None:
     command = block("docs/operations.md", "ACL SETUSER").replace("PASSWORD", "secret").split()
     await redis_server.execute(*command)
-    url = redis_server.url.replace("://", "://vapi-sessions:secret@")
+    url = redis_server.url.replace("://", "://vapi-sessions:secret@") + "/1"
     monkeypatch.chdir(tmp_path)
     for name, value in {**VARIABLES, "REDIS_URL": url}.items():
         monkeypatch.setenv(name, value)

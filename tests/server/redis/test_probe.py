@@ -6,7 +6,7 @@ import time
 import pytest
 
 from server.redis import client
-from server.redis.client import run_probes
+from server.redis.client import answered
 from server.redis.connection import Execute, open_connection
 from tests.redis_server import RedisServer
 from tests.server.redis.support import read
@@ -26,7 +26,7 @@ async def test_answers_that_arrive_while_the_process_is_busy_count(
         await answer
 
     async with open_connection(redis_server.url) as connection:
-        await run_probes(connection, [block, read])
+        await answered(block(connection.execute))
 
 
 async def test_probes_without_an_answer_time_out(
@@ -36,5 +36,5 @@ async def test_probes_without_an_answer_time_out(
     async with open_connection(redis_server.url) as connection:
         redis_server.suspend()
         with pytest.raises(TimeoutError):
-            await run_probes(connection, [read])
+            await answered(read(connection.execute))
         redis_server.resume()
