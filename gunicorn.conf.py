@@ -7,8 +7,10 @@ start; at a reload (SIGHUP) it is logged, and the last valid one stays in use. T
 `server/serving/gunicorn_hooks.py`.
 """
 
+import logging
 from pathlib import Path
 
+from server import __version__
 from server.observability.log_records import configure_logging
 from server.observability.multiprocess import prepare_metrics_directory
 from server.serving import gunicorn_hooks
@@ -28,6 +30,7 @@ from server.serving.open_files import raise_open_file_limit
 _configuration = MASTER.get()
 _settings = _configuration.settings
 configure_logging(_settings.log_level, _settings.log_format, forks=True)
+logging.getLogger("server").info("version %s", __version__)
 _configuration.log_warnings()
 raise_open_file_limit()
 prepare_metrics_directory(enabled=_settings.metrics_enabled)

@@ -1,15 +1,19 @@
 """`python -m server` and `python -m server serve`: serve until SIGTERM or SIGINT."""
 
 import argparse
+import logging
 from typing import Final
 
 import uvloop
 
+from server import __version__
 from server.app import create_app
 from server.cli.arguments import fail
 from server.config.loader import Configuration
 from server.serving import process
 from server.serving.runner import Runner
+
+log = logging.getLogger(__name__)
 
 HELP: Final = "serve (the default)"
 
@@ -23,9 +27,12 @@ def run(configuration: Configuration, _: argparse.Namespace) -> int:
     configuration.log_warnings()
     settings = configuration.settings
 
+    def log_version(_: int) -> None:
+        log.info("version %s", __version__)
+
     async def serve() -> None:
         runner = Runner(create_app(settings), grace=settings.shutdown_grace_seconds)
-        await process.serve(runner, settings.host, settings.port)
+        await process.serve(runner, settings.host, settings.port, on_start=log_version)
 
     try:
         uvloop.run(serve())

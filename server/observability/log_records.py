@@ -36,7 +36,7 @@ def reserve_standard_streams() -> None:
 
 
 CONSOLE_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
-JSON_FORMAT: Final = "%(levelname)s %(name)s %(message)s"
+JSON_FORMAT: Final = "%(levelname)s %(name)s %(process)d %(message)s"
 
 _QUEUE_BYTES: Final = 2**20
 _CLOSE_SECONDS: Final = 0.5
@@ -97,6 +97,16 @@ class UnthreadedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # gen
             super().emit(record)
 
 
+class ConsoleFormatter(logging.Formatter):
+    """Formats records as lines for a console, with the request id of those that have one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the base class's name
+        """Return the line without the stack trace."""
+        line = super().formatMessage(record)
+        request_id = getattr(record, "request_id", None)
+        return line if request_id is None else f"{line} [{request_id}]"
+
+
 def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
     """Configure the logging of this process; not for use inside a host application.
 
@@ -105,7 +115,7 @@ def configure_logging(level: str, style: str, *, forks: bool = False) -> None:
     """
     reserve_standard_streams()
     handler = UnthreadedHandler() if forks else ThreadedHandler(standard_error())
-    formatter: logging.Formatter = logging.Formatter(CONSOLE_FORMAT)
+    formatter: logging.Formatter = ConsoleFormatter(CONSOLE_FORMAT)
     if style == "json":
         names = {"levelname": "level", "name": "logger"}
         formatter = JsonFormatter(JSON_FORMAT, rename_fields=names, timestamp=True)

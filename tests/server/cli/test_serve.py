@@ -1,6 +1,7 @@
 """`python -m server serve`."""
 
 import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,4 @@ async def test_process_serves_until_it_is_terminated(arguments: list[str], tmp_p
         ended = await served.terminate()
     assert ended.status == 0
     assert "shutting down" in ended.err
+    assert f"version {version('vapi-sessions')}" in ended.err

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +36,7 @@ def test_json_record(capfd: pytest.CaptureFixture[str], *, forks: bool) -> None:
     assert record == {
         "level": "ERROR",
         "logger": "a.b",
+        "process": os.getpid(),
         "message": "one\ntwo",
         "request_id": "r",
     }
@@ -56,6 +58,17 @@ def test_console_record(capfd: pytest.CaptureFixture[str], *, forks: bool) -> No
     logging.getLogger("a").warning("seen")
     (line,) = logged(capfd)
     assert line.endswith("WARNING  a: seen")
+
+
+def test_console_record_has_the_request_id(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "console")
+    try:
+        int("here")
+    except ValueError:
+        logging.getLogger("a").exception("it failed", extra={"request_id": "request-1"})
+    first, *trace = logged(capfd)
+    assert first.endswith("ERROR    a: it failed [request-1]")
+    assert trace[0].startswith("Traceback")
 
 
 def test_record_that_cannot_be_formatted(capfd: pytest.CaptureFixture[str]) -> None:
