@@ -56,7 +56,41 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
     faults += _check_key_material(settings)
     faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
+    faults += _check_distinct(settings)
     return settings, faults
+
+
+def _check_distinct(settings: Settings) -> Iterator[Fault]:
+    """Compare every secret with the other secrets and with the public values.
+
+    A `JWT_SECRET` that apps know, as `VAPI_PUBLIC_API_KEY`, would let anybody sign tokens.
+    """
+    seen: dict[bytes, str] = {}
+    for name, secret in _secrets(settings):
+        if secret in seen:
+            yield name, f"must differ from {seen[secret]}: each secret has one purpose"
+        seen.setdefault(secret, name)
+    for name, value in _public_values(settings):
+        if os.fsencode(value) in seen:
+            yield (
+                name,
+                f"must differ from {seen[os.fsencode(value)]}, which never leaves the service",
+            )
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """Yield the secrets that are set, in the order of the fields."""
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if item.metadata["secret"] and value:
+            yield item.name.upper(), os.fsencode(value).strip()
+
+
+def _public_values(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the values that apps and Vapi's customers may know."""
+    yield "VAPI_PUBLIC_API_KEY", settings.vapi_public_api_key
+    yield "VAPI_ASSISTANT_ID", settings.vapi_assistant_id
+    yield "VAPI_ORG_ID", settings.vapi_org_id
 
 
 def _check_key_sources(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
@@ -77,9 +111,6 @@ def _check_vapi(settings: Settings) -> Iterator[Fault]:
     name, value = needed.get(settings.vapi_credential, ("", "none"))
     if not value:
         yield name, f"is required with VAPI_CREDENTIAL={settings.vapi_credential}"
-    for name in ("VAPI_PUBLIC_API_KEY", "VAPI_ASSISTANT_ID", "VAPI_ORG_ID"):
-        if settings.vapi_api_key and getattr(settings, name.lower()) == settings.vapi_api_key:
-            yield name, "must differ from VAPI_API_KEY, which never leaves the service"
     if settings.vapi_timeout_seconds >= settings.session_budget_seconds:
         yield "VAPI_TIMEOUT_SECONDS", "must be less than SESSION_BUDGET_SECONDS"
     yield from _check_vapi_key(settings)

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from environs import Env, EnvValidationError, ValidationError
 
 from server.config.checks import find_questionable, validate
-from server.config.settings import Pem, Settings
+from server.config.settings import VARIABLES, Pem, Settings
 from server.config.sources import Sources, printable, read_sources
 from server.config.validators import Rule
 
@@ -79,6 +80,7 @@ def _parse(value: Any, *, unset: object, kind: object, rules: tuple[Rule, ...]) 
 
 
 _DOTENV: Final = Path(".env")
+_VARIABLE: Final = re.compile(rf"\b({'|'.join(VARIABLES)})\b")
 
 
 class SettingsError(Exception):
@@ -99,12 +101,14 @@ class Configuration:
     """Valid settings, and lines about them that name a variable and no value.
 
     `warnings` are about variables that were ignored, and are logged at start. `check` also reports
-    `advice`, which is about valid settings that are probably a mistake.
+    `advice`, which is about valid settings that are probably a mistake. `sources` tells a reload
+    what `.env` contained.
     """
 
     settings: Settings
     warnings: tuple[str, ...]
     advice: tuple[str, ...]
+    sources: Sources
 
     def log_warnings(self) -> None:
         """Write a log record for each warning."""
@@ -112,12 +116,16 @@ class Configuration:
             log.warning("%s", warning)
 
 
-def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV) -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV, *, prefix: str = ""
+) -> Settings:
     """Load the settings from the environment, then from a `.env` file of the working directory.
 
-    Logs the warnings. Raises `SettingsError` with every fault, not only the first.
+    It is for host applications: lines of `.env` that name no variable of the service are ignored.
+    With `prefix="VAPI_SESSIONS_"`, `VAPI_SESSIONS_JWT_SECRET` is read in place of `JWT_SECRET`, and
+    so on. Logs the warnings. Raises `SettingsError` with every fault, not only the first.
     """
-    configuration = load_configuration(environ, dotenv)
+    configuration = _load_configuration(environ, dotenv, prefix=prefix, hosted=True)
     configuration.log_warnings()
     return configuration.settings
 
@@ -125,13 +133,36 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path = _DOTE
 def load_configuration(
     environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV
 ) -> Configuration:
-    """Load the settings like `load_settings`; return them with warnings and advice."""
+    """Load the settings for a process of the service, to which every line of `.env` belongs.
+
+    Raises `SettingsError`.
+    """
+    return _load_configuration(environ, dotenv)
+
+
+def _load_configuration(
+    environ: Mapping[str, str] | None, dotenv: Path, *, prefix: str = "", hosted: bool = False
+) -> Configuration:
+    environ = os.environ if environ is None else environ
     try:
-        sources = read_sources(os.environ if environ is None else environ, dotenv)
+        sources = read_sources(environ, dotenv, prefix=prefix, hosted=hosted)
     except OSError as error:
         raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
-    settings = _load(sources)
-    return Configuration(settings, sources.warnings, tuple(find_questionable(settings)))
+    warnings = tuple(_prefixed(prefix, dotenv.name, sources.warnings))
+    try:
+        settings = _load(sources)
+    except SettingsError as error:
+        raise SettingsError(list(_prefixed(prefix, dotenv.name, error.faults)), warnings) from None
+    advice = tuple(_prefixed(prefix, dotenv.name, find_questionable(settings)))
+    return Configuration(settings, warnings, advice, sources)
+
+
+def _prefixed(prefix: str, file: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines with the prefix before each name of a variable; `file` is no variable."""
+    for line in lines:
+        name, colon, text = line.partition(": ")
+        whole = name if name == file else prefix + name
+        yield whole + colon + _VARIABLE.sub(lambda found: prefix + found[0], text)
 
 
 def _load(sources: Sources) -> Settings:
@@ -144,7 +175,7 @@ def _load(sources: Sources) -> Settings:
         faults.setdefault(name, text)
     if faults:
         lines = (f"{printable(sources.variable_of(name))}: {text}" for name, text in faults.items())
-        raise SettingsError(sorted(lines), sources.warnings)
+        raise SettingsError(sorted(lines))
     return settings
 
 

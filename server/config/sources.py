@@ -3,45 +3,84 @@
 import codecs
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from dotenv.parser import Binding, parse_stream
+from dotenv.parser import Binding, Original, parse_stream
 
 from server.config.settings import SECRETS, VARIABLES, file_variable
 
 _ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]+={0,2}\s*")
+
+
+IsOurs = Callable[[str], bool]
+"""Whether a name is a variable of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class DotenvFile:
-    """The values of a `.env` file by name, and its faults by the name of a variable or the file."""
+    """The values of a `.env` file by name, and its faults by the name of a variable or the file.
+
+    `ends_with_line_break` is false for a file that may have been cut off; an empty one has no end.
+    """
 
     values: Mapping[str, str] = field(repr=False)
     faults: Mapping[str, str]
+    ends_with_line_break: bool = True
 
 
-def read_dotenv(path: Path) -> DotenvFile:
+def read_dotenv(path: Path, is_ours: IsOurs | None = None) -> DotenvFile:
     """Read a `.env` file; a missing file is empty. `${…}` is not expanded.
 
-    Raises OSError when the file cannot be read.
+    With `is_ours`, lines that name no variable of the service belong to somebody else: they are
+    neither read nor faults. Raises OSError when the file cannot be read.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return DotenvFile({}, {})
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
+        is_ours is None and b"\0" in content
+    ):
         return DotenvFile({}, {path.name: "is encoded in UTF-16; save it in UTF-8"})
     text = content.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
-    bindings = list(_without_pem_lines(parse_stream(StringIO(text))))
-    values = {each.key: each.value or "" for each in bindings if each.key is not None}
-    return DotenvFile(
-        values, _duplicates(bindings, path.name) | _unreadable_lines(bindings, path.name)
-    )
+    bindings = list(_without_pem_lines(_parse(text)))
+    ours = [each for each in bindings if is_ours is None or is_ours(_name(each))]
+    values = {each.key: each.value for each in ours if each.key and each.value is not None}
+    faults = {
+        **_duplicates(ours, path.name),
+        **_unreadable_lines(ours, path.name),
+        **_wrongly_encoded(ours, path.name),
+    }
+    return DotenvFile(values, faults, text.endswith("\n") or not text)
+
+
+def _parse(text: str, line: int = 1) -> Iterator[Binding]:
+    """Parse a file. An unclosed quote spoils its own line only, not those up to the next quote."""
+    for binding in parse_stream(StringIO(text)):
+        whole, number = binding.original
+        length = len(whole) - len(whole.lstrip())
+        first_line = whole.find("\n", length) + 1 or len(whole)
+        kept = whole[:first_line] if binding.error else whole
+        yield binding._replace(original=Original(kept, number + line - 1))
+        yield from _parse(whole[len(kept) :], number + line - 1 + kept.count("\n"))
+
+
+def _name(binding: Binding) -> str:
+    """Return the name that a binding assigns, also when its value cannot be read, or nothing."""
+    found = _ASSIGNED.match(binding.original.string)
+    return binding.key or (found[1] if found else "")
+
+
+def _wrongly_encoded(bindings: Iterable[Binding], file: str) -> dict[str, str]:
+    """Report text that is not UTF-8 (RFC 3629), comments included."""
+    lines = [_line_number(each) for each in bindings if _SURROGATE.search(each.original.string)]
+    return {file: f"is not UTF-8 on {_join(lines)}; save it in UTF-8"} if lines else {}
 
 
 def _line_number(binding: Binding) -> int:
@@ -75,19 +114,21 @@ def _duplicates(bindings: list[Binding], file: str) -> dict[str, str]:
 
 
 def _unreadable_lines(bindings: list[Binding], file: str) -> dict[str, str]:
-    """Report what python-dotenv skips: a setting that is silently unset may disable a check."""
-    lines = _lines_by_name((_assigned_name(each) or file, each) for each in bindings if each.error)
+    """Report what python-dotenv skips: a setting that is silently unset may disable a check.
+
+    A line without `=` may be a part of a secret: its fault names the file only.
+    """
+    lines = _lines_by_name(
+        (_name(each) if each.error and _name(each) else file, each)
+        for each in bindings
+        if each.error or (each.key and each.value is None)
+    )
     advice = {file: "write NAME=value"}
     return {
         name: f"cannot be read on {_join(numbers)} of {file}; "
         + advice.get(name, "close the quote and end the line")
         for name, numbers in lines.items()
     }
-
-
-def _assigned_name(binding: Binding) -> str | None:
-    found = _ASSIGNED.match(binding.original.string)
-    return found and found[1]
 
 
 def _lines_by_name(bindings: Iterable[tuple[str, Binding]]) -> dict[str, list[int]]:
@@ -136,10 +177,11 @@ def _read(path: str) -> str:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"the file is longer than {MAX_FILE_BYTES} bytes")
-    for line_break in (b"\r\n", b"\n"):
-        if content.endswith(line_break):
-            return os.fsdecode(content.removesuffix(line_break))
-    return os.fsdecode(content)
+    line_break = b"\r\n" if content.endswith(b"\r\n") else b"\n"
+    secret = content.removesuffix(line_break)
+    if not secret:
+        raise ValueError("the file is empty")
+    return os.fsdecode(secret)
 
 
 _MAX_EDITS: Final = 2
@@ -191,6 +233,7 @@ def printable(name: str) -> str:
 class Sources:
     """The values of all sources by name, without empty ones, and what is wrong with the sources.
 
+    Names have no prefix. `file_names` are all names of `.env`, those with an empty value included.
     `from_files` names the secrets that a file gives. Faults are by name; the fault of a secret's
     file is by the name of the secret.
     """
@@ -199,28 +242,46 @@ class Sources:
     from_files: frozenset[str]
     faults: Mapping[str, str]
     warnings: tuple[str, ...]
+    file_names: frozenset[str] = frozenset()
+    ends_with_line_break: bool = True
 
     def variable_of(self, name: str) -> str:
         """Return the variable that gives the value of `name`: itself or its `NAME_FILE`."""
         return file_variable(name) if name in self.from_files else name
 
 
-def read_sources(environ: Mapping[str, str], dotenv: Path) -> Sources:
+def read_sources(
+    environ: Mapping[str, str], dotenv: Path, *, prefix: str = "", hosted: bool = False
+) -> Sources:
     """Read all sources: the environment wins over the file; an empty value counts as unset.
 
-    Raises OSError when the `.env` file cannot be read.
+    With a prefix only variables that start with it count. `hosted`: `.env` belongs to a host
+    application, whose other lines are no faults. Raises OSError when `.env` cannot be read.
     """
-    file = read_dotenv(dotenv)
-    given = {name: value for name, value in file.values.items() if value}
-    given |= {name: value for name, value in environ.items() if value}
+    file = read_dotenv(dotenv, _is_ours(prefix) if hosted else None)
+    in_file, in_environ = _below(prefix, file.values), _below(prefix, environ)
+    given = {name: value for name, value in in_file.items() if value}
+    given |= {name: value for name, value in in_environ.items() if value}
     contents, faults = read_secret_files(given, SECRETS)
-    empty = [name for name, content in contents.items() if not content]
     return Sources(
-        values=given | {name: content for name, content in contents.items() if content},
-        from_files=frozenset(contents.keys() | faults.keys()).difference(empty),
-        faults={**faults, **file.faults},
-        warnings=(
-            *find_misspelled(sorted(file.values.keys() | environ.keys()), VARIABLES),
-            *(f"{file_variable(name)}: the file is empty; {name} is unset" for name in empty),
-        ),
+        values=given | contents,
+        from_files=frozenset(contents.keys() | faults.keys()),
+        faults={**faults, **_below(prefix, file.faults, keep=dotenv.name)},
+        warnings=tuple(find_misspelled(sorted(in_file.keys() | in_environ.keys()), VARIABLES)),
+        file_names=frozenset(in_file),
+        ends_with_line_break=file.ends_with_line_break,
     )
+
+
+def _is_ours(prefix: str) -> IsOurs:
+    """Return the rule for names in a host's file: those with the prefix, else the known ones."""
+    return (lambda name: name.startswith(prefix)) if prefix else VARIABLES.__contains__
+
+
+def _below(prefix: str, values: Mapping[str, str], keep: str = "") -> dict[str, str]:
+    """Return the entries whose name starts with the prefix, without it, and the entry `keep`."""
+    return {
+        name if name == keep else name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name == keep or name.startswith(prefix)
+    }

@@ -16,6 +16,7 @@ Rule = Callable[[Any], None]
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_ORIGINS_WITHOUT_HOST: Final = frozenset({"file://", "null"})
 _RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
@@ -105,9 +106,12 @@ def rate(value: str) -> None:
 
 
 def origins(values: tuple[str, ...]) -> None:
-    """Exact origins as browsers and web views send them (RFC 6454 section 6.2): of any scheme."""
+    """Exact origins as browsers and web views send them (RFC 6454 section 6.2): of any scheme.
+
+    `file://` and `null` are what web views send for pages of the app's files.
+    """
     for value in values:
-        if not _ORIGIN.fullmatch(value):
+        if value not in _ORIGINS_WITHOUT_HOST and not _ORIGIN.fullmatch(value):
             raise ValidationError("must be origins like https://app.example.com, in lower case")
 
 

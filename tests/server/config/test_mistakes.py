@@ -120,6 +120,30 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
         "METRICS_ENABLED: must be true or false",
     ),
     (
+        "the public key as the secret",
+        REQUIRED.replace(PUBLIC_KEY, SECRET) + HMAC,
+        {},
+        "VAPI_PUBLIC_API_KEY: must differ from JWT_SECRET, which never leaves the service",
+    ),
+    (
+        "the rotated secret as the previous one",
+        REQUIRED + HMAC + f"JWT_SECRET_PREVIOUS={SECRET}",
+        {},
+        "JWT_SECRET_PREVIOUS: must differ from JWT_SECRET: each secret has one purpose",
+    ),
+    (
+        "a secret's file that is empty for a moment",
+        REQUIRED,
+        {"JWT_SECRET_FILE": "/dev/null"},
+        "JWT_SECRET_FILE: the file is empty",
+    ),
+    (
+        "a line without an equals sign",
+        REQUIRED + HMAC + "RATE_LIMIT off\n",
+        {},
+        ".env: cannot be read on line 7 of .env; write NAME=value",
+    ),
+    (
         "the private key twice",
         REQUIRED.replace(PUBLIC_KEY, PRIVATE_KEY) + HMAC,
         {},

@@ -194,7 +194,7 @@ def test_a_duplicate_in_the_file_is_a_fault_even_when_the_environment_wins(tmp_p
     dotenv = tmp_path / ".env"
     dotenv.write_text("PORT=1\nJWT_AUDIENCE=voice\n\nJWT_AUDIENCE=\n\x1b[31m=1\n\x1b[31m=2\n")
     with pytest.raises(SettingsError) as caught:
-        load_settings({**VARIABLES, "JWT_AUDIENCE": "voice"}, dotenv)
+        load_configuration({**VARIABLES, "JWT_AUDIENCE": "voice"}, dotenv)
     assert caught.value.faults == [
         "JWT_AUDIENCE: is given more than once in .env, on lines 2 and 4; keep one",
         "\\x1b[31m: is given more than once in .env, on lines 5 and 6; keep one",

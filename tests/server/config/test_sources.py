@@ -22,7 +22,6 @@ def read(folder: Path, environ: dict[str, str], dotenv: str = "") -> Sources:
         ({"A": ""}, "A=file", "file"),
         ({"A": ""}, "", None),
         ({}, "A=", None),
-        ({}, "A", None),
         ({}, "", None),
     ],
 )
@@ -70,12 +69,3 @@ def test_misspelled_names_of_both_sources_are_warnings(tmp_path: Path) -> None:
         "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?",
         "LOGLEVEL: unknown; did you mean LOG_LEVEL?",
     )
-
-
-def test_an_empty_secret_file_is_a_warning(tmp_path: Path) -> None:
-    file = tmp_path / "secret"
-    file.write_text("\n")
-    sources = read(tmp_path, {"AUDIT_HASH_KEY_FILE": str(file)})
-    assert sources.warnings == ("AUDIT_HASH_KEY_FILE: the file is empty; AUDIT_HASH_KEY is unset",)
-    assert "AUDIT_HASH_KEY" not in sources.values
-    assert sources.variable_of("AUDIT_HASH_KEY") == "AUDIT_HASH_KEY"

@@ -134,3 +134,30 @@ def test_one_fault_is_reported_for_each_variable() -> None:
 
 def test_a_faulty_key_source_counts_as_given() -> None:
     assert set(faults(JWT_SECRET="", JWT_JWKS_URL="nonsense", JWT_ISSUER="us")) == {"JWT_JWKS_URL"}
+
+
+TWO = "two-purposes-of-one-value-are-one-too-many"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("JWT_SECRET", "VAPI_API_KEY"),
+        ("JWT_SECRET_PREVIOUS", "JWT_SECRET"),
+        ("AUDIT_HASH_KEY", "JWT_SECRET"),
+        ("AUDIT_HASH_KEY", "JWT_SECRET_PREVIOUS"),
+        ("VAPI_PUBLIC_API_KEY", "JWT_SECRET"),
+        ("VAPI_ORG_ID", "AUDIT_HASH_KEY"),
+        ("VAPI_ASSISTANT_ID", "JWT_SECRET_PREVIOUS"),
+        ("VAPI_ASSISTANT_ID", "VAPI_API_KEY"),
+    ],
+)
+def test_secrets_differ_from_each_other_and_from_what_apps_know(name: str, other: str) -> None:
+    reported = faults(**{name: TWO, other: TWO})
+    assert list(reported) == [name]
+    assert f"must differ from {other}" in reported[name]
+    assert TWO not in reported[name]
+
+
+def test_public_values_may_be_equal() -> None:
+    make_settings(VAPI_ORG_ID="same", VAPI_ASSISTANT_ID="same")

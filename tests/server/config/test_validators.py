@@ -40,6 +40,7 @@ GOOD: list[tuple[str, Rule, list[object]]] = [
         [
             (),
             ("https://a.test", "http://localhost:3000", "https://[::1]:1", "capacitor://localhost"),
+            ("ionic://localhost", "app://obsidian.md", "app://-", "file://", "null"),
         ],
     ),
     ("text", rules.text, ["", "a b", "é日本"]),
@@ -126,7 +127,9 @@ BAD: list[tuple[str, Rule, list[object]]] = [
         rules.origins,
         [
             ("*",),
-            ("null",),
+            ("NULL",),
+            ("file:///",),
+            ("file://a b",),
             ("https://a.test/",),
             ("https://A.test",),
             ("a.test",),
