@@ -101,6 +101,7 @@ class Components:
             "keys": self.keys.state,
             "redis": redis,
             "audit": self.audit_log.state,
+            "calls": "off",
         }
 
     def has_started(self) -> bool:

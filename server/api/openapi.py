@@ -41,6 +41,7 @@ def _readiness() -> dict[str, Any]:
         "keys": ["ready", "stale", "missing"],
         "redis": ["off", *RedisState],
         "audit": ["up", "blocked", "failing"],
+        "calls": ["off", "up", "degraded"],
     }
     statuses = ["starting", "ready", "degraded", "shutting down"]
     parts = _object({name: {"enum": values} for name, values in states.items()})

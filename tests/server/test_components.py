@@ -27,14 +27,22 @@ def test_only_configured_components_exist() -> None:
 @pytest.mark.parametrize(
     ("variables", "states", "has_started"),
     [
-        ({}, {"vapi": "off", "keys": "ready", "redis": "off", "audit": "up"}, True),
+        ({}, {"vapi": "off", "keys": "ready", "redis": "off", "audit": "up", "calls": "off"}, True),
         (
             {"VAPI_CHECK_SECONDS": "1"},
-            {"vapi": "unknown", "keys": "ready", "redis": "off", "audit": "up"},
+            {"vapi": "unknown", "keys": "ready", "redis": "off", "audit": "up", "calls": "off"},
             False,
         ),
-        (JWKS, {"vapi": "off", "keys": "missing", "redis": "off", "audit": "up"}, False),
-        (REDIS, {"vapi": "off", "keys": "ready", "redis": "unknown", "audit": "up"}, False),
+        (
+            JWKS,
+            {"vapi": "off", "keys": "missing", "redis": "off", "audit": "up", "calls": "off"},
+            False,
+        ),
+        (
+            REDIS,
+            {"vapi": "off", "keys": "ready", "redis": "unknown", "audit": "up", "calls": "off"},
+            False,
+        ),
     ],
 )
 def test_initial_states(

@@ -34,7 +34,7 @@ async def test_ready(service: Service) -> None:
     assert answer.status == 200
     assert answer.json == {
         "status": "ready",
-        "parts": {"vapi": "off", "keys": "ready", "redis": "off", "audit": "up"},
+        "parts": {"vapi": "off", "keys": "ready", "redis": "off", "audit": "up", "calls": "off"},
     }
 
 
