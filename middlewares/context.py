@@ -16,7 +16,8 @@ class Principal(msgspec.Struct, frozen=True):
 
     `patient_id` and `token_id` (`jti`) are None when the token contains no usable value;
     `valid_from` (the later of `nbf` and `iat`, or 0) and `expires_at` (`exp`) are seconds since the
-    epoch.
+    epoch. `assistants` are the names of assistants that the token grants, in its order, and
+    `consents` the `name@version` of each consent that it states.
     """
 
     patient_id: str | None
@@ -25,6 +26,8 @@ class Principal(msgspec.Struct, frozen=True):
     token_id: str | None
     valid_from: float
     expires_at: float
+    assistants: tuple[str, ...] = ()
+    consents: frozenset[str] = frozenset()
 
 
 class RequestContext(msgspec.Struct):

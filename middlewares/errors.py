@@ -31,6 +31,8 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
     PATIENT_MISMATCH = "PATIENT_MISMATCH"
+    ASSISTANT_NOT_ALLOWED = "ASSISTANT_NOT_ALLOWED"
+    CONSENT_REQUIRED = "CONSENT_REQUIRED"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
@@ -109,6 +111,12 @@ ERRORS: Final[Mapping[ErrorCode, ErrorDefinition]] = {
     ),
     ErrorCode.PATIENT_MISMATCH: ErrorDefinition(
         403, "The token belongs to another patient", reason=Reason.MISMATCH
+    ),
+    ErrorCode.ASSISTANT_NOT_ALLOWED: ErrorDefinition(
+        403, "The assistant is not available", reason=Reason.ASSISTANT
+    ),
+    ErrorCode.CONSENT_REQUIRED: ErrorDefinition(
+        403, "A required consent is missing", reason=Reason.CONSENT
     ),
     ErrorCode.NOT_FOUND: ErrorDefinition(404, "No such path"),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorDefinition(405, "This path does not take that method"),

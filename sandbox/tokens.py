@@ -45,4 +45,4 @@ def expired_credential(settings: Settings) -> str:
     """Sign a session token for Vapi that has expired."""
     settings = replace(settings, vapi_credential=CredentialType.SESSION_TOKEN)
     issue = make_credential_issuer(settings, clock=lambda: time() - 2 * LIFETIME_SECONDS)
-    return issue().api_key
+    return issue(settings.vapi_assistant_id).api_key

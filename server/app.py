@@ -32,12 +32,14 @@ from server.components import (
 from server.config import Settings
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
+from server.policies.consent import make_consent_check
 from server.proof import make_proof_issuer
 from server.serving.connection_limit import ConnectionLimit
 from server.serving.connection_server import receives_compressed_bodies
 from server.serving.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.serving.runner import WorkerRunner
 from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
+from server.vapi.assistants import make_assistant_choice
 from server.vapi.credentials import make_credential_issuer
 
 EVENT: Final = "vapi_session_start"
@@ -133,8 +135,11 @@ def _application(
     app.on_response_prepare.append(remove_server_header)
     app.cleanup_ctx.append(lambda _: components.running())
     start: Handler = make_start_handler(
-        assistant_id=settings.vapi_assistant_id,
         max_body_bytes=settings.max_body_bytes,
+        choose_assistant=make_assistant_choice(settings),
+        check_consent=make_consent_check(
+            settings.consent_required, in_token=bool(settings.jwt_consent_claim)
+        ),
         issue=make_credential_issuer(settings, time),
         issue_proof=make_proof_issuer(settings, time),
         ensure_available=components.ensure_available,

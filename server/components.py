@@ -24,7 +24,8 @@ from server.policies.revocations import RevocationList
 from server.redis.client import RedisClient, RedisState
 from server.serving.connection_limit import ConnectionLimit
 from server.serving.supervisor import Run, supervise
-from server.vapi.health import VapiHealthMonitor, VapiState
+from server.vapi.assistants import names_by_id
+from server.vapi.health import VapiHealth, VapiState
 
 _AUDIT_SHARE: Final = 0.1
 """The share of the shutdown grace for writing the audit lines that still wait."""
@@ -43,11 +44,13 @@ class Components:
             role_claim=settings.jwt_role_claim,
             leeway=settings.jwt_leeway_seconds,
             max_lifetime=settings.jwt_max_lifetime_seconds,
+            assistant_claim=settings.vapi_assistant_claim,
+            consent_claim=settings.jwt_consent_claim,
         )
-        self.vapi = VapiHealthMonitor(
+        self.vapi = VapiHealth(
             base_url=settings.vapi_base_url,
             api_key=settings.vapi_api_key,
-            assistant_id=settings.vapi_assistant_id,
+            names=names_by_id(settings),
             interval=settings.vapi_check_seconds,
             timeout=settings.vapi_timeout_seconds,
         )
@@ -83,14 +86,14 @@ class Components:
             on_failure=self.limiter_failures,
         ).acquire
 
-    async def ensure_available(self) -> None:
-        """Return if a session can be started and recorded now.
+    async def ensure_available(self, assistant_id: str) -> None:
+        """Return if a session of this assistant can be started and recorded now.
 
         Raises `ApiError`: VAPI_SESSION_FAILED while sessions are paused or Vapi is not available;
         last, AUDIT_UNAVAILABLE. The place for the audit line is kept until the caller suspends.
         """
         self.pause.ensure_not_paused()
-        await self.vapi.ensure_available()
+        await self.vapi.ensure_available(assistant_id)
         self.audit_log.ensure_writable()
 
     def states(self) -> dict[str, str]:

@@ -151,7 +151,10 @@ export function inWords(error) {
       return "Your access has ended. Please sign in again or ask your clinic.";
     case "FORBIDDEN":
     case "INSUFFICIENT_SCOPE":
+    case "ASSISTANT_NOT_ALLOWED":
       return "The voice assistant is not available for your account.";
+    case "CONSENT_REQUIRED":
+      return "Please agree to the terms of the voice assistant first.";
     case "RATE_LIMITED":
       return `Too many tries. Please wait ${error.retryAfter ?? 60} seconds.`;
     case "TIMEOUT":

@@ -39,7 +39,7 @@ def bad_proof(settings: Settings, kind: BadProof, *, proof: str, patient: str) -
     issue = make_proof_issuer(settings, lambda: time() - _DAY_SECONDS)
     if issue is None:
         raise ValueError("PROOF_KEY is not set")
-    return issue(patient).token
+    return issue(patient, settings.vapi_assistant_id, None).token
 
 
 def _with_patient(proof: str, patient: str) -> str:

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from middlewares.errors import ERRORS, ErrorCode
 from server.auth.claims import PATIENT_ID_PATTERN
+from server.config.validators import MAX_CONSENTS, NAME_PATTERN
 from server.redis.client import RedisState
 from server.vapi.health import VapiState
 
 _PATIENT_ID: Final = {"type": "string", "pattern": f"^{PATIENT_ID_PATTERN}$"}
+_NAME: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _PATIENT_PROOF: Final = {
     "type": "string",
     "description": "A signed proof for the assistant's tools, only with PROOF_KEY: pass it to Vapi "
@@ -79,7 +81,17 @@ def make_schemas() -> dict[str, Any]:
         "Error": _object({"success": {"const": False}, "error": error}, additionalProperties=False),
         "SessionRequest": {
             "type": "object",
-            "properties": {"patientContext": _object({"id": _PATIENT_ID})},
+            "properties": {
+                "patientContext": _object({"id": _PATIENT_ID}),
+                "assistant": _NAME | {"description": "An assistant of VAPI_ASSISTANTS."},
+                "consent": {
+                    "type": "object",
+                    "description": "Versions by name, with CONSENT_REQUIRED.",
+                    "propertyNames": _NAME,
+                    "additionalProperties": _NAME,
+                    "maxProperties": MAX_CONSENTS,
+                },
+            },
         },
         "Health": _object({"status": {"const": "ok"}}),
         "Document": {"type": "object"},

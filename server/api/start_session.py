@@ -6,12 +6,14 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.context import CONTEXT, PATIENT_ID, Clock, rfc3339
+from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Clock, rfc3339
 from middlewares.errors import ApiError, ErrorCode
 from middlewares.headers import json_response
 from server.api.body import read_object
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
+from server.policies.consent import CheckConsent
 from server.proof import IssueProof, PatientProof
+from server.vapi.assistants import ChooseAssistant
 from server.vapi.credentials import Credential, IssueCredential
 
 
@@ -43,19 +45,20 @@ class SessionResponse(msgspec.Struct, frozen=True):
 
 def make_start_handler(
     *,
-    assistant_id: str,
     max_body_bytes: int,
+    choose_assistant: ChooseAssistant,
+    check_consent: CheckConsent,
     issue: IssueCredential,
     issue_proof: IssueProof | None,
-    ensure_available: Callable[[], Awaitable[None]],
+    ensure_available: Callable[[str], Awaitable[None]],
     is_compressed: Callable[[web.Request], bool],
     clock: Clock,
 ) -> Handler:
     """Return the handler.
 
-    `ensure_available` raises `ApiError` while no session can be started; `is_compressed` returns
-    whether the body of a request still has to be decompressed. Without `issue_proof` the response
-    has no `patientProof`.
+    `ensure_available` raises `ApiError` while no session of an assistant can be started;
+    `is_compressed` returns whether the body of a request still has to be decompressed. Without
+    `issue_proof` the response has no `patientProof`.
     """
     encode = msgspec.json.Encoder().encode
 
@@ -63,12 +66,15 @@ def make_start_handler(
         body = await read_object(request, max_body_bytes, is_compressed=is_compressed(request))
         patient_id = request[PATIENT_ID]
         check_patient_context(body, patient_id)
+        assistant_id = choose_assistant(body, request[PRINCIPAL])
+        consent = check_consent(body, request[PRINCIPAL])
         # The last suspension: what is available now is available to the audit middleware too.
-        await ensure_available()
-        credential = issue()
+        await ensure_available(assistant_id)
+        credential = issue(assistant_id)
         context = request[CONTEXT]
         context.credential_type, context.assistant_id = credential.type, assistant_id
-        proof = issue_proof(patient_id) if issue_proof else None
+        context.consent = consent
+        proof = issue_proof(patient_id, assistant_id, consent) if issue_proof else None
         if proof:
             context.proof_id = proof.id
         patient = PatientContext(patient_id, rfc3339(clock()))

@@ -40,13 +40,16 @@ class ClaimRules:
     """The claims that describe the principal, and the rules for dates (RFC 7519 section 4.1).
 
     The claim names are exact names or dotted paths into nested claims. `leeway` and `max_lifetime`
-    are in seconds; a maximum of 0 means no maximum.
+    are in seconds; a maximum of 0 means no maximum. Without `assistant_claim` or `consent_claim`
+    the principal has no assistants or no consents.
     """
 
     patient_id_claim: str
     role_claim: str
     leeway: float = 0
     max_lifetime: float = 0
+    assistant_claim: str = ""
+    consent_claim: str = ""
 
     def principal_from(self, claims: Claims) -> Principal:
         """Return the principal of verified claims; `check_dates` checks its dates.
@@ -68,7 +71,21 @@ class ClaimRules:
             token_id=token_id,
             valid_from=valid_from,
             expires_at=expires_at,
+            assistants=_shared_names(*self._find(claims, self.assistant_claim)),
+            consents=_shared_consents(*self._consents(claims)),
         )
+
+    def _consents(self, claims: Claims) -> Sequence[str]:
+        """Read an object of name to version, or a list of `name@version`."""
+        value = find_claim(claims, self.consent_claim) if self.consent_claim else None
+        if isinstance(value, Mapping):
+            items = value.items()
+            return [f"{name}@{version}" for name, version in items if isinstance(version, str)]
+        return _strings(value) if isinstance(value, list) else ()
+
+    @staticmethod
+    def _find(claims: Claims, path: str) -> Sequence[str]:
+        return _strings(find_claim(claims, path)) if path else ()
 
     def read_dates(self, claims: Claims) -> tuple[float, float]:
         """Return when the token becomes valid (0: at once) and when it expires.
@@ -165,6 +182,18 @@ def _scopes(claims: Claims) -> list[str]:
 @lru_cache(maxsize=64)
 def _roles_of(*values: str) -> frozenset[str]:
     """Share one set between all tokens with the same roles: many tokens, few distinct sets."""
+    return frozenset(values)
+
+
+@lru_cache(maxsize=64)
+def _shared_names(*values: str) -> tuple[str, ...]:
+    """Share one tuple, like roles."""
+    return values
+
+
+@lru_cache(maxsize=64)
+def _shared_consents(*values: str) -> frozenset[str]:
+    """Share one set, like roles."""
     return frozenset(values)
 
 

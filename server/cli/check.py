@@ -19,6 +19,7 @@ from server.config.validators import secure_url
 from server.http_client import FetchError, fetch_json
 from server.proof import public_jwks
 from server.redis.client import RedisState
+from server.vapi.assistants import names_by_id
 from server.vapi.health import VapiState, describe_status
 
 """ANSI codes (ECMA-48 SGR): green, red, yellow, faint."""
@@ -99,7 +100,7 @@ async def examine(settings: Settings) -> tuple[list[Finding], list[str]]:
     components = Components(settings)
     findings = [Finding("configuration", True, "is valid")]
     async with ClientSession() as session:
-        findings.append(await _check_vapi(components, session))
+        findings.append(await _check_vapi(settings, components, session))
         findings.append(await _check_keys(settings, components, session))
         warnings = await compare_discovery(settings, session)
     findings.append(await _check_redis(components))
@@ -108,11 +109,22 @@ async def examine(settings: Settings) -> tuple[list[Finding], list[str]]:
     return findings, warnings
 
 
-async def _check_vapi(components: Components, session: ClientSession) -> Finding:
+async def _check_vapi(
+    settings: Settings, components: Components, session: ClientSession
+) -> Finding:
     if components.vapi.state is VapiState.OFF:
         return Finding("vapi", True, "not checked: VAPI_CHECK_SECONDS is 0")
-    status = await components.vapi.fetch_status(session)
-    return Finding("vapi", status == 200, describe_status(status))
+    statuses = await components.vapi.fetch_statuses(session)
+    if len(statuses) == 1:
+        (status,) = statuses.values()
+        return Finding("vapi", status == 200, describe_status(status))
+    failing = [
+        f"{' and '.join(names)}: {describe_status(statuses[assistant_id])}"
+        for assistant_id, names in names_by_id(settings).items()
+        if statuses[assistant_id] != 200
+    ]
+    sound = f"200: VAPI_API_KEY is accepted and all {len(statuses)} assistants exist"
+    return Finding("vapi", not failing, "; ".join(failing) or sound)
 
 
 async def _check_keys(

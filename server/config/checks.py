@@ -19,6 +19,7 @@ from server.config.keys import (
 )
 from server.config.redis_url import parse_redis_url
 from server.config.settings import CredentialType, Settings
+from server.config.validators import split_assistant
 
 
 def find_swagger_ui() -> Path | None:
@@ -53,6 +54,7 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
     if settings.docs_enabled and find_swagger_ui() is None:
         faults.append(("DOCS_ENABLED", "needs the extra `docs`, which `make install` installs"))
     faults += _check_vapi(settings)
+    faults += _check_assistants(settings, faulty)
     faults += _check_key_material(settings)
     faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
@@ -114,6 +116,17 @@ def _check_vapi(settings: Settings) -> Iterator[Fault]:
     if settings.vapi_timeout_seconds >= settings.session_budget_seconds:
         yield "VAPI_TIMEOUT_SECONDS", "must be less than SESSION_BUDGET_SECONDS"
     yield from _check_vapi_key(settings)
+
+
+def _check_assistants(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
+    ids = [split_assistant(item)[1] for item in settings.vapi_assistants]
+    has_list = bool(ids) or "VAPI_ASSISTANTS" in faulty
+    if not settings.vapi_assistant_id and not has_list:
+        yield "VAPI_ASSISTANT_ID", "is required"
+    if settings.vapi_assistant_claim and not has_list:
+        yield "VAPI_ASSISTANT_CLAIM", "is used only with VAPI_ASSISTANTS; set that too"
+    if settings.vapi_api_key in ids:
+        yield "VAPI_ASSISTANTS", "must differ from VAPI_API_KEY, which never leaves the service"
 
 
 def _check_vapi_key(settings: Settings) -> Iterator[Fault]:
@@ -189,12 +202,20 @@ def find_questionable(settings: Settings) -> Iterator[str]:
         )
     if settings.jwt_jwks_url.endswith(_DISCOVERY):
         yield "JWT_JWKS_URL: looks like a discovery document; set the jwks_uri that it contains"
-    if not _UUID.fullmatch(settings.vapi_assistant_id):
+    default = settings.vapi_assistant_id
+    if default and not _UUID.fullmatch(default):
         yield "VAPI_ASSISTANT_ID: is not a UUID; copy the id of the assistant from the dashboard"
     if settings.redis_url and parse_redis_url(settings.redis_url).crosses_network_in_clear:
         yield (
             "REDIS_URL: crosses a network without encryption; use rediss://, or a Redis on this "
             "machine"
+        )
+    ids = [split_assistant(item)[1] for item in settings.vapi_assistants]
+    wrong = [str(place) for place, each in enumerate(ids, 1) if not _UUID.fullmatch(each)]
+    if wrong:
+        yield (
+            f"VAPI_ASSISTANTS: the id of entry {', '.join(wrong)} is not a UUID; copy the ids of "
+            "the assistants from the dashboard"
         )
     yield from _find_surrounded(settings)
 

@@ -45,13 +45,15 @@ def _secret(default: Any, *rules: validators.Rule) -> Any:
 class Settings:
     """One field for each variable, in lower case; times are in seconds, `_bytes` in bytes.
 
-    Exactly one of `jwt_secret`, `jwt_public_key` (PEM) and `jwt_jwks_url` is set. `repr` omits
-    secrets.
+    Exactly one of `jwt_secret`, `jwt_public_key` (PEM) and `jwt_jwks_url` is set. At least one of
+    `vapi_assistant_id` and `vapi_assistants` is set. `repr` omits secrets.
     """
 
     vapi_api_key: str = _secret(MISSING, validators.visible)
     vapi_public_api_key: str = _setting("", validators.visible)
-    vapi_assistant_id: str = _setting(MISSING, validators.visible)
+    vapi_assistant_id: str = _setting("", validators.visible)
+    vapi_assistants: tuple[str, ...] = _setting((), validators.assistants)
+    vapi_assistant_claim: str = _setting("", validators.text)
     vapi_credential: str = _setting(CredentialType.PUBLIC_KEY, validators.one_of(*CredentialType))
     vapi_org_id: str = _setting("", validators.visible)
     vapi_token_ttl_seconds: int = _setting(120, validators.between(10, 3600))
@@ -73,6 +75,7 @@ class Settings:
     jwt_role_claim: str = _setting("type", validators.text)
     jwt_patient_role: str = _setting("patient", validators.text)
     jwt_required_scope: str = _setting("", validators.text)
+    jwt_consent_claim: str = _setting("", validators.text)
     jwks_cache_seconds: float = _setting(600.0, validators.between(0.01, 86400 * 30))
     jwks_stale_seconds: float = _setting(86400.0, validators.between(0.01, 86400 * 30))
     jwks_cooldown_seconds: float = _setting(5.0, validators.between(0.01, 86400 * 30))
@@ -86,6 +89,7 @@ class Settings:
     shutdown_grace_seconds: float = _setting(10.0, validators.between(0, 3600))
 
     rate_limit: str = _setting("30/minute", validators.rate)
+    consent_required: tuple[str, ...] = _setting((), validators.consents)
     sessions_paused: bool = _setting(False)
     redis_url: str = _secret("", validators.redis_url)
     redis_failure: str = _setting("refuse", validators.one_of("refuse", "serve"))

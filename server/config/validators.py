@@ -14,6 +14,13 @@ from server.config.redis_url import parse_redis_url
 Rule = Callable[[Any], None]
 """Raises `ValidationError`, with a message for the operator, for an invalid value."""
 
+NAME_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
+NAME_FORMAT: Final = "1 to 64 characters out of A-Z a-z 0-9 ._-"
+MAX_ASSISTANTS: Final = 200
+MAX_CONSENTS: Final = 16
+
+_ASSISTANT: Final = re.compile(rf"({NAME_PATTERN}):([\x21-\x7e]+)")
+_CONSENT: Final = re.compile(rf"({NAME_PATTERN})@{NAME_PATTERN}")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _ORIGINS_WITHOUT_HOST: Final = frozenset({"file://", "null"})
@@ -119,6 +126,32 @@ def visible_items(values: tuple[str, ...]) -> None:
     """A list whose every item is `visible`."""
     for value in values:
         visible(value)
+
+
+def split_assistant(item: str) -> tuple[str, str]:
+    """Split `name:id`."""
+    name, _, assistant_id = item.partition(":")
+    return name, assistant_id
+
+
+def assistants(values: tuple[str, ...]) -> None:
+    """A list of `name:id` with different names."""
+    _named_items(values, _ASSISTANT, MAX_ASSISTANTS, "must be name:id, comma-separated")
+
+
+def consents(values: tuple[str, ...]) -> None:
+    """A list of `name@version` with different names."""
+    _named_items(values, _CONSENT, MAX_CONSENTS, "must be name@version, comma-separated")
+
+
+def _named_items(values: tuple[str, ...], form: re.Pattern[str], limit: int, demand: str) -> None:
+    names = [match[1] for value in values if (match := form.fullmatch(value))]
+    if len(names) < len(values):
+        raise ValidationError(demand)
+    if len(values) > limit:
+        raise ValidationError(f"must have at most {limit} entries")
+    if len(set(names)) < len(names):
+        raise ValidationError("must have each name once")
 
 
 def text(value: str) -> None:

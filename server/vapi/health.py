@@ -1,9 +1,13 @@
-"""Vapi's health, checked in the background so that no request waits for Vapi."""
+"""Vapi's health for each assistant, checked in the background so that no request waits for Vapi."""
 
 import asyncio
 import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
-from math import ceil
+from http import HTTPStatus
+from math import ceil, inf
 from time import monotonic
 from typing import Final
 from urllib.parse import quote
@@ -43,12 +47,16 @@ _REJECTED: Final = frozenset({400, 401, 403, 404})
 
 
 class VapiState(StrEnum):
-    """The state of Vapi: `unknown` before the first verdict, `off` when it is not checked."""
+    """The state of Vapi: `unknown` before the first verdict, `off` when it is not checked.
+
+    It is `degraded` when one of several assistants is not up.
+    """
 
     OFF = "off"
     UNKNOWN = "unknown"
     UP = "up"
     DOWN = "down"
+    DEGRADED = "degraded"
     MISCONFIGURED = "misconfigured"
 
 
@@ -59,11 +67,20 @@ class VapiHealthMonitor:
     """
 
     def __init__(
-        self, *, base_url: str, api_key: str, assistant_id: str, interval: float, timeout: float
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        assistant_id: str,
+        interval: float,
+        timeout: float,
+        label: str = "",
     ) -> None:
+        """`label` precedes each log message."""
         path = f"{base_url.rstrip('/')}/assistant/{quote(assistant_id, safe='')}"
         self._url = URL(path, encoded=True)
         self._headers = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+        self._label = label
         self._interval = interval
         self._timeout = ClientTimeout(total=timeout)
         self.state = VapiState.UNKNOWN if interval else VapiState.OFF
@@ -87,12 +104,26 @@ class VapiHealthMonitor:
             details = "Vapi service temporarily unavailable"
             raise ApiError(ErrorCode.VAPI_SESSION_FAILED, details, retry_after=wait)
 
-    async def run(self, session: ClientSession) -> None:
-        """Check until cancelled."""
+    async def run(
+        self, session: ClientSession, queue: "CheckQueue | None" = None, first_delay: float = inf
+    ) -> None:
+        """Check until cancelled; with a queue, wait there for each turn.
+
+        After the first check the delay is at most `first_delay` seconds.
+        """
         while self.state is not VapiState.OFF:
-            delay = self.record_status(await self.fetch_status(session))
+            delay = min(self.record_status(await self._check(session, queue)), first_delay)
+            first_delay = inf
             self._next_check = monotonic() + delay
             await asyncio.sleep(delay)
+
+    async def _check(self, session: ClientSession, queue: "CheckQueue | None") -> int | None:
+        if queue is None:
+            return await self.fetch_status(session)
+        async with queue.turn(self):
+            status = await self.fetch_status(session)
+        queue.record(status)
+        return status
 
     async def fetch_status(self, session: ClientSession) -> int | None:
         """Return the status that Vapi answers one request with, or None without an HTTP answer."""
@@ -126,6 +157,135 @@ class VapiHealthMonitor:
     def _transition(self, state: VapiState, level: int, text: str) -> None:
         if state is not self.state:
             self.state = state
-            log.log(level, text)
+            log.log(level, "%s%s", self._label, text)
         self.has_verdict = self.has_verdict or state is not VapiState.MISCONFIGURED
         self._has_status.set()
+
+
+MAX_OPEN_CHECKS: Final = 8
+
+
+class CheckQueue:
+    """Limits how many checks are open at once, and waits after Vapi answers 429.
+
+    `longest` is the longest wait after a 429, in seconds.
+    """
+
+    def __init__(self, *, longest: float) -> None:
+        self._free = MAX_OPEN_CHECKS
+        self._waiting: OrderedDict[VapiHealthMonitor, asyncio.Future[None]] = OrderedDict()
+        self._longest = longest
+        self._limited = 0
+        self._not_before = 0.0
+
+    def hurry(self, monitor: VapiHealthMonitor) -> None:
+        """Let a monitor that waits have the next turn."""
+        if monitor in self._waiting:
+            self._waiting.move_to_end(monitor, last=False)
+
+    @asynccontextmanager
+    async def turn(self, monitor: VapiHealthMonitor) -> AsyncIterator[None]:
+        """Wait until a check may be sent."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(monitor)
+        try:
+            await asyncio.sleep(max(0, self._not_before - monotonic()))
+            yield
+        finally:
+            self._release()
+
+    async def _wait(self, monitor: VapiHealthMonitor) -> None:
+        turn = self._waiting[monitor] = asyncio.get_running_loop().create_future()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._waiting.pop(monitor, None)
+            if not turn.cancelled():  # the turn had been given already
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            _, turn = self._waiting.popitem(last=False)
+            if not turn.done():  # its monitor is not being cancelled
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def record(self, status: int | None) -> None:
+        """Wait longer after each 429; answers to checks that were open then do not count."""
+        if status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._limited = 0
+        elif self._not_before <= monotonic():
+            self._limited += 1
+            self._not_before = monotonic() + retry_delay(self._limited, longest=self._longest)
+
+
+class VapiHealth:
+    """The monitors of all assistants. Several share a queue, one needs none."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        names: Mapping[str, Sequence[str]],
+        interval: float,
+        timeout: float,
+    ) -> None:
+        """`names` are the names of each assistant id; the log has them when there are several."""
+        self._interval = interval
+        self._monitors = {
+            assistant_id: VapiHealthMonitor(
+                base_url=base_url,
+                api_key=api_key,
+                assistant_id=assistant_id,
+                interval=interval,
+                timeout=timeout,
+                label=f"{' and '.join(labels)}: " if len(names) > 1 else "",
+            )
+            for assistant_id, labels in names.items()
+        }
+        self._queue = CheckQueue(longest=interval) if len(self._monitors) > 1 else None
+
+    @property
+    def state(self) -> VapiState:
+        """The state of all assistants, or `degraded` when they are not all up."""
+        states = {monitor.state for monitor in self._monitors.values()}
+        is_shared = len(states) == 1 and (
+            self._queue is None or not states <= {VapiState.DOWN, VapiState.MISCONFIGURED}
+        )
+        return states.pop() if is_shared else VapiState.DEGRADED
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether an assistant has been up or down once."""
+        return any(monitor.has_verdict for monitor in self._monitors.values())
+
+    async def ensure_available(self, assistant_id: str) -> None:
+        """Return when sessions of an assistant can be served, like its monitor."""
+        monitor = self._monitors[assistant_id]
+        if self._queue is not None:
+            self._queue.hurry(monitor)
+        await monitor.ensure_available()
+
+    async def run(self, session: ClientSession) -> None:
+        """Check all assistants until cancelled: at once, then spread over the interval."""
+        count = len(self._monitors)
+        async with asyncio.TaskGroup() as tasks:
+            for place, monitor in enumerate(self._monitors.values(), 1):
+                first_delay = self._interval * place / count
+                tasks.create_task(monitor.run(session, self._queue, first_delay))
+
+    async def fetch_statuses(self, session: ClientSession) -> dict[str, int | None]:
+        """Ask for each assistant once; return Vapi's status by assistant id, None for no answer."""
+        queue = CheckQueue(longest=0)
+
+        async def fetch(monitor: VapiHealthMonitor) -> int | None:
+            async with queue.turn(monitor):
+                return await monitor.fetch_status(session)
+
+        statuses = await asyncio.gather(*map(fetch, self._monitors.values()))
+        return dict(zip(self._monitors, statuses, strict=True))

@@ -19,6 +19,8 @@ TABLE = [
     ("FORBIDDEN", 403, "Access denied", None),
     ("INSUFFICIENT_SCOPE", 403, "The access token lacks a scope", SCOPE),
     ("PATIENT_MISMATCH", 403, "The token belongs to another patient", None),
+    ("ASSISTANT_NOT_ALLOWED", 403, "The assistant is not available", None),
+    ("CONSENT_REQUIRED", 403, "A required consent is missing", None),
     ("NOT_FOUND", 404, "No such path", None),
     ("METHOD_NOT_ALLOWED", 405, "This path does not take that method", None),
     ("REQUEST_TIMEOUT", 408, "The request took too long to arrive", None),

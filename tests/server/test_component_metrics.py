@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.components import Components, add_component_metrics
 from server.observability.metrics import Metrics
 from server.redis.client import RedisState
-from server.vapi.health import VapiState
+from server.vapi.health import VapiHealth, VapiState
 from tests.support import make_settings
 from tests.table import NOWHERE
 
@@ -32,9 +32,9 @@ def reported(components: Components) -> dict[tuple[str, ...], float]:
 
 
 @pytest.mark.parametrize("state", list(VapiState))
-def test_exactly_one_vapi_state_is_one(state: VapiState) -> None:
+def test_exactly_one_vapi_state_is_one(state: VapiState, monkeypatch: pytest.MonkeyPatch) -> None:
     components = Components(make_settings())
-    components.vapi.state = state
+    monkeypatch.setattr(VapiHealth, "state", state)
     found = reported(components)
     states = {name: value for name, value in found.items() if name[0] == "vapi_state"}
     assert states == {("vapi_state", each): float(each is state) for each in VapiState}

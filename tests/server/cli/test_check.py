@@ -12,7 +12,7 @@ from server.proof import public_jwk
 from tests import pems
 from tests.issuer import issuing, key
 from tests.redis_server import RedisServer
-from tests.support import PRIVATE_KEY, make_settings
+from tests.support import ASSISTANT_ID, PRIVATE_KEY, make_settings
 from tests.wire import vapi
 
 
@@ -193,3 +193,21 @@ def test_failing_part_exits_with_1(
         "keys": True,
         "redis": True,
     }
+
+
+async def test_assistants_that_fail_are_named() -> None:
+    async with vapi() as stand_in:
+        variables = {
+            "VAPI_BASE_URL": stand_in.url,
+            "VAPI_CHECK_SECONDS": "30",
+            "VAPI_ASSISTANTS": f"one:{ASSISTANT_ID}, two:x, three:{ASSISTANT_ID[:-1]}4",
+        }
+        found = await finding("vapi", **variables)
+        assert not found.ok
+        two, three = found.details.split("; three: ")
+        assert two.startswith("two: 400: ")
+        assert three.startswith("404: ")
+        found = await finding("vapi", **variables | {"VAPI_ASSISTANTS": f"one:{ASSISTANT_ID}"})
+        assert found == Finding(
+            "vapi", True, "200: VAPI_API_KEY is accepted and the assistant exists"
+        )

@@ -40,11 +40,15 @@ PREVIOUS = "the-previous-secret-of-the-tests-" * 2
 ORIGIN = "https://app.clinic.example"
 HASH_KEY = "an-audit-hash-key-of-the-tests-32"
 
+OTHER_ASSISTANT = "55555555-5555-4555-8555-555555555555"
+
 NAMES = {item.name.upper() for item in fields(Settings)}
 
 BY_SECRET = {
     "VAPI_API_KEY": PRIVATE_KEY,
     "VAPI_ASSISTANT_ID": ASSISTANT_ID,
+    "VAPI_ASSISTANTS": f"other:{OTHER_ASSISTANT}",
+    "VAPI_ASSISTANT_CLAIM": "assistants",
     "VAPI_CREDENTIAL": "session_token",
     "VAPI_ORG_ID": ORG_ID,
     "VAPI_TOKEN_TTL_SECONDS": "600",
@@ -62,6 +66,8 @@ BY_SECRET = {
     "JWT_ROLE_CLAIM": "roles",
     "JWT_PATIENT_ROLE": "member",
     "JWT_REQUIRED_SCOPE": "start",
+    "JWT_CONSENT_CLAIM": "consents",
+    "CONSENT_REQUIRED": "voice@2",
     "TRUSTED_PROXIES": "127.0.0.0/8, 192.0.2.0/24",
     "MAX_BODY_BYTES": "100",
     "RATE_LIMIT": "3/day",
@@ -118,6 +124,7 @@ def patient(number: int = 1, secret: str = SECRET, algorithm: str = "HS512", **m
     """Sign a token for `BY_SECRET`; a value of `...` omits the claim."""
     now = claims()["iat"]
     own = {"iss": "us", "aud": "chat", "iat": now, "exp": now + 900, "scope": "start"}
+    own["consents"] = ["voice@2"]
     patient_claims = {"id": ..., "type": ..., "user": {"id": f"pt_{number}"}, "roles": ["member"]}
     return sign(claims(**{**own, **patient_claims, **more}), secret, algorithm)
 
@@ -194,6 +201,9 @@ async def check_tokens(client: Client) -> None:
         (patient(3, user=..., id="pt_3"), "INVALID_PATIENT_CONTEXT"),
         (patient(3, roles=["patient"], type="patient"), "FORBIDDEN"),
         (patient(3, scope="stop"), "INSUFFICIENT_SCOPE"),
+        (patient(4, consents=["voice@1"]), "CONSENT_REQUIRED"),
+        # The stand-in does not know this assistant.
+        (patient(4, assistants="other"), "VAPI_SESSION_FAILED"),
     ]
     for token, code in expected:
         assert await client.code(token) == code, payload(token)
@@ -366,6 +376,7 @@ def test_every_setting_is_in_a_process() -> None:
 
 INVALID = {
     **{name: values[0] for name, _, values in LIMITS},
+    "VAPI_ASSISTANT_CLAIM": "a\nb",
     "JWT_PUBLIC_KEY": "x",
     "JWT_JWKS_URL": "http://id.example",
     "JWT_ALGORITHMS": "RS 256",

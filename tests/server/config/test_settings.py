@@ -20,6 +20,8 @@ MINIMUM = {
 }
 
 DEFAULTS = {
+    "vapi_assistants": (),
+    "vapi_assistant_claim": "",
     "vapi_credential": "public_key",
     "vapi_org_id": "",
     "vapi_token_ttl_seconds": 120,
@@ -39,6 +41,7 @@ DEFAULTS = {
     "jwt_role_claim": "type",
     "jwt_patient_role": "patient",
     "jwt_required_scope": "",
+    "jwt_consent_claim": "",
     "jwks_cache_seconds": 600,
     "jwks_stale_seconds": 86400,
     "jwks_cooldown_seconds": 5,
@@ -50,6 +53,7 @@ DEFAULTS = {
     "max_connections": 10000,
     "shutdown_grace_seconds": 10,
     "rate_limit": "30/minute",
+    "consent_required": (),
     "sessions_paused": False,
     "redis_url": "",
     "redis_failure": "refuse",
@@ -106,6 +110,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("VAPI_API_KEY", ["a-b"], ["a b", "é", "a\x00b"]),
     ("VAPI_PUBLIC_API_KEY", ["a-b"], ["a b"]),
     ("VAPI_ASSISTANT_ID", ["a-b"], ["a b"]),
+    ("VAPI_ASSISTANTS", ["a:b, c:b"], ["a b:c", "a:b, a:c", "assistant-only", ":b-id", "name:"]),
     ("VAPI_CREDENTIAL", ["public_key", "session_token"], ["private_key", "PUBLIC_KEY"]),
     ("VAPI_ORG_ID", ["a-b"], ["a b"]),
     ("VAPI_TOKEN_TTL_SECONDS", ["10", "3600"], ["9", "3601", "10.5", "x"]),
@@ -123,6 +128,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("JWT_ROLE_CLAIM", ["https://a.test/roles"], ["a\nb"]),
     ("JWT_PATIENT_ROLE", ["Patient Zero"], ["a\nb"]),
     ("JWT_REQUIRED_SCOPE", ["voice:start"], ["a\nb"]),
+    ("JWT_CONSENT_CLAIM", ["app.consents"], ["a\nb"]),
     ("JWKS_CACHE_SECONDS", ["1"], ["0", "-1"]),
     ("JWKS_STALE_SECONDS", ["1"], ["0"]),
     ("JWKS_COOLDOWN_SECONDS", ["1"], ["0"]),
@@ -133,6 +139,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("MAX_BODY_BYTES", ["1", "16777216"], ["0", "16777217"]),
     ("MAX_CONNECTIONS", ["1", "1000000"], ["0", "-1", "many"]),
     ("RATE_LIMIT", ["1/second", "30/day", "off"], ["0/minute", "30 per minute", "OFF"]),
+    ("CONSENT_REQUIRED", ["a@1, b@1"], ["a@1, a@2", "voice", "voice@", "@2026", "a@b@c", "a b@1"]),
     ("SESSIONS_PAUSED", ["true", "false"], ["1", "paused"]),
     ("REDIS_URL", ["redis://h", "unix:///x", "rediss://:p@h:1/0"], ["http://h", "h:6379"]),
     ("REDIS_FAILURE", ["refuse", "serve"], ["ignore"]),
@@ -228,3 +235,17 @@ def test_warnings_are_returned_logged_and_part_of_an_error(
     with pytest.raises(SettingsError) as caught:
         load_settings({**variables, "PORT": "x"}, NO_FILE)
     assert caught.value.warnings == (warning,)
+
+
+def test_assistants_and_their_faults() -> None:
+    required = {"VAPI_ASSISTANT_ID": "is required"}
+    assert faults(VAPI_ASSISTANT_ID="") == required
+    assert make_settings(VAPI_ASSISTANT_ID="", VAPI_ASSISTANTS="a:b").vapi_assistants == ("a:b",)
+    assert set(faults(VAPI_ASSISTANT_CLAIM="a")) == {"VAPI_ASSISTANT_CLAIM"}
+    assert set(faults(VAPI_ASSISTANTS="x", VAPI_ASSISTANT_CLAIM="a")) == {"VAPI_ASSISTANTS"}
+    assert set(faults(VAPI_ASSISTANTS=f"a:{PRIVATE_KEY}")) == {"VAPI_ASSISTANTS"}
+    many = [f"n{number}:b" for number in range(201)]
+    assert len(make_settings(VAPI_ASSISTANTS=",".join(many[:200])).vapi_assistants) == 200
+    assert set(faults(VAPI_ASSISTANTS=",".join(many))) == {"VAPI_ASSISTANTS"}
+    consents = [f"n{number}@1" for number in range(17)]
+    assert set(faults(CONSENT_REQUIRED=",".join(consents))) == {"CONSENT_REQUIRED"}

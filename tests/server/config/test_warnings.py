@@ -4,7 +4,7 @@ import pytest
 
 from server.config.checks import find_questionable
 from tests import pems
-from tests.support import make_settings
+from tests.support import ASSISTANT_ID, make_settings
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
 
@@ -19,6 +19,8 @@ JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": 
         ({"VAPI_ASSISTANT_ID": "assistant"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "33333333333343338333333333333333"}, ["VAPI_ASSISTANT_ID"]),
         ({"VAPI_ASSISTANT_ID": "{33333333-3333-4333-8333-333333333333}"}, ["VAPI_ASSISTANT_ID"]),
+        ({"VAPI_ASSISTANT_ID": "", "VAPI_ASSISTANTS": f"a:{ASSISTANT_ID}"}, []),
+        ({"VAPI_ASSISTANTS": f"a:{ASSISTANT_ID},b:x"}, ["VAPI_ASSISTANTS"]),
         ({"JWT_ISSUER": "https://id.test/ "}, ["JWT_ISSUER"]),
         ({"JWT_ISSUER": "'https://id.test/'", "JWT_ROLE_CLAIM": "'a"}, ["JWT_ISSUER"]),
         ({"JWT_SECRET": f'"{"x" * 32}"', "VAPI_API_KEY": '"x"'}, ["VAPI_API_KEY", "JWT_SECRET"]),

@@ -22,7 +22,7 @@ OLD = ec.generate_private_key(ec.SECP256R1())
 def issue(patient_id: str = "pt_1", **variables: str) -> PatientProof:
     make = make_proof_issuer(make_settings(**{**PROOF, **variables}), lambda: NOW)
     assert make is not None
-    return make(patient_id)
+    return make(patient_id, ASSISTANT_ID, None)
 
 
 def test_without_key_there_is_no_proof() -> None:
@@ -72,7 +72,7 @@ def test_first_key_signs() -> None:
 def test_each_proof_has_an_id_of_its_own() -> None:
     make = make_proof_issuer(make_settings(**PROOF), lambda: NOW)
     assert make is not None
-    ids = {make("pt_1").id for _ in range(1000)}
+    ids = {make("pt_1", ASSISTANT_ID, None).id for _ in range(1000)}
     assert len(ids) == 1000
     assert all(re.fullmatch("[A-Za-z0-9_-]{22}", each) for each in ids)  # 128 bits
 
@@ -87,4 +87,7 @@ def test_size() -> None:
     )
     make = make_proof_issuer(settings, lambda: NOW)
     assert make is not None
-    assert len(make("0f8fad5b-d9cb-469f-a165-70867728950e").token) <= 600
+    assert (
+        len(make("0f8fad5b-d9cb-469f-a165-70867728950e", settings.vapi_assistant_id, None).token)
+        <= 600
+    )

@@ -14,7 +14,11 @@ NOW = 1_800_000_000.9
 
 def test_public_key_does_not_expire() -> None:
     issue = make_credential_issuer(make_settings(), lambda: NOW)
-    assert issue() == issue() == Credential(PUBLIC_KEY, CredentialType.PUBLIC_KEY, None)
+    assert (
+        issue(ASSISTANT_ID)
+        == issue(ASSISTANT_ID)
+        == Credential(PUBLIC_KEY, CredentialType.PUBLIC_KEY, None)
+    )
 
 
 @pytest.mark.parametrize("origins", [(), ("https://a.test", "https://b.test")])
@@ -24,7 +28,7 @@ def test_session_token_has_exactly_these_claims(origins: tuple[str, ...]) -> Non
         VAPI_TOKEN_TTL_SECONDS="10",
         VAPI_ALLOWED_ORIGINS=",".join(origins),
     )
-    credential = make_credential_issuer(settings, lambda: NOW)()
+    credential = make_credential_issuer(settings, lambda: NOW)(ASSISTANT_ID)
     assert credential.type == "session_token"
     assert credential.expires_at == "2027-01-15T08:00:10.000Z"
     options: Any = {"verify_exp": False, "verify_iat": False}
@@ -46,8 +50,17 @@ def test_session_token_has_exactly_these_claims(origins: tuple[str, ...]) -> Non
 def test_session_tokens_of_different_seconds_differ() -> None:
     now = NOW
     issue = make_credential_issuer(make_settings(VAPI_CREDENTIAL="session_token"), lambda: now)
-    first = issue()
+    first = issue(ASSISTANT_ID)
     now += 0.05
-    assert issue() is first
+    assert issue(ASSISTANT_ID) is first
     now += 0.1
-    assert issue().expires_at != first.expires_at
+    assert issue(ASSISTANT_ID).expires_at != first.expires_at
+
+
+def test_session_tokens_of_different_assistants_differ() -> None:
+    issue = make_credential_issuer(make_settings(VAPI_CREDENTIAL="session_token"), lambda: NOW)
+    first, second = issue("first"), issue("second")
+    assert (issue("first"), issue("second")) == (first, second)
+    for credential, name in ((first, "first"), (second, "second")):
+        payload = jwt.decode(credential.api_key, options={"verify_signature": False})
+        assert payload["token"]["restrictions"]["allowedAssistantIds"] == [name]

@@ -1,16 +1,19 @@
 """Vapi's health: the state after each answer, the next check, and requests that wait."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from middlewares.errors import ApiError
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.vapi import health as vapi_module
-from server.vapi.health import VapiHealthMonitor, VapiState
+from server.vapi.health import CheckQueue, VapiHealth, VapiHealthMonitor, VapiState
 from tests.support import ASSISTANT_ID, PRIVATE_KEY
 from tests.table import NOWHERE
 from tests.wire import vapi
@@ -181,3 +184,140 @@ def test_only_transitions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         one.record_status(status)
     levels = [record.levelname for record in caplog.records]
     assert levels == ["INFO", "ERROR", "INFO", "ERROR"]
+
+
+def several(url: str, count: int = 200, interval: float = 30) -> VapiHealth:
+    """Return the health of several assistants with the ids 0, 1 and so on."""
+    names = {str(number): [f"n{number}"] for number in range(count)}
+    return VapiHealth(base_url=url, api_key=PRIVATE_KEY, names=names, interval=interval, timeout=30)
+
+
+class SlowVapi:
+    """Answers each check after `pause` seconds; counts how many are open."""
+
+    def __init__(self, pause: float, status: int = 200) -> None:
+        self.pause, self.status = pause, status
+        self.open = self.most = 0
+        self.asked: list[str] = []
+
+    async def assistant(self, request: web.Request) -> web.Response:
+        self.asked.append(request.match_info["id"])
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await asyncio.sleep(self.pause)
+        self.open -= 1
+        return web.Response(status=self.status)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_get("/assistant/{id}", self.assistant)
+        async with TestServer(app) as server:
+            yield str(server.make_url(""))
+
+
+@asynccontextmanager
+async def checking(health: VapiHealth) -> AsyncIterator[None]:
+    """Run the checks."""
+    async with ClientSession() as session:
+        task = asyncio.create_task(health.run(session))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_first_round_is_bounded_and_later_ones_are_spread() -> None:
+    slow = SlowVapi(0.002)
+    async with slow.running() as url:
+        health = several(url)
+        assert (health.state, health.has_verdict) == (VapiState.UNKNOWN, False)
+        async with checking(health), asyncio.timeout(10):
+            for number in range(200):
+                await health.ensure_available(str(number))
+            assert (health.state, health.has_verdict, slow.most) == (VapiState.UP, True, 8)
+            count = len(slow.asked)
+            await asyncio.sleep(0.6)
+            # 200 in 30 seconds are 4 in 0.6 seconds.
+            assert 200 <= count <= 240
+            assert len(slow.asked) - count <= 30
+
+
+async def test_an_assistant_that_a_request_waits_for_is_next() -> None:
+    slow = SlowVapi(0.05)
+    async with slow.running() as url:
+        health = several(url)
+        async with checking(health):
+            await asyncio.sleep(0.01)
+            await health.ensure_available("199")
+        assert slow.asked.index("199") < 17
+
+
+async def test_429_slows_all_checks_down() -> None:
+    slow = SlowVapi(0, status=429)
+    async with slow.running() as url, checking(several(url)):
+        await asyncio.sleep(0.6)
+    assert 8 <= len(slow.asked) <= 40
+
+
+async def test_checks_end_while_others_wait() -> None:
+    slow = SlowVapi(0.01)
+    async with slow.running() as url:
+        health = several(url, count=20)
+        for delay in (0, 0.001, 0.011, 0.012):
+            async with checking(health):
+                await asyncio.sleep(delay)
+        async with checking(health), asyncio.timeout(10):
+            await health.ensure_available("19")  # all turns have been returned
+
+
+async def test_a_turn_that_was_given_to_a_cancelled_check_is_passed_on() -> None:
+    queue, one = CheckQueue(longest=0), monitor()
+
+    async def take() -> None:
+        async with queue.turn(one):
+            await asyncio.Event().wait()
+
+    holders = [asyncio.create_task(take()) for _ in range(8)]
+    await asyncio.sleep(0)
+    waiting = [
+        asyncio.create_task(queue.turn(each).__aenter__()) for each in (monitor(), monitor())
+    ]
+    await asyncio.sleep(0)
+    holders[0].cancel()
+    await asyncio.sleep(0)  # the turn is given to the first, which has not run
+    waiting[0].cancel()
+    async with asyncio.timeout(10):
+        await waiting[1]
+    for task in holders:
+        task.cancel()
+    await asyncio.gather(*holders, *waiting, return_exceptions=True)
+
+
+def test_state_of_several() -> None:
+    health = several("http://127.0.0.1:1", count=2)
+    first, second = health._monitors.values()
+    first.record_status(200)
+    states = [health.state]
+    second.record_status(200)
+    states.append(health.state)
+    for one in (first, second):
+        one.record_status(404)
+    states.append(health.state)
+    assert states == [VapiState.DEGRADED, VapiState.UP, VapiState.DEGRADED]
+    assert health.has_verdict
+
+
+def test_log_names_the_assistant(caplog: pytest.LogCaptureFixture) -> None:
+    first, _ = several("http://127.0.0.1:1", count=2)._monitors.values()
+    first.record_status(404)
+    assert caplog.records[0].getMessage().startswith("n0: sessions are refused")
+
+
+async def test_statuses_of_all_are_fetched() -> None:
+    slow = SlowVapi(0.001, status=404)
+    async with slow.running() as url, ClientSession() as session:
+        statuses = await several(url, count=20).fetch_statuses(session)
+    assert statuses == {str(number): 404 for number in range(20)}
+    assert slow.most <= 8
