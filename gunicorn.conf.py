@@ -39,7 +39,9 @@ wsgi_app = "server.app:app_factory"
 worker_class = "aiohttp.GunicornUVLoopWebWorker"
 bind = gunicorn_hooks.address(_settings.host, _settings.port)
 backlog = 1024
-graceful_timeout = gunicorn_hooks.whole_seconds(_settings.shutdown_grace_seconds)
+graceful_timeout = gunicorn_hooks.whole_seconds(
+    _settings.shutdown_delay_seconds + _settings.shutdown_grace_seconds
+)
 # A worker that shuts down sends no heartbeats: it must not be treated as one that hangs.
 timeout = 30 + graceful_timeout
 logconfig_dict = gunicorn_hooks.log_config(_settings)

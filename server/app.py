@@ -38,7 +38,7 @@ from server.serving.connection_limit import ConnectionLimit
 from server.serving.connection_server import receives_compressed_bodies
 from server.serving.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.serving.runner import WorkerRunner
-from server.serving.state import CONNECTIONS, DRAINING, TIMEOUTS
+from server.serving.state import CONNECTIONS, DRAINING, SHUTTING_DOWN, TIMEOUTS
 from server.vapi.assistants import make_assistant_choice
 from server.vapi.credentials import make_credential_issuer
 
@@ -98,7 +98,8 @@ def create_app(settings: Settings) -> web.Application:
     observe = metrics.observe if metrics else None
     app = _application(settings, components, PREFIX + PATH, observe)
     app[CONNECTIONS] = ConnectionLimit(settings.max_connections)
-    operations.add_routes(app, settings, components, PREFIX + PATH, app[DRAINING])
+    app[SHUTTING_DOWN] = asyncio.Event()
+    operations.add_routes(app, settings, components, PREFIX + PATH, app[SHUTTING_DOWN])
     if metrics is not None:
         add_component_metrics(metrics, components)
         add_connection_metrics(metrics, app[CONNECTIONS])
@@ -157,4 +158,11 @@ async def app_factory() -> web.AppRunner:
     """Create the service in a worker of `gunicorn server.app:app_factory`."""
     settings = MASTER.get(status=WORKER_BOOT_ERROR).settings
     configure_logging(settings.log_level, settings.log_format)
-    return WorkerRunner(create_app(settings), grace=settings.shutdown_grace_seconds)
+    return WorkerRunner(
+        create_app(settings),
+        grace=settings.shutdown_grace_seconds,
+        delay=settings.shutdown_delay_seconds,
+        keepalive=settings.keepalive_seconds,
+        listeners=MASTER.listeners,
+        end=MASTER.end,
+    )

@@ -70,12 +70,13 @@ def add_routes(
     settings: Settings,
     status: Status,
     endpoint: str,
-    draining: asyncio.Event,
+    shutting_down: asyncio.Event,
 ) -> None:
     """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/docs` and
     `/.well-known/jwks.json`.
 
-    `endpoint` is the path of the session endpoint; `draining` is set when shutdown begins.
+    `endpoint` is the path of the session endpoint; `shutting_down` is set when the process has been
+    told to end.
     """
     document = msgspec.json.encode(build_document(endpoint))
 
@@ -84,7 +85,7 @@ def add_routes(
 
     async def readyz(_: web.Request) -> web.StreamResponse:
         states = status.states()
-        text = "shutting down" if draining.is_set() else _readiness(status, states)
+        text = "shutting down" if shutting_down.is_set() else _readiness(status, states)
         body = msgspec.json.encode({"status": text, "parts": states})
         return json_response(body, status=200 if text in _SERVING else 503)
 

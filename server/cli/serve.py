@@ -31,7 +31,12 @@ def run(configuration: Configuration, _: argparse.Namespace) -> int:
         log.info("version %s", __version__)
 
     async def serve() -> None:
-        runner = Runner(create_app(settings), grace=settings.shutdown_grace_seconds)
+        runner = Runner(
+            create_app(settings),
+            grace=settings.shutdown_grace_seconds,
+            delay=settings.shutdown_delay_seconds,
+            keepalive=settings.keepalive_seconds,
+        )
         await process.serve(runner, settings.host, settings.port, on_start=log_version)
 
     try:

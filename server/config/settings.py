@@ -87,6 +87,8 @@ class Settings:
     max_body_bytes: int = _setting(16384, validators.between(1, 2**24))
     max_connections: int = _setting(10000, validators.between(1, 10**6))
     shutdown_grace_seconds: float = _setting(10.0, validators.between(0, 3600))
+    shutdown_delay_seconds: float = _setting(0.0, validators.between(0, 3600))
+    keepalive_seconds: float = _setting(3630.0, validators.between(0.1, 86400))
 
     rate_limit: str = _setting("30/minute", validators.rate)
     consent_required: tuple[str, ...] = _setting((), validators.consents)

@@ -24,30 +24,43 @@ class Connection(RequestHandler):
 
     __slots__ = ("_answered", "_closes", "_draining", "_inbound", "_is_broken", "_timer")
 
-    def __init__(self, server: web.Server, draining: asyncio.Event) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **limits.AIOHTTP_OPTIONS)
+    def __init__(
+        self, server: web.Server, draining: asyncio.Event, keepalive_seconds: float
+    ) -> None:
+        loop, options = asyncio.get_running_loop(), limits.AIOHTTP_OPTIONS
+        super().__init__(server, loop=loop, keepalive_timeout=keepalive_seconds, **options)
         self._msg_queue_resume_size = -1  # `finish_response` resumes reading
         self._draining = draining
         self._inbound = Inbound()
         self._answered = 0
         self._closes = False  # the response to the last request ends the connection
         self._is_broken = False  # what arrives is not parsed any more
+        self._timer: asyncio.TimerHandle | None = None  # for the head that is arriving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit the time for a first request, and the memory while the client does not read."""
         super().connection_made(transport)
         limit_buffers(cast("asyncio.Transport", transport))
-        self._timer = self._loop.call_later(limits.FIRST_REQUEST_SECONDS, self._on_first_timeout)
+        self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Release what refers to this connection: memory in a reference cycle is freed late."""
         super().connection_lost(exc)
-        self._timer.cancel()
+        self._cancel_timer()
         self._inbound = Inbound()
 
-    def _on_first_timeout(self) -> None:
-        if not self._request_count:
-            self.force_close()
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _process_keepalive(self) -> None:
+        """Close the connection if it is idle; a head that is arriving has its own timer."""
+        if self._inbound.has_partial_head or has_unread_bytes(self.transport):
+            again = self._loop.call_later(limits.HEAD_SECONDS, self._process_keepalive)
+            self._keepalive_handle = again
+        else:
+            super()._process_keepalive()
 
     @property
     def _is_answered(self) -> bool:
@@ -64,6 +77,11 @@ class Connection(RequestHandler):
         if not data:  # aiohttp resumes reading: its parser may have kept bytes
             self._parse(data)
         self._inbound.unparsed += data
+        self._parse_pieces()
+        if self._timer is None and self._is_answered and self._inbound.has_partial_head:
+            self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
+
+    def _parse_pieces(self) -> None:
         while self._inbound.unparsed and not self._reading_paused:
             if self._is_handling:
                 self._pause_reading_for_buffer()
@@ -81,6 +99,7 @@ class Connection(RequestHandler):
             self._give_up()
 
     def _on_message(self, piece: bytes) -> None:
+        self._cancel_timer()
         message, body = self._messages[-1]
         if isinstance(message, _ErrInfo):
             error = self._reason(message.exc)

@@ -19,16 +19,24 @@ _RETURN_MEMORY_SECONDS: Final = 1.0
 class ConnectionServer(web.Server):
     """Creates connections with limits, from the server that aiohttp created for the application.
 
-    `draining` is set when graceful shutdown begins.
+    `draining` is set when graceful shutdown begins. A connection may be idle for
+    `keepalive_seconds`.
     """
 
-    def __init__(self, made: web.Server, draining: asyncio.Event, limit: ConnectionLimit) -> None:
+    def __init__(
+        self,
+        made: web.Server,
+        draining: asyncio.Event,
+        limit: ConnectionLimit,
+        keepalive_seconds: float,
+    ) -> None:
         super().__init__(
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=True,  # the work for a client that has left is cancelled
         )
         self._draining = draining
+        self._keepalive_seconds = keepalive_seconds
         self._limit = limit
         self._collector = WriteCollector()
         self._buffer = memoryview(bytearray(READ_BYTES))
@@ -39,7 +47,7 @@ class ConnectionServer(web.Server):
         if not self._limit.acquire():
             return RefusedConnection()
         self._peak = max(self._peak, self._limit.open)
-        connection = Connection(self, self._draining)
+        connection = Connection(self, self._draining, self._keepalive_seconds)
         return BoundedReads(connection, self._buffer, self._collector, self._on_lost)
 
     def _on_lost(self) -> None:

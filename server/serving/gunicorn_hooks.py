@@ -26,9 +26,9 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def whole_seconds(grace: float) -> int:
+def whole_seconds(seconds: float) -> int:
     """Return the value of `graceful_timeout`, which is a whole number of seconds."""
-    return max(1, ceil(grace))
+    return max(1, ceil(seconds))
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
@@ -79,15 +79,22 @@ def _stop_accepting_on_sigterm(server: Any) -> None:
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         if os.getpid() != master:
             raise SystemExit  # a worker that is starting and serves no request yet
-        # Another master (USR2) or systemd continues with the same sockets.
-        if server.reexec_pid == server.master_pid == 0 and not server.systemd:
-            stop_accepting(listener.sock for listener in server.LISTENERS)
+        if server.reexec_pid == server.master_pid == 0:  # else another master (USR2) goes on
+            _end_service(server)
         server.num_workers = 0  # none is started again, as after SIGWINCH
         server.kill_workers(signal.SIGTERM)
         if callable(proceed):
             proceed(number, frame)
 
     signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _end_service(server: Any) -> None:
+    """Tell the workers that they are not replaced. With a delay, they stop accepting after it."""
+    closes = not server.systemd  # systemd keeps listening
+    MASTER.end.announce(sockets_close=closes)
+    if closes and not MASTER.get().settings.shutdown_delay_seconds:
+        stop_accepting(listener.sock for listener in server.LISTENERS)
 
 
 def pre_exec(server: Any) -> None:
@@ -107,6 +114,7 @@ def post_worker_init(worker: Any) -> None:
     worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
     worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
     _restore_backlog(worker)
+    MASTER.listeners = tuple(listener.sock for listener in worker.sockets)
 
 
 def _restore_backlog(worker: Any) -> None:

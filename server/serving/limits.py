@@ -13,8 +13,9 @@ KERNEL_RECEIVE_BYTES: Final = 16384
 KERNEL_SEND_BYTES: Final = 65536
 """The buffers of a connection in the kernel, which doubles them. With a smaller one for sending,
 large responses are slow where packets are large."""
-FIRST_REQUEST_SECONDS: Final = 30.0
-"""The time for the head of a first request; `keepalive_timeout` limits the time between others."""
+HEAD_SECONDS: Final = 30.0
+"""The time for a head to arrive: of the first request from the connection on, of others from their
+first byte on. `Runner` is told how long a connection may be idle."""
 UNREAD_SECONDS: Final = 10.0
 """A client that reads nothing of its response for this long is disconnected."""
 LINGER_SECONDS: Final = 1.0
@@ -25,7 +26,6 @@ HALF_CLOSED_SECONDS: Final = 1.0
 AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,  # the audit line takes its place
     "auto_decompress": False,  # server/api/body.py decompresses, after authentication
-    "keepalive_timeout": 75.0,
     "lingering_time": LINGER_SECONDS,
     "max_field_size": MAX_HEAD_BYTES,  # a token that is too large gets its own error
     "max_line_size": MAX_HEAD_BYTES,

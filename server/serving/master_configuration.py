@@ -1,9 +1,11 @@
 """The configuration of gunicorn's master, which its workers inherit."""
 
 import logging
+import socket
 from typing import Final
 
 from server.config.loader import Configuration, SettingsError, load_configuration
+from server.serving.end_of_service import EndOfService
 from server.serving.process import EX_CONFIG, load_or_exit
 
 log = logging.getLogger(__name__)
@@ -13,9 +15,14 @@ WORKER_BOOT_ERROR: Final = 3
 
 
 class MasterConfiguration:
-    """The last valid configuration of this process and of the process that forked it."""
+    """The last valid configuration of this process and of the process that forked it.
+
+    `listeners` are the sockets of a worker, and `end` tells it why it ends.
+    """
 
     def __init__(self) -> None:
+        self.listeners: tuple[socket.socket, ...] = ()
+        self.end = EndOfService()
         self._current: Configuration | None = None
 
     def get(self, status: int = EX_CONFIG) -> Configuration:

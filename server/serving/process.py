@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 EX_CONFIG: Final = 78
 """The exit status for an invalid configuration (sysexits.h)."""
 
+_ALL_ADDRESSES: Final = "::"
 _BACKLOG: Final = 1024
 
 
@@ -35,10 +36,13 @@ def load_or_exit(status: int = EX_CONFIG) -> Configuration:
 
 
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen on the port at every address of the host. Raises OSError."""
+    """Listen on the port at every address of the host; `::` also serves IPv4. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, address in dict.fromkeys((family, address) for family, *_, address in found):
-        yield socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        dual = host == _ALL_ADDRESSES and socket.has_dualstack_ipv6()
+        yield socket.create_server(
+            address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=dual
+        )
 
 
 async def serve(
@@ -46,10 +50,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT. `on_start` receives the actual port. Raises OSError."""
     raise_open_file_limit()
-    terminated = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, terminated.set)
+    terminated = _terminated_by_signals()
     with ExitStack() as sockets:
         listeners = [sockets.enter_context(listener) for listener in listen(host, port)]
         try:
@@ -61,12 +62,29 @@ async def serve(
                 on_start(port)
             await terminated.wait()
             log.info("shutting down: requests in flight are answered first")
+            await runner.announce_shutdown()
             stop_accepting(listeners)
             await runner.begin_drain()
         finally:
             await runner.cleanup()
 
 
-async def _start(runner: Runner, listeners: Iterable[socket.socket]) -> None:
+async def _start(runner: Runner, listeners: Sequence[socket.socket]) -> None:
     for listener in listeners:
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+    runner.accept_from(listeners)
+
+
+def _terminated_by_signals() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets; a second SIGINT ends the process at once."""
+    terminated = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, terminated.set)
+
+    def on_first_sigint() -> None:
+        terminated.set()
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    loop.add_signal_handler(signal.SIGINT, on_first_sigint)
+    return terminated

@@ -8,6 +8,9 @@ from aiohttp import web
 from middlewares.timeout import RequestTimeouts
 from server.serving.connection_limit import ConnectionLimit
 
+SHUTTING_DOWN: Final = web.AppKey("SHUTTING_DOWN", asyncio.Event)
+"""Set when the process has been told to end; new connections may still be served for a while."""
+
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
 """Set when graceful shutdown begins."""
 

@@ -31,7 +31,7 @@ EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", 
 
 _ANSWER_SECONDS = 20
 
-_PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
+_PORT = r"(?:serving on \S+ port |Listening at: http://(?:127\.0\.0\.1|\[::\]):)(\d+)"
 
 
 @dataclass

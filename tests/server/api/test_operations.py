@@ -6,7 +6,7 @@ from aiohttp import web
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.api.operations import add_metrics
 from server.observability.metrics import Metrics
-from server.serving.state import DRAINING
+from server.serving.state import SHUTTING_DOWN
 from tests.conftest import AuditLines, Serve
 from tests.issuer import eventually, issuing
 from tests.redis_server import RedisServer
@@ -128,7 +128,7 @@ async def test_started_unless_redis_rejects_the_credentials(
 
 
 async def test_readyz_while_shutting_down(service: Service) -> None:
-    service.app[DRAINING].set()
+    service.app[SHUTTING_DOWN].set()
     answer = await service.ask("GET", "/readyz")
     assert (answer.status, answer.json["status"]) == (503, "shutting down")
     assert (await service.ask("GET", "/healthz")).status == 200

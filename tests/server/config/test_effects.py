@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -279,6 +280,7 @@ BY_JWKS = {
     "REDIS_FAILURE": "serve",
     "RATE_LIMIT": "off",
     "SHUTDOWN_GRACE_SECONDS": "0.2",
+    "SHUTDOWN_DELAY_SECONDS": "0.5",
     "SESSION_BUDGET_SECONDS": "30",
 }
 
@@ -292,8 +294,10 @@ async def test_settings_with_jwks_and_redis(tmp_path: Path, redis_server: RedisS
             await check_revocation(client, issuer, redis_server)
             await check_keys(client, issuer)
             async with unfinished_request(served.url, issuer.keys[0].token()):
+                began = monotonic()
                 async with asyncio.timeout(10):  # far less than the budget
                     assert (await served.terminate()).status == 0
+                assert monotonic() - began > 0.5
 
 
 @asynccontextmanager
@@ -346,6 +350,7 @@ PAUSED = {
     "JWKS_COOLDOWN_SECONDS": "600",
     "SESSIONS_PAUSED": "true",
     "MAX_CONNECTIONS": "2",
+    "KEEPALIVE_SECONDS": "0.5",
 }
 
 

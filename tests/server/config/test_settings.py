@@ -52,6 +52,8 @@ DEFAULTS = {
     "max_body_bytes": 16384,
     "max_connections": 10000,
     "shutdown_grace_seconds": 10,
+    "shutdown_delay_seconds": 0,
+    "keepalive_seconds": 3630,
     "rate_limit": "30/minute",
     "consent_required": (),
     "sessions_paused": False,
@@ -150,6 +152,8 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("LOG_LEVEL", ["DEBUG", "CRITICAL"], ["debug", "TRACE"]),
     ("LOG_FORMAT", ["json", "console"], ["text"]),
     ("SHUTDOWN_GRACE_SECONDS", ["0", "3600"], ["-1"]),
+    ("SHUTDOWN_DELAY_SECONDS", ["0", "3600"], ["-1"]),
+    ("KEEPALIVE_SECONDS", ["0.1", "86400"], ["0", "-1"]),
 ]
 
 

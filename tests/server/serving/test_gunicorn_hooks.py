@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from server.config.loader import Configuration, load_configuration
 from server.observability import multiprocess
 from server.serving import gunicorn_hooks as hooks
-from tests.support import make_settings
+from server.serving.master_configuration import MasterConfiguration
+from tests.support import NO_FILE, VARIABLES, make_settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,20 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def configuration(**changed: str) -> Configuration:
+    """Return the configuration with the variables of the tests."""
+    return load_configuration({**VARIABLES, **changed}, NO_FILE)
+
+
+@pytest.fixture(autouse=True)
+def master(monkeypatch: pytest.MonkeyPatch) -> MasterConfiguration:
+    """Restore the state of the process."""
+    state = MasterConfiguration()
+    state._current = configuration()
+    monkeypatch.setattr(hooks, "MASTER", state)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -141,6 +157,24 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 class TestSigterm:
+    @pytest.mark.parametrize(("delay", "filtered"), [("0", ["socket"]), ("2", [])])
+    @pytest.mark.parametrize("systemd", [False, True])
+    def test_tells_the_workers_that_the_service_ends(
+        self,
+        master: MasterConfiguration,
+        stopped: list[Any],
+        delay: str,
+        filtered: list[str],
+        *,
+        systemd: bool,
+    ) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        master._current = configuration(SHUTDOWN_DELAY_SECONDS=delay)
+        hooks.when_ready(Master(systemd=systemd))
+        signal.raise_signal(signal.SIGTERM)
+        assert (master.end.is_announced, master.end.closes_sockets) == (True, not systemd)
+        assert stopped == ([] if systemd else filtered)
+
     def test_stops_accepting_and_reaches_the_workers_at_once(self, stopped: list[Any]) -> None:
         handled: Signals = []
         signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
@@ -155,13 +189,16 @@ class TestSigterm:
         signal.raise_signal(signal.SIGTERM)
         assert stopped == ["socket"]
 
-    @pytest.mark.parametrize("other", [{"reexec_pid": 7}, {"master_pid": 7}, {"systemd": True}])
-    def test_leaves_shared_sockets_open(self, stopped: list[Any], other: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("other", [{"reexec_pid": 7}, {"master_pid": 7}])
+    def test_leaves_shared_sockets_open(
+        self, master: MasterConfiguration, stopped: list[Any], other: dict[str, Any]
+    ) -> None:
         handled: Signals = []
         signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
         hooks.when_ready(Master(**other))
         signal.raise_signal(signal.SIGTERM)
         assert (stopped, handled) == ([], [signal.SIGTERM])
+        assert not master.end.is_announced
 
     def test_ends_a_worker_that_is_being_started(
         self, stopped: list[Any], monkeypatch: pytest.MonkeyPatch
@@ -228,3 +265,9 @@ def test_backlog_is_set_when_the_worker_listens() -> None:
     worker.booted = True
     worker.loop.run_callbacks()
     assert worker.backlogs == [7]
+
+
+def test_application_of_a_worker_gets_its_sockets(master: MasterConfiguration) -> None:
+    worker = Worker()
+    hooks.post_worker_init(worker)
+    assert master.listeners == tuple(each.sock for each in worker.sockets)

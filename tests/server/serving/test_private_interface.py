@@ -12,6 +12,7 @@ from server.serving import connection
 
 USED = {
     "_buffer_paused": "True while reading is paused until a request is answered",
+    "_keepalive_handle": "the timer that closes an idle connection",
     "_loop": "the event loop",
     "_message_tail": "the bytes that follow a request to upgrade the protocol",
     "_messages": "the parsed requests that are not yet handled, each with its body",

@@ -1,6 +1,7 @@
 """The process of the service: start and termination."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from aiohttp import ClientSession, web
 from server.app import create_app
 from server.serving.process import EX_CONFIG, load_or_exit, serve
 from server.serving.runner import Runner
+from tests.issuer import eventually
 from tests.process import serving
 from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
 from tests.table import NOWHERE
@@ -28,6 +30,48 @@ async def test_signal_terminates_the_service(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
     await serving_
     assert not runner.sites
+
+
+async def test_new_connections_are_served_during_the_delay() -> None:
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    runner = Runner(create_app(make_settings()), grace=0.5, delay=0.5)
+    serving_ = asyncio.create_task(serve(runner, "127.0.0.1", 0, on_start=started.set_result))
+    url = f"http://127.0.0.1:{await started}"
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with ClientSession() as client:
+        await eventually(lambda: is_shutting_down(client, url))
+        for _ in range(3):
+            async with ClientSession() as other, other.get(f"{url}/healthz") as answer:
+                assert answer.status == 200
+                assert "Connection" not in answer.headers
+    assert not serving_.done()
+    await serving_
+
+
+async def is_shutting_down(client: ClientSession, url: str) -> bool:
+    async with client.get(f"{url}/readyz") as answer:
+        return answer.status == 503 and (await answer.json())["status"] == "shutting down"
+
+
+async def test_second_sigint_ends_the_process_at_once(tmp_path: Path) -> None:
+    variables = {**VARIABLES, "SHUTDOWN_DELAY_SECONDS": "30"}
+    async with serving(tmp_path, variables) as served, ClientSession() as client:
+        served.process.send_signal(signal.SIGINT)
+        await eventually(lambda: is_shutting_down(client, served.url))
+        ended = await served.terminate(signal.SIGINT)
+    assert ended.status == -signal.SIGINT
+    assert "Traceback" not in ended.err
+
+
+async def test_all_addresses_are_those_of_both_families(tmp_path: Path) -> None:
+    async with serving(tmp_path, {**VARIABLES, "HOST": "::"}) as served, ClientSession() as client:
+        port = served.url.rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            async with client.post(f"http://{host}:{port}{PATH}") as answer:
+                assert answer.status == 401
+        ended = await served.terminate()
+    peers = [json.loads(line)["peer"] for line in ended.out.splitlines()]
+    assert peers == ["127.0.0.1", "::1"]
 
 
 async def test_port_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,71 @@
+"""With `SHUTDOWN_DELAY_SECONDS`, new connections are served after SIGTERM; not after SIGHUP."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.issuer import eventually
+from tests.multiprocess.support import EITHER, HOST, TWO_WORKERS, Running, ask, http, started
+
+READYZ = http("GET", "/readyz")
+HEALTHZ = http("GET", "/healthz")
+
+
+async def is_shutting_down(running: Running) -> bool:
+    reply = await ask(running.port, READYZ)
+    return reply.status == 503
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@EITHER
+async def test_new_connections_are_served_until_the_delay_ends(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    more = {"HOST": HOST, "PORT": "0", "SHUTDOWN_DELAY_SECONDS": "2", "SHUTDOWN_GRACE_SECONDS": "2"}
+    async with started(command, tmp_path, **more) as running:
+        assert (await ask(running.port, READYZ)).status == 200  # a worker serves
+        began = monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        await eventually(lambda: is_shutting_down(running))
+        while monotonic() - began < 1.5:
+            assert (await ask(running.port, HEALTHZ)).status == 200
+            await asyncio.sleep(0.05)
+        assert await running.left() == 0
+        assert 2 <= monotonic() - began < 4
+        with pytest.raises(OSError):  # noqa: PT011  refused or reset
+            await ask(running.port, HEALTHZ)
+
+
+async def test_reload_has_no_delay(tmp_path: Path) -> None:
+    more = {"HOST": HOST, "PORT": "0", "SHUTDOWN_DELAY_SECONDS": "12"}
+    async with started(TWO_WORKERS, tmp_path, **more) as running:
+        assert (await ask(running.port, READYZ)).status == 200
+        old = running.workers()
+        running.process.send_signal(signal.SIGHUP)
+
+        async def old_workers_have_left() -> bool:
+            assert not await is_shutting_down(running)
+            return not any(map(runs, old))
+
+        await eventually(old_workers_have_left)
+        running.process.kill()
+
+
+async def test_all_addresses_are_those_of_both_families(tmp_path: Path) -> None:
+    async with started(TWO_WORKERS, tmp_path, HOST="::", PORT="0") as running:
+        for host in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(host, running.port)
+            writer.write(HEALTHZ)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
