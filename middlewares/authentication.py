@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.context import PRINCIPAL, Principal
 from middlewares.errors import ApiError, ErrorCode, Reason
 
-MAX_TOKEN_BYTES: Final = 8000
+MAX_TOKEN_BYTES: Final = 16000
 
 _SEGMENT = "[A-Za-z0-9_-]+"
 _IS_BEARER: Final = re.compile("bearer( |$)", re.IGNORECASE)

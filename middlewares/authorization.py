@@ -7,15 +7,16 @@ from middlewares.context import PATIENT_ID, PRINCIPAL, Principal
 from middlewares.errors import ApiError, ErrorCode
 
 
-def authorization(*, role: str, scope: str = "", id_claim: str) -> Middleware:
+def authorization(*, role: str | None, scope: str = "", id_claim: str) -> Middleware:
     """Reject a principal without the role, without a required scope, or without a patient id.
 
-    `scope` is a space-separated list (RFC 6749 section 3.3); all of it is required. `id_claim` is
-    the claim that the error names when it contains no usable patient id.
+    With the role None every principal is a patient. `scope` is a space-separated list (RFC 6749
+    section 3.3); all of it is required. `id_claim` is the claim that the error names when it
+    contains no usable patient id.
     Raises ValueError for an empty role; the middleware raises `ApiError` FORBIDDEN,
     INSUFFICIENT_SCOPE or INVALID_PATIENT_CONTEXT.
     """
-    if not role:
+    if role == "":
         raise ValueError("role must not be empty")
     required = frozenset(scope.split())
 
@@ -30,7 +31,7 @@ def authorization(*, role: str, scope: str = "", id_claim: str) -> Middleware:
 
 
 def _authorize(
-    principal: Principal | None, role: str, required: frozenset[str], id_claim: str
+    principal: Principal | None, role: str | None, required: frozenset[str], id_claim: str
 ) -> str:
     """Return the patient id of an authorized principal."""
     patient = check_role(principal, role)
@@ -38,9 +39,12 @@ def _authorize(
     return check_patient_id(patient, id_claim)
 
 
-def check_role(principal: Principal | None, role: str) -> Principal:
-    """Return a principal with the role of a patient. Raises `ApiError` FORBIDDEN."""
-    if principal is None or role not in principal.roles:
+def check_role(principal: Principal | None, role: str | None) -> Principal:
+    """Return a principal with the role of a patient. Raises `ApiError` FORBIDDEN.
+
+    With the role None every principal is a patient.
+    """
+    if principal is None or (role is not None and role not in principal.roles):
         raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
     return principal
 

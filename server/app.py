@@ -30,6 +30,7 @@ from server.components import (
     add_process_metrics,
 )
 from server.config import Settings
+from server.config.settings import ROLE_OFF
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
 from server.policies.consent import make_consent_check
@@ -61,13 +62,15 @@ def middleware_stack(
     observe: Observer | None = None,
 ) -> list[tuple[Scope, Middleware]]:
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
-    role, scope = settings.jwt_patient_role, settings.jwt_required_scope
+    role = None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
+    scope = settings.jwt_required_scope
     origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
     acquire, id_claim = components.acquire_rate_limit, settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
     audit_log = components.audit_log
     lines = {"write": audit_log.write, "write_refusal": audit_log.write_refusal}
-    authenticate = make_authenticator(components.keys, components.rules, time)
+    required_type = settings.jwt_required_type
+    authenticate = make_authenticator(components.keys, components.rules, time, required_type)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
         (Scope.ALL, audit(event=EVENT, **lines, hash_key=hash_key, trusted_proxies=proxies)),

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.revocation import IsRevoked
 from server import __version__
-from server.auth.claims import ClaimRules
+from server.auth.claims import make_claim_rules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
 from server.observability.audit_log import AuditLog
@@ -39,14 +39,7 @@ class Components:
         self._audit_seconds = settings.shutdown_grace_seconds * _AUDIT_SHARE
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
-        self.rules = ClaimRules(
-            patient_id_claim=settings.jwt_patient_id_claim,
-            role_claim=settings.jwt_role_claim,
-            leeway=settings.jwt_leeway_seconds,
-            max_lifetime=settings.jwt_max_lifetime_seconds,
-            assistant_claim=settings.vapi_assistant_claim,
-            consent_claim=settings.jwt_consent_claim,
-        )
+        self.rules = make_claim_rules(settings)
         self.vapi = VapiHealth(
             base_url=settings.vapi_base_url,
             api_key=settings.vapi_api_key,

@@ -8,7 +8,7 @@ from middlewares.authentication import Authenticate
 from middlewares.context import Clock, Principal
 from server.auth.claims import ClaimRules
 from server.auth.keys import KeyProvider
-from server.auth.tokens import read_header
+from server.auth.tokens import check_type, read_header
 
 MAX_CACHED_TOKENS: Final = 8192
 """The capacity of the cache; beyond it, the token that was verified first is evicted."""
@@ -41,7 +41,9 @@ class VerifiedTokenCache:
             self._principals.popitem(last=False)
 
 
-def make_authenticator(keys: KeyProvider, rules: ClaimRules, clock: Clock) -> Authenticate:
+def make_authenticator(
+    keys: KeyProvider, rules: ClaimRules, clock: Clock, required_type: str = ""
+) -> Authenticate:
     """Return the function that authenticates tokens.
 
     The signature of a token is verified once for each generation of keys. Its dates are checked on
@@ -51,6 +53,7 @@ def make_authenticator(keys: KeyProvider, rules: ClaimRules, clock: Clock) -> Au
 
     async def verify_uncached(token: str, digest: bytes) -> Principal:
         header = read_header(token.partition(".")[0])
+        check_type(header, required_type)
         decode = await keys.decoder(header.algorithm, header.key_id)
         generation = keys.generation  # no await since `decoder`: the two belong together
         principal = rules.principal_from(await decode(token))

@@ -1,14 +1,17 @@
 """Verified claims: the rules for their dates, and the principal that they describe."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf, isfinite
 from typing import Final
 
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode, Reason
+from server.config import Settings
+from server.config.settings import ROLE_OFF
 
 PATIENT_ID_PATTERN: Final = "[A-Za-z0-9._:@|+/=-]{1,128}"
 PATIENT_ID_FORMAT: Final = "1 to 128 characters out of A-Z a-z 0-9 ._:@|+/=-"
@@ -32,6 +35,7 @@ def parse_patient_id(value: object) -> str | None:
 
 Claims = Mapping[str, object]
 
+_NONE: Final[frozenset[str]] = frozenset()
 _SCOPE_CLAIMS: Final = ("scope", "scp", "scopes", "permissions")
 
 
@@ -41,7 +45,9 @@ class ClaimRules:
 
     The claim names are exact names or dotted paths into nested claims. `leeway` and `max_lifetime`
     are in seconds; a maximum of 0 means no maximum. Without `assistant_claim` or `consent_claim`
-    the principal has no assistants or no consents.
+    the principal has no assistants or no consents. An empty
+    `role_claim` means that roles are not read. `required` has the accepted values of each
+    required claim.
     """
 
     patient_id_claim: str
@@ -50,13 +56,15 @@ class ClaimRules:
     max_lifetime: float = 0
     assistant_claim: str = ""
     consent_claim: str = ""
+    required: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def principal_from(self, claims: Claims) -> Principal:
         """Return the principal of verified claims; `check_dates` checks its dates.
 
-        Raises `ApiError` AUTH_TOKEN_INVALID for a malformed date or `jti`, and for a lifetime that
-        is not allowed.
+        Raises `ApiError` AUTH_TOKEN_INVALID for a malformed date or `jti`, for a lifetime that is
+        not allowed, and for a required claim without an accepted value.
         """
+        self.check_required(claims)
         valid_from, expires_at = self.read_dates(claims)
         return self.describe(claims, read_token_id(claims), valid_from, expires_at)
 
@@ -66,7 +74,7 @@ class ClaimRules:
         """Return the principal of these claims, with a token id and dates read before."""
         return Principal(
             patient_id=parse_patient_id(find_claim(claims, self.patient_id_claim)),
-            roles=_roles_of(*_strings(find_claim(claims, self.role_claim))),
+            roles=self._roles(claims),
             scopes=_scopes_of(*_scopes(claims)),
             token_id=token_id,
             valid_from=valid_from,
@@ -86,6 +94,16 @@ class ClaimRules:
     @staticmethod
     def _find(claims: Claims, path: str) -> Sequence[str]:
         return _strings(find_claim(claims, path)) if path else ()
+
+    def _roles(self, claims: Claims) -> frozenset[str]:
+        return _roles_of(*_roles(find_claim(claims, self.role_claim))) if self.role_claim else _NONE
+
+    def check_required(self, claims: Claims) -> None:
+        """Check the required claims. Raises `ApiError` AUTH_TOKEN_INVALID that names the claim."""
+        for name, accepted in self.required.items():
+            if accepted.isdisjoint(_texts(find_claim(claims, name))):
+                details = f"The token's claim {name} does not have a required value"
+                raise invalid_token(details, Reason.CLAIMS)
 
     def read_dates(self, claims: Claims) -> tuple[float, float]:
         """Return when the token becomes valid (0: at once) and when it expires.
@@ -124,20 +142,46 @@ class ClaimRules:
             )
 
 
+def make_claim_rules(settings: Settings) -> ClaimRules:
+    """Return the rules that the settings describe."""
+    return ClaimRules(
+        patient_id_claim=settings.jwt_patient_id_claim,
+        role_claim="" if settings.jwt_role_claim == ROLE_OFF else settings.jwt_role_claim,
+        leeway=settings.jwt_leeway_seconds,
+        max_lifetime=settings.jwt_max_lifetime_seconds,
+        assistant_claim=settings.vapi_assistant_claim,
+        consent_claim=settings.jwt_consent_claim,
+        required=dict(map(_required_claim, settings.jwt_required_claims)),
+    )
+
+
+def _required_claim(entry: str) -> tuple[str, frozenset[str]]:
+    name, _, values = entry.partition("=")
+    return name.rstrip(), frozenset(value.strip() for value in values.split("|"))
+
+
 def invalid_token(details: str, reason: Reason) -> ApiError:
     """Return the error for an invalid token; `details` must not repeat its content."""
     return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details, reason=reason)
 
 
 def find_claim(claims: Claims, path: str) -> object:
-    """Return a claim by its exact name, else by a dotted path into nested claims, else None."""
-    if path in claims:
-        return claims[path]
+    """Return a claim by its name or by a dotted path into nested claims, or None without one.
+
+    Names may contain dots: at each level the longest name that the object has is taken.
+    """
     value: object = claims
-    for name in path.split("."):
+    rest = path
+    while rest:
         if not isinstance(value, Mapping):
             return None
-        value = value.get(name)
+        name = rest
+        while name not in value:
+            name, dot, _ = name.rpartition(".")
+            if not dot:
+                return None
+        value = value[name]
+        rest = rest[len(name) + 1 :]
     return value
 
 
@@ -173,6 +217,23 @@ def _strings(value: object) -> Sequence[str]:
     if isinstance(value, str):
         return (value,)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else ()
+
+
+def _roles(value: object) -> Sequence[str]:
+    """Return the roles of a claim: a string, a list, the keys of an object, or a boolean's word."""
+    if isinstance(value, bool):
+        return ("true" if value else "false",)
+    return list(value) if isinstance(value, dict) else _strings(value)
+
+
+def _texts(value: object) -> list[str]:
+    """Return the strings of a claim or of its list; numbers and booleans by their JSON text."""
+    values = value if isinstance(value, list) else [value]
+    return [
+        each if isinstance(each, str) else json.dumps(each)
+        for each in values
+        if isinstance(each, str | int | float)
+    ]
 
 
 def _scopes(claims: Claims) -> list[str]:

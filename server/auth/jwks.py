@@ -198,7 +198,8 @@ class JwksProvider:
 
     The keys are fetched at once, then every `cache_seconds`. While the address fails, the last keys
     are used for up to `stale_seconds`. An unknown key id triggers a refetch, at most one attempt in
-    `cooldown_seconds`. A request waits for at most `timeout` seconds, the limit of one fetch.
+    `cooldown_seconds`. One fetch takes at most `fetch_timeout` seconds; a
+    request waits for it at most `wait` seconds, and the fetch goes on.
     """
 
     def __init__(
@@ -210,20 +211,21 @@ class JwksProvider:
         cache_seconds: float,
         stale_seconds: float,
         cooldown_seconds: float,
-        timeout: float,
+        fetch_timeout: float,
+        wait: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._algorithms = frozenset(algorithms)
         self._usable_seconds = max(cache_seconds, stale_seconds)
         self._cooldown_seconds = cooldown_seconds
-        self._timeout = timeout
+        self._wait = wait
         self._clock = clock
         self._next_refetch_at = clock()
         self._refresher = JwksRefresher(
             url=url,
             make_key_set=make_key_set,
             cache_seconds=cache_seconds,
-            timeout=timeout,
+            timeout=fetch_timeout,
             clock=clock,
         )
 
@@ -268,7 +270,7 @@ class JwksProvider:
     async def _refresh_for(self, algorithm: str, key_id: str | None) -> JwkSet:
         """Wait for keys that resolve the token; return the latest keys when none do."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._wait):
                 key_set = await self._resolve(algorithm, key_id)
         except TimeoutError:
             raise _keys_unavailable(1) from None

@@ -83,7 +83,7 @@ def _configured_keys(algorithm: str, settings: Settings) -> list[object]:
 def _decoder(algorithm: str, keys: Iterable[object], settings: Settings) -> Decoder:
     decode = make_decode(
         *(VerificationKey(algorithm, key) for key in keys),
-        issuer=settings.jwt_issuer,
+        issuers=settings.jwt_issuer,
         audiences=settings.jwt_audience,
     )
     return make_decoder(decode)
@@ -104,7 +104,8 @@ def make_jwks_provider(settings: Settings) -> JwksProvider:
         cache_seconds=settings.jwks_cache_seconds,
         stale_seconds=settings.jwks_stale_seconds,
         cooldown_seconds=settings.jwks_cooldown_seconds,
-        timeout=min(2.0, settings.session_budget_seconds / 2),
+        fetch_timeout=settings.jwks_timeout_seconds,
+        wait=settings.session_budget_seconds / 2,
     )
 
 

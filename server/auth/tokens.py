@@ -47,11 +47,26 @@ _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 """Maps the base64url alphabet to base64, and characters only base64 has to an invalid character."""
 
 
+_OTHER_TYPES: Final = frozenset(
+    {
+        PROOF_TYPE,
+        "dpop+jwt",
+        "entity-statement+jwt",
+        "id+jwt",
+        "logout+jwt",
+        "secevent+jwt",
+    }
+)
+"""Types of JWTs that are not access tokens."""
+
+
 class Header(NamedTuple):
     """The parameters of a JOSE header (RFC 7515 section 4.1) that verification needs."""
 
     algorithm: str
     key_id: str | None
+    type: str | None = None
+    """The media type `typ`, in lower case and without `application/`."""
 
 
 def base64url_decode(segment: bytes) -> bytes:
@@ -73,7 +88,7 @@ def read_header(segment: str) -> Header:
     """Read the header segment of a token.
 
     Raises `ApiError` AUTH_TOKEN_INVALID if it is not a JSON object, has no `alg`, has a `kid` that
-    is not a string, requires an extension (`crit`, `b64`), or is the header of a patient proof.
+    is not a string, or requires an extension (`crit`, `b64`).
     """
     try:
         header = decode_json(base64url_decode(segment.encode()))
@@ -83,21 +98,30 @@ def read_header(segment: str) -> Header:
         raise invalid_token("The token's header is not a JSON object", Reason.FORMAT)
     if "crit" in header or "b64" in header:
         raise invalid_token("The token's header requires an extension (crit or b64)", Reason.FORMAT)
-    if _is_proof_type(header.get("typ")):
-        raise invalid_token(
-            "The token is a patient proof (typ), not a patient's token", Reason.TYPE
-        )
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise invalid_token("The token's header has no alg", Reason.ALGORITHM)
     if "kid" in header and not isinstance(key_id, str):
         raise invalid_token("The token's header has a kid that is not a string", Reason.FORMAT)
-    return Header(algorithm, key_id)
+    return Header(algorithm, key_id, _media_type(header.get("typ")))
 
 
-def _is_proof_type(typ: object) -> bool:
-    """Compare as media types are compared (RFC 7515 section 4.1.9)."""
-    return isinstance(typ, str) and typ.lower().removeprefix("application/") == PROOF_TYPE
+def check_type(header: Header, required: str = "") -> None:
+    """Check that `typ` is the required media type, or of no other kind than an access token.
+
+    Raises `ApiError` AUTH_TOKEN_INVALID.
+    """
+    if required and header.type != _media_type(required):
+        raise invalid_token("The token's typ is not JWT_REQUIRED_TYPE", Reason.TYPE)
+    if not required and header.type in _OTHER_TYPES:
+        raise invalid_token(
+            f"The token is not an access token: its typ is {header.type}", Reason.TYPE
+        )
+
+
+def _media_type(value: object) -> str | None:
+    """Return a media type in the form in which it is compared (RFC 7515 section 4.1.9)."""
+    return value.lower().removeprefix("application/") if isinstance(value, str) else None
 
 
 Decode = Callable[[bytes], Claims]
@@ -107,20 +131,20 @@ _REQUIRED_CLAIM: Final = "The token lacks a required claim (iss or aud)"
 
 
 def make_decode(
-    *keys: VerificationKey, issuer: str = "", audiences: Collection[str] = ()
+    *keys: VerificationKey, issuers: Collection[str] = (), audiences: Collection[str] = ()
 ) -> Decode:
     """Return the decode function for tokens that one of the keys has signed.
 
     A signature is tried with each key of its algorithm, so a forged token costs one verification
-    for each. An empty `issuer` or `audiences` leaves the claim unchecked; otherwise `aud` must
-    contain one of the audiences.
+    for each. Empty `issuers` or `audiences` leave the claim unchecked; otherwise `iss` must be one
+    of the issuers, and `aud` must contain one of the audiences.
     """
-    accepted = frozenset(audiences)
+    trusted, accepted = frozenset(issuers), frozenset(audiences)
 
     def decode(token: bytes) -> Claims:
         claims = _verified_claims(token, keys)
-        if issuer:
-            check_issuer(claims, issuer)
+        if trusted:
+            check_issuer(claims, trusted)
         if accepted:
             check_audience(claims, accepted)
         return claims
@@ -175,11 +199,11 @@ def _malformed() -> ApiError:
     return invalid_token("The token is malformed", Reason.FORMAT)
 
 
-def check_issuer(claims: Claims, issuer: str) -> None:
+def check_issuer(claims: Claims, trusted: frozenset[str]) -> None:
     """Check `iss` (RFC 7519 section 4.1.1). Raises `ApiError` AUTH_TOKEN_INVALID."""
     if "iss" not in claims:
         raise invalid_token(_REQUIRED_CLAIM, Reason.ISSUER)
-    if claims["iss"] != issuer:
+    if not isinstance(claims["iss"], str) or claims["iss"] not in trusted:
         raise invalid_token("The token was issued by another issuer", Reason.ISSUER)
 
 

@@ -32,26 +32,35 @@ _MAX_LENGTH: Final = 200
 
 async def compare_discovery(settings: Settings, session: ClientSession) -> list[str]:
     """Return a warning for each setting that differs, or one if the document cannot be fetched."""
-    if not (settings.jwt_jwks_url and settings.jwt_issuer):
+    if not settings.jwt_jwks_url:
         return []
+    found = [await _compare(settings, issuer, session) for issuer in settings.jwt_issuer]
+    return [warning for warnings in found for warning in warnings]
+
+
+async def _compare(settings: Settings, issuer: str, session: ClientSession) -> list[str]:
     try:
-        secure_url(settings.jwt_issuer)
-        url = settings.jwt_issuer.rstrip("/") + _PATH
+        secure_url(issuer)
+        url = issuer.rstrip("/") + _PATH
         document = await fetch_json(session, url, _TIMEOUT_SECONDS)
     except ValidationError:
         reason = "it is not an https address"
     except FetchError as error:
         reason = str(error)
     else:
-        return list(_differences(settings, document))
+        return list(_differences(settings, issuer, document))
     return [f"JWT_ISSUER: its discovery document cannot be fetched ({reason}); not compared"]
 
 
-def _differences(settings: Settings, document: object) -> Iterator[str]:
+def _differences(settings: Settings, issuer: str, document: object) -> Iterator[str]:
     members = document if isinstance(document, dict) else {}
-    for name, member in (("JWT_ISSUER", "issuer"), ("JWT_JWKS_URL", "jwks_uri")):
+    expected = (
+        ("JWT_ISSUER", "issuer", issuer),
+        ("JWT_JWKS_URL", "jwks_uri", settings.jwt_jwks_url),
+    )
+    for name, member, configured in expected:
         value = members.get(member)
-        if value != getattr(settings, name.lower()):
+        if value != configured:
             shown = json.dumps(value)[:_MAX_LENGTH] if isinstance(value, str) else "no text"
             yield f"{name}: differs from {member} in the issuer's discovery document: {shown}"
 

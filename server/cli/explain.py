@@ -17,15 +17,18 @@ from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import ClaimRules, Claims, read_token_id
 from server.auth.keys import KeyProvider
 from server.auth.tokens import (
+    Header,
     base64url_decode,
     check_audience,
     check_issuer,
+    check_type,
     read_claims,
     read_header,
 )
 from server.cli.report import Finding
 from server.components import Components
 from server.config import Settings
+from server.config.settings import ROLE_OFF
 
 
 class NotCheckedError(Exception):
@@ -67,13 +70,17 @@ class CheckedToken:
         """Return the principal without dates, which have a rule of their own."""
         return self.rules.describe(self.claims(), token_id, 0, 0)
 
-    async def decoder(self) -> Decoder:
-        """Return the decoder that the header selects. Raises `ApiError` without a key."""
+    def header(self) -> Header:
+        """Return the header. Raises `NotCheckedError` when it is not accepted."""
         segment = self.compact().partition(".")[0]
         try:
-            header = read_header(segment)
+            return read_header(segment)
         except ApiError:
             raise NotCheckedError("the header is not accepted") from None
+
+    async def decoder(self) -> Decoder:
+        """Return the decoder that the header selects. Raises `ApiError` without a key."""
+        header = self.header()
         return await self.keys.decoder(header.algorithm, header.key_id)
 
 
@@ -85,6 +92,21 @@ async def check_format(checked: CheckedToken) -> str:
     """Check the form and the header of the token."""
     read_header(bearer_token([f"Bearer {checked.token}"]).partition(".")[0])
     return "a compact JWS with an accepted header"
+
+
+async def check_typ(checked: CheckedToken) -> str:
+    """Check the type in the header."""
+    check_type(checked.header(), checked.settings.jwt_required_type)
+    return "typ is that of an access token"
+
+
+async def check_required(checked: CheckedToken) -> str:
+    """Check the required claims."""
+    claims = checked.claims()
+    if not checked.rules.required:
+        raise NotCheckedError("JWT_REQUIRED_CLAIMS is not set")
+    checked.rules.check_required(claims)
+    return "JWT_REQUIRED_CLAIMS have required values"
 
 
 async def check_key(checked: CheckedToken) -> str:
@@ -105,11 +127,11 @@ async def check_signature(checked: CheckedToken) -> str:
 
 async def check_iss(checked: CheckedToken) -> str:
     """Check the issuer."""
-    claims, issuer = checked.claims(), checked.settings.jwt_issuer
-    if not issuer:
+    claims, issuers = checked.claims(), frozenset(checked.settings.jwt_issuer)
+    if not issuers:
         raise NotCheckedError("JWT_ISSUER is not set")
-    check_issuer(claims, issuer)
-    return "iss is JWT_ISSUER"
+    check_issuer(claims, issuers)
+    return "iss is JWT_ISSUER" if len(issuers) == 1 else "iss is one of JWT_ISSUER"
 
 
 async def check_aud(checked: CheckedToken) -> str:
@@ -138,6 +160,8 @@ async def check_patient(checked: CheckedToken) -> str:
 
 async def check_patient_role(checked: CheckedToken) -> str:
     """Check that the role is that of a patient."""
+    if checked.settings.jwt_role_claim == ROLE_OFF:
+        raise NotCheckedError("JWT_ROLE_CLAIM is off, so every user of the issuer is a patient")
     check_role(checked.principal(), checked.settings.jwt_patient_role)
     return f"{checked.settings.jwt_role_claim} has JWT_PATIENT_ROLE"
 
@@ -166,10 +190,12 @@ async def check_not_revoked(checked: CheckedToken) -> str:
 
 RULES: Final[tuple[tuple[str, Check, str], ...]] = (
     ("format", check_format, "give the whole token: three segments with dots between them"),
+    ("type", check_typ, "send the access token, and compare its typ with JWT_REQUIRED_TYPE"),
     ("key found", check_key, "compare its alg with JWT_ALGORITHMS, its kid with {source}"),
     ("signature", check_signature, "it was changed, or signed with a key that is not in {source}"),
     ("issuer", check_iss, "compare its iss with JWT_ISSUER, also the slash at the end"),
     ("audience", check_aud, "compare its aud with JWT_AUDIENCE"),
+    ("claims", check_required, "compare it with JWT_REQUIRED_CLAIMS; its claims: {names}"),
     ("dates", check_dates, "compare exp, nbf and iat with JWT_MAX_LIFETIME_SECONDS and the clock"),
     ("patient id", check_patient, "set JWT_PATIENT_ID_CLAIM to one of its claims: {names}"),
     ("role", check_patient_role, "{role} must have JWT_PATIENT_ROLE; its claims: {names}"),
@@ -199,7 +225,7 @@ async def explain(settings: Settings, token: str) -> list[Finding]:
     Rules after a broken one are checked too, if the token can be read that far. The details
     contain escaped names of claims, and none of their values.
     """
-    signatures_only = replace(settings, jwt_issuer="", jwt_audience=(), vapi_check_seconds=0.0)
+    signatures_only = replace(settings, jwt_issuer=(), jwt_audience=(), vapi_check_seconds=0.0)
     components = Components(signatures_only)
     look_up = components.is_revoked
     async with components.running():

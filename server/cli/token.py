@@ -10,7 +10,9 @@ import jwt
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
 from server.cli.arguments import add_for, fail
 from server.config import Settings
+from server.config.keys import HMAC_ALGORITHMS
 from server.config.loader import Configuration
+from server.config.settings import ROLE_OFF
 
 HELP: Final = "print a patient token, signed with JWT_SECRET"
 
@@ -46,11 +48,12 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
     if 0 < settings.jwt_max_lifetime_seconds < seconds:
         raise ValueError("JWT_MAX_LIFETIME_SECONDS does not allow a lifetime this long")
     wanted: list[tuple[str, object]] = [
-        (settings.jwt_role_claim, settings.jwt_patient_role),
+        *_role(settings),
+        *_required_claims(settings),
         (settings.jwt_patient_id_claim, patient_id),
         ("iat", int(now)),
         ("exp", int(now) + seconds),
-        ("iss", settings.jwt_issuer),
+        ("iss", settings.jwt_issuer[0] if settings.jwt_issuer else ""),
         ("aud", settings.jwt_audience[0] if settings.jwt_audience else ""),
         ("scope", settings.jwt_required_scope),
     ]
@@ -58,4 +61,18 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
     claims = {"jti": token_hex(8), **dict(wanted)}
     if any(claims[name] != value for name, value in wanted):
         raise ValueError("Two settings require different values in the same claim")
-    return jwt.encode(claims, settings.jwt_secret, algorithm=settings.jwt_algorithms[0])
+    headers = {"typ": settings.jwt_required_type} if settings.jwt_required_type else None
+    algorithm = next(each for each in settings.jwt_algorithms if each in HMAC_ALGORITHMS)
+    return jwt.encode(claims, settings.jwt_secret, algorithm=algorithm, headers=headers)
+
+
+def _role(settings: Settings) -> list[tuple[str, object]]:
+    if settings.jwt_role_claim == ROLE_OFF:
+        return []
+    role: object = settings.jwt_patient_role
+    return [(settings.jwt_role_claim, role)]
+
+
+def _required_claims(settings: Settings) -> list[tuple[str, object]]:
+    entries = (entry.partition("=") for entry in settings.jwt_required_claims)
+    return [(name.rstrip(), values.split("|")[0].strip()) for name, _, values in entries]

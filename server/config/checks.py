@@ -18,7 +18,7 @@ from server.config.keys import (
     load_public_keys,
 )
 from server.config.redis_url import parse_redis_url
-from server.config.settings import CredentialType, Settings
+from server.config.settings import ROLE_OFF, CredentialType, Settings
 from server.config.validators import split_assistant
 
 
@@ -195,7 +195,10 @@ _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 def find_questionable(settings: Settings) -> Iterator[str]:
     """Yield a warning for each valid setting that is probably a mistake."""
-    if settings.jwt_jwks_url and not settings.jwt_audience:
+    if settings.jwt_role_claim == ROLE_OFF:
+        yield "JWT_ROLE_CLAIM: is off, so every user of the issuer is a patient"
+    limits_client = any(each.startswith("client_id=") for each in settings.jwt_required_claims)
+    if settings.jwt_jwks_url and not settings.jwt_audience and not limits_client:
         yield (
             "JWT_AUDIENCE: is empty, so tokens that the identity provider issued for other "
             "applications are accepted; set the audience of this service"
@@ -223,9 +226,9 @@ def find_questionable(settings: Settings) -> Iterator[str]:
 def _find_surrounded(settings: Settings) -> Iterator[str]:
     """Find what a shell would have removed; white space around a secret is a fault already."""
     for item in fields(settings):
-        value = getattr(settings, item.name)
-        if isinstance(value, str | bytes):
-            text, name = os.fsdecode(value), item.name.upper()
+        value, name = getattr(settings, item.name), item.name.upper()
+        for each in value if isinstance(value, tuple) else (value,):
+            text = os.fsdecode(each) if isinstance(each, str | bytes) else ""
             if _QUOTED.fullmatch(text):
                 yield f"{name}: has quotation marks around it, which are part of the value"
             elif text != text.strip() and "-----BEGIN " not in text:

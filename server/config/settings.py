@@ -16,6 +16,9 @@ class CredentialType(StrEnum):
     SESSION_TOKEN = "session_token"
 
 
+ROLE_OFF: Final = "off"
+"""The value of `JWT_ROLE_CLAIM` with which every user of the issuer is a patient."""
+
 Pem = NewType("Pem", str)
 """One or several PEM blocks (RFC 7468)."""
 
@@ -67,7 +70,7 @@ class Settings:
     jwt_public_key: Pem = _setting("", secret=True)  # noqa: RUF009  a Pem is immutable
     jwt_jwks_url: str = _setting("", validators.secure_url_with_query)
     jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
-    jwt_issuer: str = _setting("", validators.text)
+    jwt_issuer: tuple[str, ...] = _setting((), validators.issuers)
     jwt_audience: tuple[str, ...] = _setting((), validators.text_items)
     jwt_leeway_seconds: float = _setting(5.0, validators.between(0, 300))
     jwt_max_lifetime_seconds: float = _setting(0.0, validators.between(0, 10**9))
@@ -76,8 +79,11 @@ class Settings:
     jwt_patient_role: str = _setting("patient", validators.text)
     jwt_required_scope: str = _setting("", validators.text)
     jwt_consent_claim: str = _setting("", validators.text)
+    jwt_required_claims: tuple[str, ...] = _setting((), validators.required_claims)
+    jwt_required_type: str = _setting("", validators.media_type)
     jwks_cache_seconds: float = _setting(600.0, validators.between(0.01, 86400 * 30))
     jwks_stale_seconds: float = _setting(86400.0, validators.between(0.01, 86400 * 30))
+    jwks_timeout_seconds: float = _setting(10.0, validators.between(0.01, 3600))
     jwks_cooldown_seconds: float = _setting(5.0, validators.between(0.01, 86400 * 30))
 
     host: str = _setting("0.0.0.0", validators.visible)  # noqa: S104  the contract's default

@@ -160,6 +160,30 @@ def text(value: str) -> None:
         raise ValidationError("must be printable text")
 
 
+def issuers(values: tuple[str, ...]) -> None:
+    """A list of issuers; a template, as Entra's common endpoint publishes, is not an issuer."""
+    text_items(values)
+    if any("{" in value for value in values):
+        raise ValidationError("contains {, so it is a template; set the issuer of your tenant")
+
+
+def required_claims(values: tuple[str, ...]) -> None:
+    """A list of `claim=value` or `claim=one|other`, each claim once."""
+    text_items(values)
+    names = [value.partition("=")[0].rstrip() for value in values]
+    accepted = [value.partition("=")[2] for value in values]
+    if not all(names) or not all(each.strip() for text in accepted for each in text.split("|")):
+        raise ValidationError("must be entries like claim=value or claim=one|other")
+    if len(set(names)) < len(names):
+        raise ValidationError("must name each claim once; write claim=one|other")
+
+
+def media_type(value: str) -> None:
+    """A media type (RFC 6838 section 4.2), with or without `application/`."""
+    if not re.fullmatch(r"[\w!#$&^.+-]+(/[\w!#$&^.+-]+)?", value, re.ASCII):
+        raise ValidationError("must be a media type such as at+jwt")
+
+
 def text_items(values: tuple[str, ...]) -> None:
     """A list of `text` items."""
     for value in values:

@@ -187,7 +187,7 @@ def test_placeholder_of_the_secret_is_rejected() -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_block_is_valid_as_written(name: str) -> None:
     settings = make_settings(**{"JWT_SECRET": "", **BLOCKS[name]})
-    assert settings.jwt_issuer == BLOCKS[name]["JWT_ISSUER"]
+    assert settings.jwt_issuer == (BLOCKS[name]["JWT_ISSUER"],)
 
 
 @pytest.mark.parametrize("name", SHAPES)

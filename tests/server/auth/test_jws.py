@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middlewares.errors import ApiError, ErrorCode
-from server.auth.tokens import Header, base64url_decode, read_header
+from server.auth.tokens import Header, base64url_decode, check_type, read_header
 from tests.server.auth.tokens import segment
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -18,7 +18,6 @@ NOT_AN_OBJECT = "The token's header is not a JSON object"
 EXTENSION = "The token's header requires an extension (crit or b64)"
 NO_ALG = "The token's header has no alg"
 BAD_KID = "The token's header has a kid that is not a string"
-PROOF = "The token is a patient proof (typ), not a patient's token"
 
 
 @given(st.binary(max_size=300))
@@ -57,10 +56,10 @@ def test_bytes_outside_the_alphabet_are_rejected(position: int) -> None:
     ("value", "header"),
     [
         ({"alg": "HS256"}, Header("HS256", None)),
-        ({"alg": "RS256", "kid": "", "typ": "JWT", "x": [1]}, Header("RS256", "")),
+        ({"alg": "RS256", "kid": "", "typ": "JWT", "x": [1]}, Header("RS256", "", "jwt")),
         ({"alg": "", "kid": "a/b"}, Header("", "a/b")),
         ({"alg": "ES256", "typ": 7}, Header("ES256", None)),
-        ({"alg": "ES256", "typ": "not-a-patient-proof+jwt"}, Header("ES256", None)),
+        ({"alg": "ES256", "typ": "Application/X+JWT"}, Header("ES256", None, "x+jwt")),
         (b'{"alg": "HS256", "x": 1e999}', Header("HS256", None)),
     ],
 )
@@ -96,9 +95,6 @@ def test_header_has_algorithm_and_key_id(value: Any, header: Header) -> None:
         ({"alg": "HS256", "crit": None}, EXTENSION),
         ({"alg": "HS256", "b64": False}, EXTENSION),
         ({"alg": "HS256", "b64": True}, EXTENSION),
-        ({"alg": "ES256", "typ": "patient-proof+jwt"}, PROOF),
-        ({"alg": "ES256", "typ": "Patient-Proof+JWT"}, PROOF),
-        ({"alg": "ES256", "typ": "application/patient-proof+jwt"}, PROOF),
     ],
 )
 def test_header_is_rejected(value: Any, details: str) -> None:
@@ -128,3 +124,28 @@ def test_any_header_is_read_or_rejected(text: str) -> None:
         assert error.code is ErrorCode.AUTH_TOKEN_INVALID  # noqa: PT017  either result is fine
     else:
         assert isinstance(header, Header)
+
+
+OTHER_TYPES = ("logout", "secevent", "dpop", "entity-statement", "patient-proof", "id")
+
+
+@pytest.mark.parametrize("typ", [None, "jwt", "at+jwt", "x+jwt", "not-a-patient-proof+jwt"])
+def test_any_other_type_is_that_of_an_access_token(typ: str | None) -> None:
+    check_type(Header("ES256", None, typ))
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+@pytest.mark.parametrize("form", ["{}+jwt", "{}+JWT", "application/{}+jwt"])
+def test_types_that_are_not_access_tokens_are_rejected(name: str, form: str) -> None:
+    header = read_header(segment(json.dumps({"alg": "ES256", "typ": form.format(name)}).encode()))
+    with pytest.raises(ApiError, match=f"its typ is {name}") as caught:
+        check_type(header)
+    assert caught.value.reason == "type"
+
+
+@pytest.mark.parametrize("required", ["at+jwt", "application/AT+jwt"])
+def test_required_type_is_the_only_one(required: str) -> None:
+    check_type(Header("ES256", None, "at+jwt"), required)
+    for typ in (None, "jwt", "id+jwt", "x/at+jwt"):
+        with pytest.raises(ApiError, match="not JWT_REQUIRED_TYPE"):
+            check_type(Header("ES256", None, typ), required)

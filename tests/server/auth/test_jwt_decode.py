@@ -148,7 +148,7 @@ def test_rejection_repeats_nothing_of_the_token() -> None:
         compact(marked, {"alg": "marked"}),
         compact(marked | {"iss": "us"}),
     ):
-        details = details_of(token, issuer="us", audiences=["us"])
+        details = details_of(token, issuers=["us"], audiences=["us"])
         assert details is not None
         assert "marked" not in details
 
@@ -173,7 +173,7 @@ def test_rejection_repeats_nothing_of_the_token() -> None:
 )
 def test_issuer_must_be_equal(issuer: object, details: str | None) -> None:
     token = compact(claims(iss=issuer, sub=7, exp=1))
-    assert details_of(token, issuer="us") == details
+    assert details_of(token, issuers=["us"]) == details
     assert details_of(token) is None
 
 
@@ -209,7 +209,7 @@ def test_audience_must_contain_one_of_those_accepted(audience: object, details: 
 
 
 def test_both_issuer_and_audience_are_checked() -> None:
-    checks: dict[str, Any] = {"issuer": "us", "audiences": ["us"]}
+    checks: dict[str, Any] = {"issuers": ["us"], "audiences": ["us"]}
     assert details_of(compact(claims(iss="us", aud="us")), **checks) is None
     assert details_of(compact(claims(iss="us", aud="them")), **checks) == AUDIENCE
     assert details_of(compact(claims(iss="them", aud="us")), **checks) == ISSUER
@@ -237,7 +237,8 @@ Result = Claims | None
 def by_us(token: str, **checks: str) -> Result:
     audiences = [checks["audience"]] if "audience" in checks else []
     try:
-        decode = make_decode(KEY, issuer=checks.get("issuer", ""), audiences=audiences)
+        issuers = [checks["issuer"]] if "issuer" in checks else []
+        decode = make_decode(KEY, issuers=issuers, audiences=audiences)
         return decode(token.encode())
     except ApiError:
         return None

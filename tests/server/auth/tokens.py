@@ -87,6 +87,6 @@ def admit(rules: ClaimRules, payload: Claims) -> Principal:
 
 def make_decoder(algorithm: str, key: object, *, issuer: str = "", audience: str = "") -> Decoder:
     """Return the decoder of one key; an empty issuer or audience is not checked."""
-    audiences = [audience] if audience else []
-    decode = make_decode(VerificationKey(algorithm, key), issuer=issuer, audiences=audiences)
+    audiences, issuers = [audience] if audience else [], [issuer] if issuer else []
+    decode = make_decode(VerificationKey(algorithm, key), issuers=issuers, audiences=audiences)
     return aiohttp_jwt_adapter.make_decoder(decode)

@@ -57,6 +57,9 @@ CONFIGURATIONS: list[dict[str, str]] = [
     {"JWT_PATIENT_ID_CLAIM": "user.id", "JWT_ROLE_CLAIM": "user.roles"},
     {"JWT_PATIENT_ROLE": "Patient Zero"},
     {"JWT_MAX_LIFETIME_SECONDS": "60"},
+    {"JWT_ISSUER": "https://id.test, https://old.test"},
+    {"JWT_ROLE_CLAIM": "off"},
+    {"JWT_REQUIRED_CLAIMS": "azp=voice|app, verified=true", "JWT_REQUIRED_TYPE": "at+jwt"},
 ]
 
 

@@ -29,10 +29,12 @@ from tests.support import SECRET, VARIABLES, claims, make_settings, sign
 
 RULES = [
     "format",
+    "type",
     "key found",
     "signature",
     "issuer",
     "audience",
+    "claims",
     "dates",
     "patient id",
     "role",
@@ -43,9 +45,10 @@ STRICT = {
     "JWT_ISSUER": "us",
     "JWT_AUDIENCE": "voice, other",
     "JWT_REQUIRED_SCOPE": "start",
+    "JWT_REQUIRED_CLAIMS": "azp=voice|app",
     "JWT_MAX_LIFETIME_SECONDS": "7200",
 }
-SOUND = {"iss": "us", "aud": ["them", "voice"], "scope": "start more"}
+SOUND = {"iss": "us", "aud": ["them", "voice"], "scope": "start more", "azp": "app"}
 
 
 def signed(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
@@ -80,15 +83,16 @@ TOKENS: list[tuple[str, str, set[str]]] = [
     ("role", signed(type="doctor"), {"role"}),
     ("no role", signed(type=...), {"role"}),
     ("scope", signed(scope="stop"), {"scope"}),
+    ("required claim", signed(azp="chat"), {"claims"}),
     ("token id", signed(jti=["x"]), {"revocation"}),
     ("signature", signed(secret="x" * 32), {"signature"}),
     ("algorithm", signed(algorithm="HS512"), {"key found"}),
     ("critical extension", sign(claims(**SOUND), crit=["x"]), {"format"}),
-    ("proof", sign(claims(**SOUND), typ="patient-proof+jwt"), {"format"}),
+    ("proof", sign(claims(**SOUND), typ="patient-proof+jwt"), {"type"}),
     (
         "everything",
         sign({"iss": "them"}, "x" * 32),
-        {"signature", "issuer", "audience", "dates", "patient id", "role", "scope"},
+        {"signature", "issuer", "audience", "claims", "dates", "patient id", "role", "scope"},
     ),
     ("payload is not an object", sign(b"[]"), {"signature"}),
     ("two segments", "a.b", {"format"}),
@@ -130,7 +134,7 @@ async def test_what_cannot_be_read_is_not_checked() -> None:
     findings = await check("a.b", **STRICT)
     assert {each.ok for each in findings[1:]} == {None}
     findings = await check(sign(b"[]"), **STRICT)
-    assert {each.ok for each in findings[3:]} == {None}
+    assert {each.ok for each in findings[4:]} == {None}
 
 
 MARK = "M4RKED"
@@ -313,4 +317,4 @@ async def test_a_process_reads_a_pipe_and_colours_a_terminal(tmp_path: Path) -> 
     lines = [line.rstrip("\r") for line in shown.splitlines()]
     assert len(lines) == len(RULES)
     assert lines[0].startswith("\x1b[32mok  \x1b[0m  format      ")
-    assert lines[7].startswith("\x1b[31mFAIL\x1b[0m  role        FORBIDDEN: ")
+    assert lines[9].startswith("\x1b[31mFAIL\x1b[0m  role        FORBIDDEN: ")

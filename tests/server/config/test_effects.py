@@ -20,7 +20,7 @@ from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
 from server.policies.revocations import token_key
 from tests import pems
-from tests.issuer import Issuer, eventually, issuing, key
+from tests.issuer import Issuer, eventually, hang, issuing, key
 from tests.process import launch, run, serving
 from tests.redis_server import RedisServer, free_port
 from tests.server.config.test_settings import LIMITS
@@ -59,7 +59,7 @@ BY_SECRET = {
     "JWT_SECRET": SECRET,
     "JWT_SECRET_PREVIOUS": PREVIOUS,
     "JWT_ALGORITHMS": "HS512",
-    "JWT_ISSUER": "us",
+    "JWT_ISSUER": "we, us",
     "JWT_AUDIENCE": "voice, chat",
     "JWT_LEEWAY_SECONDS": "250",
     "JWT_MAX_LIFETIME_SECONDS": "1000",
@@ -69,6 +69,8 @@ BY_SECRET = {
     "JWT_REQUIRED_SCOPE": "start",
     "JWT_CONSENT_CLAIM": "consents",
     "CONSENT_REQUIRED": "voice@2",
+    "JWT_REQUIRED_CLAIMS": "azp=voice|app",
+    "JWT_REQUIRED_TYPE": "at+jwt",
     "TRUSTED_PROXIES": "127.0.0.0/8, 192.0.2.0/24",
     "MAX_BODY_BYTES": "100",
     "RATE_LIMIT": "3/day",
@@ -121,13 +123,19 @@ class Client:
             return response.headers.get("Access-Control-Allow-Origin")
 
 
-def patient(number: int = 1, secret: str = SECRET, algorithm: str = "HS512", **more: Any) -> str:
+def patient(
+    number: int = 1,
+    secret: str = SECRET,
+    algorithm: str = "HS512",
+    typ: str = "at+jwt",
+    **more: Any,
+) -> str:
     """Sign a token for `BY_SECRET`; a value of `...` omits the claim."""
     now = claims()["iat"]
-    own = {"iss": "us", "aud": "chat", "iat": now, "exp": now + 900, "scope": "start"}
+    own = {"iss": "us", "aud": "chat", "iat": now, "exp": now + 900, "scope": "start", "azp": "app"}
     own["consents"] = ["voice@2"]
     patient_claims = {"id": ..., "type": ..., "user": {"id": f"pt_{number}"}, "roles": ["member"]}
-    return sign(claims(**{**own, **patient_claims, **more}), secret, algorithm)
+    return sign(claims(**{**own, **patient_claims, **more}), secret, algorithm, typ=typ)
 
 
 async def test_settings_with_a_secret(tmp_path: Path) -> None:
@@ -205,6 +213,8 @@ async def check_tokens(client: Client) -> None:
         (patient(4, consents=["voice@1"]), "CONSENT_REQUIRED"),
         # The stand-in does not know this assistant.
         (patient(4, assistants="other"), "VAPI_SESSION_FAILED"),
+        (patient(3, azp="chat"), "AUTH_TOKEN_INVALID"),
+        (patient(3, typ="JWT"), "AUTH_TOKEN_INVALID"),
     ]
     for token, code in expected:
         assert await client.code(token) == code, payload(token)
@@ -276,6 +286,7 @@ BY_JWKS = {
     "JWT_JWKS_URL": "",  # the test's provider
     "JWKS_CACHE_SECONDS": "0.2",
     "JWKS_STALE_SECONDS": "1",
+    "JWKS_TIMEOUT_SECONDS": "0.5",
     "REDIS_URL": "",  # the test's server
     "REDIS_FAILURE": "serve",
     "RATE_LIMIT": "off",
@@ -330,6 +341,9 @@ async def check_keys(client: Client, issuer: Issuer) -> None:
     await until(lambda: issuer.fetches >= fetches + 2)  # the cache expires
     issuer.respond = not_found
     await eventually(has_code(client, issuer.keys[0].token(), "AUTH_UNAVAILABLE"))  # stale
+    issuer.respond = hang  # each fetch ends by its time limit, far below the budget
+    fetches = issuer.fetches
+    await until(lambda: issuer.fetches >= fetches + 2)
     issuer.respond = None
     await eventually(is_granted(client, issuer.keys[0].token()))
 

@@ -73,7 +73,7 @@ def test_a_pasted_provider_block_is_not_overridden(tmp_path: Path, place: str) -
     dotenv = tmp_path / ".env"
     dotenv.write_text(pasted[place])
     settings = load_settings({}, dotenv)
-    assert settings.jwt_issuer == "https://clinic.eu.auth0.com/"
+    assert settings.jwt_issuer == ("https://clinic.eu.auth0.com/",)
     assert settings.jwt_audience == ("https://voice.clinic.example",)
     assert settings.jwt_algorithms == ("RS256",)
     assert settings.jwt_role_claim == "https://clinic.example/roles"

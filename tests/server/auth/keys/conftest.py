@@ -59,7 +59,8 @@ def keys(issuer: Issuer, clock: Clock) -> JwksProvider:
         cache_seconds=CACHE_SECONDS,
         stale_seconds=STALE_SECONDS,
         cooldown_seconds=COOLDOWN_SECONDS,
-        timeout=0.5,
+        fetch_timeout=0.5,
+        wait=0.5,
         clock=clock,
     )
 

@@ -19,13 +19,6 @@ PROOF = {
 }
 
 
-@pytest.mark.parametrize(("budget", "timeout"), [("3", 1.5), ("4", 2), ("60", 2)])
-def test_fetch_takes_at_most_half_the_budget_and_two_seconds(budget: str, timeout: float) -> None:
-    variables = Issuer(port=1).variables
-    keys = make_jwks_provider(make_settings(**variables, SESSION_BUDGET_SECONDS=budget))
-    assert keys._timeout == keys._refresher._timeout == timeout
-
-
 @pytest.mark.parametrize("proof", [PROOF, {}])
 async def test_proof_key_in_the_jwks_is_ignored(
     issuer: Issuer,

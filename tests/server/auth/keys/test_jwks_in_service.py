@@ -1,6 +1,7 @@
 """The service with a JWKS: rotation, outages and hostile tokens, over real sockets."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from aiohttp import web
@@ -9,7 +10,11 @@ from tests.conftest import Serve
 from tests.issuer import ISSUER, Issuer, Respond, eventually, hang, hang_in_the_body, key
 from tests.support import Service, claims, sign
 
-SHORT_BUDGET = {"SESSION_BUDGET_SECONDS": "1", "VAPI_TIMEOUT_SECONDS": "0.5"}
+SHORT_BUDGET = {
+    "SESSION_BUDGET_SECONDS": "1",
+    "VAPI_TIMEOUT_SECONDS": "0.5",
+    "JWKS_TIMEOUT_SECONDS": "0.5",
+}
 """A response after it is a 504."""
 
 
@@ -82,6 +87,24 @@ async def test_withdrawn_keys_are_unavailable_until_a_key_appears(
     issuer.keys = published
     await eventually_granted(service, token)
     assert await keys_state(service) == "ready"
+
+
+async def test_slow_fetch_outlives_the_requests_that_wait_for_it(
+    issuer: Issuer, serve: Serve
+) -> None:
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(3)
+        return web.json_response(issuer.document)
+
+    issuer.respond = slow
+    service = await serve(**issuer.variables)
+    token, start = issuer.keys[0].token(), monotonic()
+    answer = await service.start(token)
+    assert (answer.status, answer.code) == (503, "AUTH_UNAVAILABLE")
+    assert 1.5 <= monotonic() - start < 2.5
+    await asyncio.sleep(start + 3.2 - monotonic())
+    assert (await service.start(token)).status == 200
+    assert issuer.fetches == 1
 
 
 async def html(_: web.Request) -> web.StreamResponse:
