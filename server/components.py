@@ -18,6 +18,7 @@ from server.config import Settings
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
+from server.policies.patient_names import PatientNames
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
 from server.policies.revocations import RevocationList
@@ -49,6 +50,7 @@ class Components:
         )
         self.jwks = make_jwks_provider(settings) if settings.jwt_jwks_url else None
         self.keys: KeyProvider = self.jwks or make_static_provider(settings)
+        self.names = PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
         self.pause = SessionPause(always=settings.sessions_paused)
         self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
         self.is_revoked = self._revocation_check(settings)
@@ -63,6 +65,7 @@ class Components:
             serve_without=settings.redis_failure == "serve",
             record_pause=self.pause.record,
             on_failure=self.revocation_failures,
+            names=self.names,
         ).is_revoked
 
     def _rate_limiter(self, settings: Settings) -> AcquireRateLimit | None:
@@ -77,6 +80,7 @@ class Components:
             seconds=settings.session_budget_seconds / 4,
             fallback=in_memory,
             on_failure=self.limiter_failures,
+            names=self.names,
         ).acquire
 
     async def ensure_available(self, assistant_id: str) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from server.config.loader import Configuration
 
 _MAX_SECONDS: Final = 10**9
+_MAX_LINE_BYTES: Final = 1024
 
 
 class Command(Protocol):
@@ -32,6 +33,14 @@ def _seconds(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= _MAX_SECONDS):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MAX_SECONDS}")
     return int(text)
+
+
+def read_patient(text: str) -> str:
+    """Return a patient id: for `-` that of standard input, which other processes cannot see."""
+    if text != "-":
+        return text
+    line = sys.stdin.buffer.readline(_MAX_LINE_BYTES).decode("utf-8", "replace")
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def fail(text: str) -> int:

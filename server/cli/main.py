@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from server.cli import check, pause, resume, revoke, serve, token
+from server.cli import check, pause, resume, revocations, revoke, serve, token, unrevoke
 from server.cli.arguments import Command
 from server.observability.log_records import configure_logging
 from server.serving.process import load_or_exit
@@ -14,6 +14,8 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "check": check,
     "token": token,
     "revoke": revoke,
+    "unrevoke": unrevoke,
+    "revocations": revocations,
     "pause": pause,
     "resume": resume,
 }

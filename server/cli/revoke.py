@@ -6,11 +6,12 @@ from math import ceil
 from typing import Final
 
 from server.auth.claims import parse_patient_id
-from server.cli.arguments import add_for, fail
+from server.cli.arguments import add_for, fail, read_patient
 from server.config import Settings
 from server.config.loader import Configuration
-from server.policies.revocations import patient_key, token_key
-from server.redis.connection import RedisFailure, describe, execute_once
+from server.policies.patient_names import PatientNames
+from server.policies.revocation_index import revoke, token_entry
+from server.redis.connection import RedisFailure, describe
 
 HELP: Final = "revoke a token or all tokens of a patient"
 
@@ -19,10 +20,32 @@ _DEFAULT_SECONDS: Final = 366 * 86400
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--jti` or `--patient`, and `--for`."""
+    add_subject(parser)
+    add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Declare `--jti` or `--patient`."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
-    which.add_argument("--patient", metavar="ID", help="every token of the patient")
-    add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
+    text = "every token of the patient; - reads the id from standard input"
+    which.add_argument("--patient", metavar="ID", type=read_patient, help=text)
+
+
+def find_fault(settings: Settings, jti: str | None, patient: str | None) -> str | None:
+    """Return why a revocation by these arguments cannot be written or lifted, if it cannot."""
+    if not settings.redis_url:
+        return "set REDIS_URL, where the service looks revocations up"
+    if jti == "":
+        return "a token id cannot be empty"
+    if patient is not None and parse_patient_id(patient) is None:
+        return "this is not a valid patient id"
+    return None
+
+
+def patient_names(settings: Settings) -> PatientNames:
+    """Return the names of patients in Redis by the settings."""
+    return PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
 
 
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
@@ -32,16 +55,13 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
 
 async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     jti, patient = arguments.jti, arguments.patient
-    if not settings.redis_url:
-        return fail("Nothing was revoked: set REDIS_URL, where the service looks revocations up")
-    if jti == "":
-        return fail("Nothing was revoked: a token id cannot be empty")
-    if patient is not None and parse_patient_id(patient) is None:
-        return fail("Nothing was revoked: this is not a valid patient id")
+    if fault := find_fault(settings, jti, patient):
+        return fail(f"Nothing was revoked: {fault}")
     seconds = arguments.seconds or _longest_lifetime(settings)
-    key = token_key(jti) if jti is not None else patient_key(patient)
+    names = patient_names(settings)
+    entry = token_entry(jti) if jti is not None else names.current(patient)
     try:
-        await execute_once(settings.redis_url, b"SET", key, b"1", b"EX", seconds)
+        await revoke(settings.redis_url, entry, seconds)
     except RedisFailure as error:
         return fail(f"Nothing was revoked: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"revoked for {seconds} seconds")

@@ -8,7 +8,7 @@ from typing import Final
 import jwt
 
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
-from server.cli.arguments import add_for, fail
+from server.cli.arguments import add_for, fail, read_patient
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
 from server.config.loader import Configuration
@@ -16,12 +16,19 @@ from server.config.settings import ROLE_OFF
 
 HELP: Final = "print a patient token, signed with JWT_SECRET"
 
+_PATIENT_HELP: Final = "the patient id; - reads it from standard input"
 _DEFAULT_SECONDS: Final = 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--patient` and `--for`."""
-    parser.add_argument("--patient", metavar="ID", required=True, help="the patient id")
+    parser.add_argument(
+        "--patient",
+        metavar="ID",
+        required=True,
+        type=read_patient,
+        help=_PATIENT_HELP,
+    )
     add_for(parser, "its lifetime; default: an hour, or JWT_MAX_LIFETIME_SECONDS")
 
 

@@ -110,6 +110,7 @@ class Settings:
     metrics_enabled: bool = _setting(False)
     docs_enabled: bool = _setting(False)
     audit_hash_key: bytes = _secret(b"", validators.at_least_bytes(32))
+    audit_hash_key_previous: bytes = _secret(b"", validators.at_least_bytes(32))
     log_level: str = _setting("INFO", validators.one_of(*_LEVELS))
     log_format: str = _setting("json", validators.one_of("json", "console"))
 

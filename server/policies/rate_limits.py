@@ -10,8 +10,16 @@ from typing import Any, Final
 
 from middlewares.context import Clock
 from middlewares.rate_limit import AcquireRateLimit
+from server.policies.patient_names import CLEAR_NAMES, PatientNames
 from server.redis.client import READ_ONLY, RedisClient
-from server.redis.connection import Execute, RedisDown, RedisError, RedisReplyError, describe
+from server.redis.connection import (
+    Execute,
+    RedisDown,
+    RedisError,
+    RedisReplyError,
+    UnexpectedAnswer,
+    describe,
+)
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +109,7 @@ class RedisRateLimiter:
         seconds: float,
         fallback: AcquireRateLimit,
         on_failure: Callable[[], None],
+        names: PatientNames = CLEAR_NAMES,
     ) -> None:
         amount, period = parse_rate(limit)
         self._redis = redis
@@ -109,13 +118,14 @@ class RedisRateLimiter:
         self._seconds = seconds
         self._fallback = fallback
         self._on_failure = on_failure
+        self._names = names
         self._rejected = False
         redis.probes.append(self.probe)
 
     async def acquire(self, patient_id: str) -> float | None:
         """Count a request: an `AcquireRateLimit`."""
         try:
-            key = self._prefix + patient_id.encode()
+            key = self._prefix + self._names.current(patient_id).removeprefix(b"patient:")
             wait = await _count(self._execute, key, *self._arguments)
         except (RedisDown, RedisError, TimeoutError):
             self._on_failure()
@@ -151,4 +161,6 @@ async def _count(execute: Execute, key: bytes, *arguments: int) -> int:
         if error.code != "NOSCRIPT":
             raise
         answer = await execute(b"EVAL", _SCRIPT, 1, key, *arguments)
-    return int(answer)
+    if not isinstance(answer, int):
+        raise UnexpectedAnswer
+    return answer

@@ -1,14 +1,16 @@
 """The revocation list in Redis: tokens and patients, as entries that expire by themselves."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import Final
 
 from middlewares.context import Clock, Principal
 from middlewares.errors import ApiError, ErrorCode
+from server.policies.patient_names import CLEAR_NAMES, PatientNames
 from server.policies.pause import PAUSE_KEY
+from server.policies.revocation_index import KEY_PREFIX, token_entry
 from server.redis.client import RedisClient
 from server.redis.connection import Execute, RedisDown, RedisError
 
@@ -19,12 +21,12 @@ _MAX_REMEMBERED: Final = 65536
 
 def token_key(token_id: str) -> bytes:
     """Return the key of a token by its `jti`, which can contain any text of a JSON string."""
-    return b"{vapi-sessions}:revoked:jti:" + token_id.encode("utf-8", "surrogatepass")
+    return KEY_PREFIX + token_entry(token_id)
 
 
 def patient_key(patient_id: str) -> bytes:
-    """Return the key of a patient."""
-    return b"{vapi-sessions}:revoked:patient:" + patient_id.encode()
+    """Return the key of a patient, with the id in clear."""
+    return KEY_PREFIX + CLEAR_NAMES.current(patient_id)
 
 
 class RevocationList:
@@ -43,18 +45,20 @@ class RevocationList:
         serve_without: bool,
         record_pause: Callable[[bytes | None], None],
         on_failure: Callable[[], None],
+        names: PatientNames = CLEAR_NAMES,
     ) -> None:
         self._redis = redis
         self._seconds = seconds
         self._serve_without = serve_without
         self._record_pause = record_pause
         self._on_failure = on_failure
+        self._names = names
         self._recent = RecentRevocations()
         redis.probes.append(self.probe)
 
     async def is_revoked(self, principal: Principal) -> bool:
         """Look up a principal: an `IsRevoked`. Raises `ApiError` AUTH_UNAVAILABLE."""
-        keys = list(_keys_of(principal))
+        keys = self._keys_of(principal)
         try:
             pause, *entries = await self._redis.execute(
                 b"MGET", PAUSE_KEY, *keys, seconds=self._seconds
@@ -70,6 +74,13 @@ class RevocationList:
             raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
         self._record_pause(pause)
         return self._recent.record(keys, entries)
+
+    def _keys_of(self, principal: Principal) -> list[bytes]:
+        """Return the keys whose existence revokes a principal."""
+        entries = [] if principal.token_id is None else [token_entry(principal.token_id)]
+        if principal.patient_id is not None:
+            entries += self._names.all(principal.patient_id)
+        return [KEY_PREFIX + entry for entry in entries]
 
     async def probe(self, execute: Execute) -> None:
         """Read what requests read: a `Probe`."""
@@ -112,10 +123,3 @@ class RecentRevocations:
         """Return whether one of the keys had an entry in the last minute."""
         since = self._clock() - _REMEMBERED_SECONDS
         return any(self._seen.get(key, -inf) > since for key in keys)
-
-
-def _keys_of(principal: Principal) -> Iterator[bytes]:
-    if principal.token_id is not None:
-        yield token_key(principal.token_id)
-    if principal.patient_id is not None:
-        yield patient_key(principal.patient_id)

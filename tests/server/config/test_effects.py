@@ -18,6 +18,8 @@ from aiohttp import ClientSession, web
 
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
+from server.policies.patient_names import PatientNames
+from server.policies.revocation_index import KEY_PREFIX
 from server.policies.revocations import token_key
 from tests import pems
 from tests.issuer import Issuer, eventually, hang, issuing, key
@@ -289,6 +291,7 @@ BY_JWKS = {
     "JWKS_TIMEOUT_SECONDS": "0.5",
     "REDIS_URL": "",  # the test's server
     "REDIS_FAILURE": "serve",
+    "AUDIT_HASH_KEY_PREVIOUS": "p" * 32,
     "RATE_LIMIT": "off",
     "SHUTDOWN_GRACE_SECONDS": "0.2",
     "SHUTDOWN_DELAY_SECONDS": "0.5",
@@ -331,6 +334,10 @@ async def check_revocation(client: Client, issuer: Issuer, redis_server: RedisSe
     assert await client.code(revoked) is None
     await redis_server.execute("SET", token_key("t1"), "1")
     assert await client.code(revoked) == "AUTH_TOKEN_REVOKED"
+    hashed = PatientNames(b"p" * 32).current("pt_9")
+    await redis_server.execute("SET", KEY_PREFIX + hashed, "1")
+    token = issuer.keys[0].token(claims(iss="https://issuer.example/", id="pt_9"))
+    assert await client.code(token) == "AUTH_TOKEN_REVOKED"
     await redis_server.stop()
     await eventually(is_granted(client, issuer.keys[0].token()))
 

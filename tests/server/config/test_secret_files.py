@@ -32,6 +32,7 @@ def test_the_secrets_of_the_contract_can_be_files() -> None:
         "JWT_PUBLIC_KEY",
         "REDIS_URL",
         "AUDIT_HASH_KEY",
+        "AUDIT_HASH_KEY_PREVIOUS",
         "PROOF_KEY",
     } == SECRETS
     assert {item.name.upper() for item in fields(Settings) if not item.repr} == SECRETS

@@ -69,6 +69,7 @@ DEFAULTS = {
     "metrics_enabled": False,
     "docs_enabled": False,
     "audit_hash_key": b"",
+    "audit_hash_key_previous": b"",
     "log_level": "INFO",
     "log_format": "json",
 }
@@ -155,6 +156,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("METRICS_ENABLED", ["true", "false", "True"], ["1", "on"]),
     ("DOCS_ENABLED", ["true", "false"], ["1", "on"]),
     ("AUDIT_HASH_KEY", ["x" * 32, "é" * 16], ["x" * 31]),
+    ("AUDIT_HASH_KEY_PREVIOUS", ["y" * 32], ["y" * 31]),
     ("LOG_LEVEL", ["DEBUG", "CRITICAL"], ["debug", "TRACE"]),
     ("LOG_FORMAT", ["json", "console"], ["text"]),
     ("SHUTDOWN_GRACE_SECONDS", ["0", "3600"], ["-1"]),
