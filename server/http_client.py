@@ -1,5 +1,6 @@
 """Requests to other services: bounded answers, and the delay before a retry."""
 
+from codecs import BOM_UTF8
 from random import uniform
 from typing import Final
 
@@ -44,6 +45,6 @@ async def fetch_json(session: ClientSession, url: str, timeout: float) -> object
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise FetchError(f"more than {MAX_BYTES} bytes")
-            return msgspec.json.decode(bytes(body))
+            return msgspec.json.decode(body.removeprefix(BOM_UTF8))
     except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
         raise FetchError(type(error).__name__) from None

@@ -1,8 +1,10 @@
 """The keys of an identity provider: a JWKS (RFC 7517) that is refreshed in the background."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
 from time import monotonic
@@ -10,14 +12,22 @@ from typing import Any, Final
 
 import jwt
 from aiohttp import ClientSession
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from middlewares.errors import ApiError, ErrorCode, Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.claims import invalid_token
+from server.auth.claims import Claims, invalid_token
+from server.auth.tokens import base64url_decode
 from server.config.keys import algorithms_of
 from server.http_client import FetchError, fetch_json, retry_delay
 
 log = logging.getLogger(__name__)
+
+MAX_KEYS_OF_AN_ID: Final = 4
+"""A token is tried with at most this many keys of its `kid`."""
+
+_COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66}
+_MAX_SHOWN: Final = 80
 
 MakeDecoders = Callable[[object, Iterable[str]], Mapping[str, Decoder]]
 """Returns a decoder for each algorithm that a public key is used with."""
@@ -38,15 +48,40 @@ class JwkSet:
     def __init__(
         self, document: object, *, allowed: frozenset[str], make_decoders: MakeDecoders
     ) -> None:
-        self._by_id: dict[str | None, dict[str, Decoder]] = {}
-        self._by_algorithm: dict[str, list[Decoder]] = {}
+        self._by_id: dict[str | None, dict[str, dict[bytes, Decoder]]] = {}
+        self._by_algorithm: dict[str, dict[bytes, Decoder]] = {}
+        self._keys: dict[str | None, set[bytes]] = {}
+        unused: list[str] = []
         for jwk in _members(document):
-            key, algorithms = _read(jwk)
-            for algorithm, decoder in make_decoders(key, algorithms & allowed).items():
-                self._by_id.setdefault(jwk.get("kid"), {}).setdefault(algorithm, decoder)
-                self._by_algorithm.setdefault(algorithm, []).append(decoder)
+            key, algorithms, reason = _read(jwk)
+            if not reason and algorithms.isdisjoint(allowed):
+                reason = "no algorithm of it is one of JWT_ALGORITHMS"
+            if not reason and not self._has_room(jwk.get("kid"), key):
+                reason = f"more than {MAX_KEYS_OF_AN_ID} keys have this kid"
+            if reason:
+                unused.append(f"{json.dumps(jwk.get('kid'))[:_MAX_SHOWN]} ({reason})")
+                continue
+            decoders = make_decoders(key, algorithms & allowed)
+            self._add(jwk.get("kid"), _fingerprint(key), decoders)
+        self.unused = tuple(unused)
+        """The keys that are not used: for each its `kid` and the reason."""
         if not self._by_algorithm:
             raise NoUsableKeyError("no usable key")
+
+    def _has_room(self, key_id: str | None, key: Any) -> bool:
+        """Return whether one more key may have this id; keys without an id are told apart."""
+        known = self._keys.setdefault(key_id, set())
+        if key_id is not None and len(known | {_fingerprint(key)}) > MAX_KEYS_OF_AN_ID:
+            return False
+        known.add(_fingerprint(key))
+        return True
+
+    def _add(self, key_id: str | None, fingerprint: bytes, decoders: Mapping[str, Decoder]) -> None:
+        """Add the decoders of a key; a key that is listed twice counts once."""
+        for algorithm, decoder in decoders.items():
+            same = self._by_algorithm.setdefault(algorithm, {}).setdefault(fingerprint, decoder)
+            by_algorithm = self._by_id.setdefault(key_id, {})
+            by_algorithm.setdefault(algorithm, {}).setdefault(fingerprint, same)
 
     def resolves(self, algorithm: str, key_id: str | None) -> bool:
         """Return whether this set determines the key of a token: a refetch is not needed."""
@@ -55,30 +90,67 @@ class JwkSet:
         return key_id in self._by_id
 
     def find(self, algorithm: str, key_id: str | None) -> Decoder | None:
-        """Return the decoder of a key by its id; without an id, of the only key that fits."""
+        """Return the decoder of the keys with an id; without an id, of the only key that fits."""
         if key_id is not None:
-            return self._by_id.get(key_id, {}).get(algorithm)
-        fitting = self._by_algorithm.get(algorithm, [])
+            found = list(self._by_id.get(key_id, {}).get(algorithm, {}).values())
+            return _any_of(found) if len(found) > 1 else next(iter(found), None)
+        fitting = list(self._by_algorithm.get(algorithm, {}).values())
         return fitting[0] if len(fitting) == 1 else None
+
+
+def _any_of(decoders: Sequence[Decoder]) -> Decoder:
+    """Return a decoder that tries keys in turn until a signature verifies."""
+
+    async def decoder(token: str) -> Claims:
+        for decode in decoders[:-1]:
+            try:
+                return await decode(token)
+            except ApiError as error:
+                if error.reason is not Reason.SIGNATURE:
+                    raise
+        return await decoders[-1](token)
+
+    return decoder
+
+
+def _fingerprint(key: Any) -> bytes:
+    """Return the SubjectPublicKeyInfo (RFC 5280), which is the same for the same key."""
+    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
 
 
 def _members(document: object) -> list[Any]:
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
         raise ValueError("not a JWKS")  # noqa: TRY004  one type for every unusable document
-    return [jwk for jwk in keys if isinstance(jwk, dict)]
+    members = [jwk for jwk in keys if isinstance(jwk, dict)]
+    return [{name: value for name, value in jwk.items() if value is not None} for jwk in members]
 
 
-def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str]]:
-    """Return a key and the algorithms that it can verify: none for an unusable key."""
-    if not _is_for_signatures(jwk) or not isinstance(jwk.get("kid"), str | None):
-        return None, frozenset()
+def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str], str]:
+    """Return a key, the algorithms that it can verify, and why it is unusable, if it is."""
+    if not _is_for_signatures(jwk):
+        return None, frozenset(), "it is not for signatures"
+    if not isinstance(jwk.get("kid"), str | None):
+        return None, frozenset(), "its kid is not a string"
     try:
-        key = jwt.PyJWK(jwk).key
+        key = jwt.PyJWK(_padded(jwk)).key
     except Exception:  # noqa: BLE001  PyJWT raises many types for malformed keys
-        return None, frozenset()
-    own = jwk.get("alg")
-    return key, algorithms_of(key) & {own} if own else algorithms_of(key)
+        return None, frozenset(), "it is malformed or of an unknown kind"
+    own, usable = jwk.get("alg"), algorithms_of(key)
+    if not usable:
+        return None, frozenset(), "it is private, symmetric, too weak or of another curve"
+    return key, usable & {own} if own else usable, ""
+
+
+def _padded(jwk: dict[str, Any]) -> dict[str, Any]:
+    """Add the leading zeros of EC coordinates (RFC 7518 section 6.2.1.2) that issuers trim."""
+    size = _COORDINATE_BYTES.get(jwk.get("crv", ""))
+    if jwk.get("kty") != "EC" or size is None:
+        return jwk
+    padded = {name: base64url_decode(jwk[name].encode()).rjust(size, b"\0") for name in ("x", "y")}
+    encoded = {name: urlsafe_b64encode(value).decode() for name, value in padded.items()}
+    return {**jwk, **{name: value.rstrip("=") for name, value in encoded.items()}}
 
 
 def _is_for_signatures(jwk: dict[str, Any]) -> bool:
@@ -122,6 +194,7 @@ class JwksRefresher:
         self.failures = 0
         """The number of failed fetches since the last success."""
         self._retry_delay = 0.0
+        self._unused: tuple[str, ...] = ()
         self._keyless_fetches = 0  # since the last success
         self._keyless_since = 0.0
 
@@ -171,6 +244,9 @@ class JwksRefresher:
     def _accept(self, key_set: JwkSet) -> None:
         if self.failures:
             log.info("the JWKS is available again")
+        if key_set.unused and key_set.unused != self._unused:
+            log.warning("keys of JWT_JWKS_URL are not used: %s", ", ".join(key_set.unused))
+        self._unused = key_set.unused
         self.key_set = key_set
         self.failures = self._keyless_fetches = 0
         self._retry_delay = 0.0

@@ -47,6 +47,11 @@ async def test_document_is_returned(site: Issuer) -> None:
     assert await download(site) == {"keys": []}
 
 
+async def test_byte_order_mark_is_skipped(site: Issuer) -> None:
+    site.respond = responding(b'\xef\xbb\xbf{"keys": []}')
+    assert await download(site) == {"keys": []}
+
+
 async def test_document_of_the_maximum_size_is_returned(site: Issuer) -> None:
     site.respond = responding(json.dumps("x" * (MAX_BYTES - 2)).encode())
     assert await download(site) == "x" * (MAX_BYTES - 2)

@@ -1,5 +1,6 @@
 """The usable keys of a JWKS document, and the key that a token is verified with."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
+from middlewares.errors import ApiError
 from server.auth.jwks import JwkSet, NoUsableKeyError
+from server.auth.tokens import base64url_decode
 from server.config.keys import PUBLIC_ALGORITHMS
 from tests.issuer import Key, key, make_key, rsa_key
 from tests.server.auth.keys.conftest import make_decoders
+from tests.support import sign
 
 MINE = key("mine", "ES256")
 MEMBERS = ["kty", "kid", "alg", "use", "key_ops", "crv", "x", "y", "n", "e", "d", "p", "k"]
@@ -150,3 +154,52 @@ def test_only_an_unknown_key_needs_a_refetch(
     algorithm: str, key_id: str | None, *, resolved: bool
 ) -> None:
     assert read(MINE.jwk()).resolves(algorithm, key_id) is resolved
+
+
+# --- keys as providers publish them -------------------------------------------------------------
+
+
+def test_null_members_are_absent() -> None:
+    assert read(MINE.jwk(use=None, key_ops=None, alg=None, x5c=None)).find("ES256", "mine")
+
+
+async def test_coordinates_without_leading_zeros_are_padded() -> None:
+    while True:
+        trimmed = key("mine", "ES256")
+        x = base64url_decode(trimmed.jwk()["x"].encode())
+        if x[0] == 0:
+            break
+    short = urlsafe_b64encode(x.lstrip(b"\0")).decode().rstrip("=")
+    decode = read(trimmed.jwk(x=short)).find("ES256", "mine")
+    assert decode is not None
+    assert (await decode(trimmed.token()))["id"] == "pt_1"
+
+
+def test_key_that_is_listed_twice_counts_once() -> None:
+    assert read(MINE.jwk(), MINE.jwk(kid="again"), MINE.jwk()).find("ES256", None) is not None
+
+
+async def test_four_keys_of_one_id_are_tried_and_the_fifth_is_not() -> None:
+    keys = [key("mine") for _ in range(5)]
+    key_set = read(*(each.jwk() for each in keys))
+    decode = key_set.find("ES256", "mine")
+    assert decode is not None
+    for each in keys[:4]:
+        assert (await decode(each.token()))["id"] == "pt_1"
+    with pytest.raises(ApiError, match="signature"):
+        await decode(keys[4].token())
+    with pytest.raises(ApiError, match="malformed"):
+        await decode(sign(b"[]", keys[0].private, "ES256", kid="mine"))
+    assert key_set.unused == ('"mine" (more than 4 keys have this kid)',)
+
+
+def test_unused_keys_are_told_with_the_reason() -> None:
+    weak = Key("RS256", rsa_key(1, 1024), "weak").jwk()
+    jwks = [MINE.jwk(kid="enc", use="enc"), key("rsa", "RS256").jwk(), weak, MINE.jwk(kid=7)]
+    assert read(MINE.jwk(), *jwks, {"kty": "x"}, allowed={"ES256"}).unused == (
+        '"enc" (it is not for signatures)',
+        '"rsa" (no algorithm of it is one of JWT_ALGORITHMS)',
+        '"weak" (it is private, symmetric, too weak or of another curve)',
+        "7 (its kid is not a string)",
+        "null (it is malformed or of an unknown kind)",
+    )

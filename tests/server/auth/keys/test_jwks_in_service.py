@@ -210,3 +210,27 @@ async def test_outage_later_keeps_known_keys(
     await eventually_stale(service)  # a hanging fetch ends with the request, or just after it
     await recover(issuer)
     await eventually_granted(service, new.token())
+
+
+async def test_unused_keys_are_one_warning_for_each_change(
+    issuer: Issuer, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.keys = [key("one"), key("next", "ES384")]
+    variables = {**issuer.variables, "JWT_ALGORITHMS": "ES256", "JWKS_CACHE_SECONDS": "0.05"}
+    await serve(**variables)
+
+    def warnings() -> list[str]:
+        return [each.message for each in caplog.records if "are not used" in each.message]
+
+    async def has_fetched_often() -> bool:
+        return issuer.fetches >= 4
+
+    await eventually(has_fetched_often)
+    assert len(warnings()) == 1
+    assert '"next" (no algorithm of it' in warnings()[0]
+    issuer.keys = [issuer.keys[0], key("other", "ES384")]
+
+    async def is_told() -> bool:
+        return len(warnings()) == 2
+
+    await eventually(is_told)
