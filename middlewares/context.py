@@ -18,6 +18,8 @@ class Principal(msgspec.Struct, frozen=True):
     `valid_from` (the later of `nbf` and `iat`, or 0) and `expires_at` (`exp`) are seconds since the
     epoch. `assistants` are the names of assistants that the token grants, in its order, and
     `consents` the `name@version` of each consent that it states.
+    `key_thumbprint` is `cnf.jkt` (RFC 9449 section 6.1) of a token that is bound to a key,
+    or empty when that is malformed.
     """
 
     patient_id: str | None
@@ -28,6 +30,7 @@ class Principal(msgspec.Struct, frozen=True):
     expires_at: float
     assistants: tuple[str, ...] = ()
     consents: frozenset[str] = frozenset()
+    key_thumbprint: str | None = None
 
 
 class RequestContext(msgspec.Struct):

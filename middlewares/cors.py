@@ -8,13 +8,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.headers import JSON
 
-_PREFLIGHT_HEADERS: Final = {
-    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST",
-    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, X-Request-ID, traceparent",
-    hdrs.ACCESS_CONTROL_MAX_AGE: "600",
-    hdrs.CONTENT_TYPE: JSON,
-}
-_EXPOSED_HEADERS: Final = "X-Request-ID, Retry-After, Server-Timing, WWW-Authenticate"
+_REQUEST_HEADERS: Final = ("Authorization", "Content-Type", "X-Request-ID", "traceparent")
+_EXPOSED_HEADERS: Final = ("X-Request-ID", "Retry-After", "Server-Timing", "WWW-Authenticate")
 
 
 def is_preflight(request: web.Request) -> bool:
@@ -26,9 +21,24 @@ def is_preflight(request: web.Request) -> bool:
     )
 
 
-def cors(*, origins: Collection[str]) -> Middleware:
-    """Let scripts of these origins read the responses; other origins get no CORS headers."""
+def cors(
+    *,
+    origins: Collection[str],
+    request_headers: Collection[str] = (),
+    exposed_headers: Collection[str] = (),
+) -> Middleware:
+    """Let scripts of these origins read the responses; other origins get no CORS headers.
+
+    `request_headers` are allowed and `exposed_headers` exposed, in addition to the usual ones.
+    """
     allowed = frozenset(origins)
+    exposed = ", ".join((*_EXPOSED_HEADERS, *exposed_headers))
+    preflight = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "POST",
+        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join((*_REQUEST_HEADERS, *request_headers)),
+        hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+        hdrs.CONTENT_TYPE: JSON,
+    }
 
     @web.middleware
     async def cors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -36,10 +46,10 @@ def cors(*, origins: Collection[str]) -> Middleware:
         if origin not in allowed:
             response = await handler(request)
         elif is_preflight(request):
-            response = web.Response(status=204, headers=_PREFLIGHT_HEADERS)
+            response = web.Response(status=204, headers=preflight)
         else:
             response = await handler(request)
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED_HEADERS
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = exposed
         _set_origin(response, origin if origin in allowed else None, varies=bool(allowed))
         return response
 

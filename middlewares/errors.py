@@ -186,7 +186,7 @@ def error_response(error: ApiError) -> web.Response:
     """Return the response for an error: the envelope, its status and its headers."""
     definition = ERRORS[error.code]
     challenge = definition.challenge
-    headers = {**error.headers, hdrs.WWW_AUTHENTICATE: challenge} if challenge else error.headers
+    headers = {hdrs.WWW_AUTHENTICATE: challenge, **error.headers} if challenge else error.headers
     body = _body(error.code, error.details)
     response = json_response(body, status=definition.status, headers=headers)
     if error.close:

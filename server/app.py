@@ -13,6 +13,7 @@ from middlewares.audit import audit
 from middlewares.authentication import authentication
 from middlewares.authorization import authorization
 from middlewares.cors import cors
+from middlewares.dpop import PROOF_HEADER, dpop_authentication
 from middlewares.errors import error_handler
 from middlewares.headers import Observer, remove_server_header, response_headers
 from middlewares.rate_limit import rate_limit
@@ -23,6 +24,7 @@ from server.api.operations import mount_proof_keys
 from server.api.routing import FALLBACK, add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
+from server.auth.dpop import ALGORITHMS, make_proof_verifier
 from server.components import (
     Components,
     add_component_metrics,
@@ -30,7 +32,7 @@ from server.components import (
     add_process_metrics,
 )
 from server.config import Settings
-from server.config.settings import ROLE_OFF
+from server.config.settings import ROLE_OFF, DpopMode
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
 from server.policies.consent import make_consent_check
@@ -64,26 +66,24 @@ def middleware_stack(
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role = None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
     scope = settings.jwt_required_scope
-    origins, is_revoked = settings.cors_allowed_origins, components.is_revoked
-    acquire, id_claim = components.acquire_rate_limit, settings.jwt_patient_id_claim
+    acquire, is_revoked = components.acquire_rate_limit, components.is_revoked
+    id_claim = settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
     audit_log = components.audit_log
     lines = {"write": audit_log.write, "write_refusal": audit_log.write_refusal}
-    required_type = settings.jwt_required_type
-    authenticate = make_authenticator(components.keys, components.rules, time, required_type)
     stack: list[tuple[Scope, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
         (Scope.ALL, audit(event=EVENT, **lines, hash_key=hash_key, trusted_proxies=proxies)),
         # Outside the error handler: error responses are measured and get the headers too.
         (Scope.ALL, response_headers(observe=observe)),
         # Outside the error handler: scripts of an allowed origin must be able to read errors.
-        (Scope.ALL, cors(origins=origins) if origins else None),
+        (Scope.ALL, _cors(settings) if settings.cors_allowed_origins else None),
         # Every exception of the middlewares below becomes an error response.
         (Scope.ALL, error_handler()),
         # Inside the error handler: an expired time limit is answered like any other error.
         (Scope.ALL, timeout(timeouts=timeouts)),
-        # Unauthenticated requests stop here.
-        (Scope.ENDPOINT, authentication(authenticate=authenticate)),
+        # Unauthenticated requests stop here; with JWT_DPOP also those without a proof.
+        (Scope.ENDPOINT, _authentication(settings, components)),
         # Before authorization: a caller whose access ended learns nothing else.
         (Scope.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
         # Before the rate limit: only patients are counted.
@@ -92,6 +92,28 @@ def middleware_stack(
         (Scope.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
     ]
     return [(scope, middleware) for scope, middleware in stack if middleware is not None]
+
+
+def _authentication(settings: Settings, components: Components) -> Middleware:
+    required_type = settings.jwt_required_type
+    authenticate = make_authenticator(components.keys, components.rules, time, required_type)
+    if settings.jwt_dpop == DpopMode.OFF:
+        return authentication(authenticate=authenticate)
+    return dpop_authentication(
+        authenticate=authenticate,
+        verify_proof=make_proof_verifier(settings.public_url, time),
+        use_proof=components.use_proof,
+        algorithms=ALGORITHMS,
+        required=settings.jwt_dpop == DpopMode.REQUIRE,
+    )
+
+
+def _cors(settings: Settings) -> Middleware:
+    """With JWT_DPOP scripts may send proofs, and read the time that `iat` is compared with."""
+    origins = settings.cors_allowed_origins
+    if settings.jwt_dpop == DpopMode.OFF:
+        return cors(origins=origins)
+    return cors(origins=origins, request_headers=[PROOF_HEADER], exposed_headers=[hdrs.DATE])
 
 
 def create_app(settings: Settings) -> web.Application:

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import ClientSession, DummyCookieJar, web
 
+from middlewares.dpop import UseProof
 from middlewares.rate_limit import AcquireRateLimit
 from middlewares.revocation import IsRevoked
 from server import __version__
@@ -21,6 +22,7 @@ from server.observability.metrics import EventCount, LoopLag, Metrics
 from server.policies.patient_names import PatientNames
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
+from server.policies.replays import InMemoryReplays, RedisReplays
 from server.policies.revocations import RevocationList
 from server.redis.client import RedisClient, RedisState
 from server.serving.connection_limit import ConnectionLimit
@@ -55,6 +57,7 @@ class Components:
         self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
         self.is_revoked = self._revocation_check(settings)
         self.acquire_rate_limit = self._rate_limiter(settings)
+        self.use_proof = self._replays(settings)
 
     def _revocation_check(self, settings: Settings) -> IsRevoked | None:
         if self.redis is None:
@@ -82,6 +85,16 @@ class Components:
             on_failure=self.limiter_failures,
             names=self.names,
         ).acquire
+
+    def _replays(self, settings: Settings) -> UseProof:
+        in_memory = InMemoryReplays().use
+        if self.redis is None:
+            return in_memory
+        return RedisReplays(
+            self.redis,
+            seconds=settings.session_budget_seconds / 2,
+            fallback=in_memory if settings.redis_failure == "serve" else None,
+        ).use
 
     async def ensure_available(self, assistant_id: str) -> None:
         """Return if a session of this assistant can be started and recorded now.

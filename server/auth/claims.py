@@ -81,6 +81,7 @@ class ClaimRules:
             expires_at=expires_at,
             assistants=_shared_names(*self._find(claims, self.assistant_claim)),
             consents=_shared_consents(*self._consents(claims)),
+            key_thumbprint=read_key_thumbprint(claims),
         )
 
     def _consents(self, claims: Claims) -> Sequence[str]:
@@ -193,6 +194,18 @@ def read_token_id(claims: Claims) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise invalid_token("The token's jti claim is not a string", Reason.CLAIMS)
+
+
+def read_key_thumbprint(claims: Claims) -> str | None:
+    """Return `cnf.jkt` (RFC 9449 section 6.1), or None for a token that is not bound to a key.
+
+    What is not a string becomes the empty string, which is the thumbprint of no key.
+    """
+    confirmation = claims.get("cnf")
+    if not isinstance(confirmation, dict) or "jkt" not in confirmation:
+        return None
+    value = confirmation["jkt"]
+    return value if isinstance(value, str) else ""
 
 
 def _date(claims: Claims, name: str) -> float | None:

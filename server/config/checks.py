@@ -18,7 +18,7 @@ from server.config.keys import (
     load_public_keys,
 )
 from server.config.redis_url import parse_redis_url
-from server.config.settings import ROLE_OFF, CredentialType, Settings
+from server.config.settings import ROLE_OFF, CredentialType, DpopMode, Settings
 from server.config.validators import split_assistant
 
 
@@ -59,6 +59,8 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
     faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
     faults += _check_distinct(settings)
+    if settings.jwt_dpop != DpopMode.OFF and not (settings.public_url or "PUBLIC_URL" in faulty):
+        faults.append(("PUBLIC_URL", f"is required with JWT_DPOP={settings.jwt_dpop}"))
     return settings, faults
 
 

@@ -9,6 +9,14 @@ from server.config import validators
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+class DpopMode(StrEnum):
+    """Which access tokens need a proof: none, those that are bound to a key, or all."""
+
+    OFF = "off"
+    ACCEPT = "accept"
+    REQUIRE = "require"
+
+
 class CredentialType(StrEnum):
     """The kind of credential that the app receives."""
 
@@ -72,6 +80,8 @@ class Settings:
     jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
     jwt_issuer: tuple[str, ...] = _setting((), validators.issuers)
     jwt_audience: tuple[str, ...] = _setting((), validators.text_items)
+    jwt_dpop: str = _setting(DpopMode.OFF, validators.one_of(*DpopMode))
+    public_url: tuple[str, ...] = _setting((), validators.secure_urls)
     jwt_leeway_seconds: float = _setting(5.0, validators.between(0, 300))
     jwt_max_lifetime_seconds: float = _setting(0.0, validators.between(0, 10**9))
     jwt_patient_id_claim: str = _setting("id", validators.text)

@@ -92,6 +92,12 @@ def secure_url(value: str) -> None:
         raise ValidationError("must contain no query")
 
 
+def secure_urls(values: tuple[str, ...]) -> None:
+    """A list whose every item is a `secure_url`."""
+    for value in values:
+        secure_url(value)
+
+
 def redis_url(value: str) -> None:
     """An address of Redis, whose files of TLS can be read."""
     try:

@@ -38,6 +38,16 @@ async def test_listed_origin_can_read_responses(alone: Alone, origin: str) -> No
         assert response.headers["Vary"] == "Origin"
 
 
+async def test_further_headers_are_allowed_and_exposed(alone: Alone) -> None:
+    options = {"request_headers": ["DPoP"], "exposed_headers": ["Date"]}
+    client = await alone(cors(origins=ORIGINS, **options))
+    async with client.options("/", headers={"Origin": LISTED, **PREFLIGHT}) as response:
+        allowed = response.headers["Access-Control-Allow-Headers"]
+        assert allowed == "Authorization, Content-Type, X-Request-ID, traceparent, DPoP"
+    async with client.post("/", headers={"Origin": LISTED}) as response:
+        assert response.headers["Access-Control-Expose-Headers"].endswith("WWW-Authenticate, Date")
+
+
 async def test_listed_origin_can_read_errors(alone: Alone) -> None:
     client = await alone(cors(origins=ORIGINS), handler=forbidden)
     async with client.post("/", headers={"Origin": LISTED}) as response:

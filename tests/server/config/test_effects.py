@@ -22,6 +22,7 @@ from server.policies.patient_names import PatientNames
 from server.policies.revocation_index import KEY_PREFIX
 from server.policies.revocations import token_key
 from tests import pems
+from tests.dpop import PUBLIC_URL, App
 from tests.issuer import Issuer, eventually, hang, issuing, key
 from tests.process import launch, run, serving
 from tests.redis_server import RedisServer, free_port
@@ -64,6 +65,8 @@ BY_SECRET = {
     "JWT_ISSUER": "we, us",
     "JWT_AUDIENCE": "voice, chat",
     "JWT_LEEWAY_SECONDS": "250",
+    "JWT_DPOP": "accept",
+    "PUBLIC_URL": PUBLIC_URL,
     "JWT_MAX_LIFETIME_SECONDS": "1000",
     "JWT_PATIENT_ID_CLAIM": "user.id",
     "JWT_ROLE_CLAIM": "roles",
@@ -220,6 +223,10 @@ async def check_tokens(client: Client) -> None:
     ]
     for token, code in expected:
         assert await client.code(token) == code, payload(token)
+    app = App()
+    bound = patient(4, cnf=app.confirmation)
+    assert await client.code(bound) == "AUTH_TOKEN_INVALID"
+    assert await client.code(bound, headers=app.headers(bound)) is None
 
 
 BY_PUBLIC_KEY = {

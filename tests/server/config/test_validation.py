@@ -161,3 +161,10 @@ def test_secrets_differ_from_each_other_and_from_what_apps_know(name: str, other
 
 def test_public_values_may_be_equal() -> None:
     make_settings(VAPI_ORG_ID="same", VAPI_ASSISTANT_ID="same")
+
+
+@pytest.mark.parametrize("mode", ["accept", "require"])
+def test_dpop_requires_the_public_address(mode: str) -> None:
+    assert faults(JWT_DPOP=mode) == {"PUBLIC_URL": f"is required with JWT_DPOP={mode}"}
+    assert make_settings(JWT_DPOP=mode, PUBLIC_URL="https://a.test").public_url
+    assert faults(JWT_DPOP=mode, PUBLIC_URL="ftp://a.test").keys() == {"PUBLIC_URL"}
