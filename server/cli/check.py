@@ -154,6 +154,9 @@ async def _check_redis(components: Components) -> Finding:
         advice = "not used: each process has its own limits, and revocation is not possible"
         return Finding("redis", True, advice)
     await components.redis.check()
+    if error := components.redis.write_error:
+        advice = f"answers and cannot be written ({error}), so `revoke` and `pause` fail too"
+        return Finding("redis", False, advice)
     state = components.redis.state
     return Finding("redis", state is RedisState.UP, _REDIS_ADVICE[state])
 

@@ -129,6 +129,20 @@ async def test_unreachable_redis(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [("REPLICAOF 127.0.0.1 1", "READONLY"), ("CONFIG SET maxmemory 1", "OOM")],
+)
+async def test_redis_that_cannot_be_written(
+    redis_server: RedisServer, command: str, error: str
+) -> None:
+    await redis_server.execute(*command.split())
+    found = await finding("redis", REDIS_URL=redis_server.url)
+    assert not found.ok
+    assert f"cannot be written ({error})" in found.details
+
+
+@pytest.mark.redis
 async def test_redis_that_rejects_the_revocation_lookup(redis_server: RedisServer) -> None:
     await redis_server.execute("ACL", "SETUSER", "default", "-mget")
     assert not (await finding("redis", REDIS_URL=redis_server.url)).ok
