@@ -1,10 +1,11 @@
-// What a tool server needs around `verify-patient.mjs`: copy both files.
+// What a tool server needs around `verify-patient.mjs`: copy both files. Version 3.
 //
 // Authentication of Vapi's webhooks, the key set of the service, protection against replay.
 // Refusals are `ProofError`.
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { ensure, isText, verifyClaims } from "./verify-patient.mjs";
 
+const MAX_BODY_BYTES = 1_048_576;
 const KEEP_USED = 50_000; // seconds: longer than the longest proof (1 hour) and call (12 hours) together
 
 /**
@@ -40,21 +41,43 @@ function isSame(given, expected) {
 
 /**
  * Returns `{ id, name, args }` of each tool call in `message`, in all the shapes that Vapi's
- * documentation and SDKs show.
+ * documentation and SDKs show. Arguments that are not a JSON object are null: answer that call with
+ * an error. Each result needs `toolCallId`, `name`, and `result` or `error` on one line.
  */
 export function readToolCalls(message) {
   return message.toolCallList.map((toolCall) => {
     const { name, arguments: given, parameters } = toolCall.function ?? toolCall;
     const args = given ?? parameters ?? {};
-    return { id: toolCall.id, name, args: typeof args === "string" ? JSON.parse(args) : args };
+    const read = typeof args === "string" ? readJson(args) : args;
+    const valid = typeof read === "object" && read !== null && !Array.isArray(read);
+    return { id: toolCall.id, name, args: valid ? read : null };
   });
 }
+
+/** Reads JSON; returns null when it is not. */
+function readJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Returns whether a webhook asks for tools; answer any other with 200 and `{}`. */
+export const isToolCalls = (message) => message?.type === "tool-calls";
+
+/**
+ * Returns whether a body of this `Content-Length` must be refused with 413 before it is read; so
+ * must one without a length.
+ */
+export const isTooLarge = (contentLength) =>
+  !/^\d{1,15}$/.test(contentLength ?? "") || Number(contentLength) > MAX_BODY_BYTES;
 
 /**
  * The key set of the service: cached, and fetched at once when a key id is not in it.
  *
- * Fetches are at least `cooldown` seconds apart. While they fail, old keys are used up to
- * `maxStale` seconds. `url` is the address of `/.well-known/jwks.json`.
+ * Fetches are at least `cooldown` seconds apart and take at most 2 seconds. While one runs or
+ * fails, old keys are used up to `maxStale` seconds. `url` is the address of `/.well-known/jwks.json`.
  */
 export class ProofKeys {
   #url; #maxAge; #cooldown; #maxStale; #jwks; #fetching;
@@ -82,9 +105,10 @@ export class ProofKeys {
       this.#tried = now;
       this.#fetching = this.#refresh(now);
     }
-    await this.#fetching;
-    const usable = now - this.#fetched < this.#maxStale;
-    ensure(usable, "unavailable", "The keys of the service cannot be fetched");
+    const usable = () => performance.now() / 1000 - this.#fetched < this.#maxStale;
+    // Only a key id that is not in the cache, or an empty cache, waits for the service.
+    if (maxAge === 0 || !usable()) await this.#fetching;
+    ensure(usable(), "unavailable", "The keys of the service cannot be fetched");
     return this.#jwks;
   }
 

@@ -1,4 +1,4 @@
-"""What a tool server needs around `verify_patient.py`: copy both files.
+"""What a tool server needs around `verify_patient.py`: copy both files. Version 3.
 
 Authentication of Vapi's webhooks, the key set of the service, protection against replay. Refusals
 are `ProofError`. The functions block: asynchronous code calls them through `asyncio.to_thread`.
@@ -12,13 +12,15 @@ from contextlib import suppress
 from hashlib import sha256
 from http.client import HTTPException
 from math import inf
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic, time
 from typing import Any
 from urllib.request import urlopen
 
 from verify_patient import Claims, ProofError, ensure, is_text, verify_claims
 
+MAX_BODY_BYTES = 1_048_576
+TIMEOUT = 2  # seconds, for the key set
 KEEP_USED = 50_000  # seconds: longer than the longest proof (1 hour) and call (12 hours) together
 
 
@@ -51,21 +53,45 @@ def authenticate_bearer(authorization: str | None, *, token: str) -> None:
 
 def read_tool_calls(message: Any) -> Iterator[tuple[str, str, Any]]:
     """Return id, name and arguments of each tool call in `message`, in all the shapes that Vapi's
-    documentation and SDKs show.
+    documentation and SDKs show. Arguments that are not a JSON object are None: answer that call
+    with an error. Each result needs `toolCallId`, `name`, and `result` or `error` on one line.
     """
     for tool_call in message["toolCallList"]:
         function = tool_call.get("function", tool_call)
         arguments = function.get("arguments", function.get("parameters"))
         if isinstance(arguments, str):
-            arguments = json.loads(arguments)
-        yield tool_call["id"], function["name"], arguments or {}
+            arguments = read_json(arguments)
+        elif arguments is None:
+            arguments = {}
+        yield tool_call["id"], function["name"], arguments if isinstance(arguments, dict) else None
+
+
+def read_json(text: str) -> Any:
+    """Read JSON; return None when it is not."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return None
+
+
+def is_tool_calls(message: Any) -> bool:
+    """Return whether a webhook asks for tools; answer any other with 200 and `{}`."""
+    return isinstance(message, dict) and message.get("type") == "tool-calls"
+
+
+def is_too_large(content_length: str | None) -> bool:
+    """Return whether a body of this `Content-Length` must be refused with 413 before it is read; so
+    must one without a length.
+    """
+    known = re.fullmatch("[0-9]{1,15}", content_length or "")
+    return known is None or int(known[0]) > MAX_BODY_BYTES
 
 
 class ProofKeys:
     """The key set of the service: cached, and fetched at once when a key id is not in it.
 
-    Fetches are at least `cooldown` seconds apart. While they fail, old keys are used up to
-    `max_stale` seconds. `url` is the address of `/.well-known/jwks.json`.
+    Fetches are at least `cooldown` seconds apart, in a thread, and take at most 2 seconds. While
+    one runs or fails, old keys are used up to `max_stale` seconds. `url` is the address of
+    `/.well-known/jwks.json`.
     """
 
     def __init__(
@@ -76,10 +102,13 @@ class ProofKeys:
         self._jwks: Any = None
         self._fetched = self._tried = -inf
         self._lock = Lock()
+        self._fetching: Thread | None = None
 
-    def verify(self, proof: Any, call: Any, *, issuer: str, audience: str) -> Claims:
-        """Verify with the cached keys, then with new ones if the key is not among them."""
-        expected = {"issuer": issuer, "audience": audience}
+    def verify(self, proof: Any, call: Any, **expected: Any) -> Claims:
+        """Verify with the cached keys, then with new ones if the key is not among them.
+
+        `expected` are `issuer`, `audience` and `allowed_overrides` of `verify_patient`.
+        """
         try:
             return verify_claims(proof, call, jwks=self.get(self._max_age), **expected)
         except ProofError as error:
@@ -89,21 +118,41 @@ class ProofKeys:
 
     def get(self, max_age: float) -> Any:
         """Return the key set, fetched again when it is older than `max_age` seconds."""
+        fetching = self._refresh(max_age)
+        is_usable = monotonic() - self._fetched < self._max_stale
+        # Only a key id that is not in the cache, or an empty cache, waits for the service.
+        if fetching is not None and (max_age == 0 or not is_usable):
+            fetching.join(TIMEOUT)
+            is_usable = monotonic() - self._fetched < self._max_stale
+        ensure(is_usable, "unavailable", "The keys of the service cannot be fetched")
+        return self._jwks
+
+    def _refresh(self, max_age: float) -> Thread | None:
+        """Start to fetch old keys; return the thread that fetches."""
         with self._lock:
             now = monotonic()
-            if now - self._fetched >= max_age and now - self._tried >= self._cooldown:
+            is_running = self._fetching is not None and self._fetching.is_alive()
+            is_due = now - self._fetched >= max_age and now - self._tried >= self._cooldown
+            if is_due and not is_running:
                 self._tried = now
-                with suppress(OSError, ValueError, HTTPException):
-                    self._jwks, self._fetched = fetch(self._url), now
-            is_usable = now - self._fetched < self._max_stale
-            ensure(is_usable, "unavailable", "The keys of the service cannot be fetched")
-            return self._jwks
+                self._fetching = Thread(target=self._fetch, args=(now,), daemon=True)
+                self._fetching.start()
+            return self._fetching
+
+    def _fetch(self, now: float) -> None:
+        with suppress(OSError, ValueError, HTTPException):
+            self._jwks, self._fetched = fetch(self._url), now
 
 
 def fetch(url: str) -> Any:
     """Fetch a JWK Set. Raises OSError, ValueError or HTTPException."""
-    with urlopen(url, timeout=2) as response:  # noqa: S310  the operator's own address
-        jwks = json.loads(response.read(1_000_000))
+    deadline, data = monotonic() + TIMEOUT, b""
+    with urlopen(url, timeout=TIMEOUT) as response:  # noqa: S310  the operator's own address
+        while len(data) < 1_000_000 and (piece := response.read1(65_536)):
+            data += piece
+            if monotonic() > deadline:
+                raise TimeoutError
+        jwks = json.loads(data)
     if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list):
         raise ValueError("not a JWK Set")  # noqa: TRY004  a failed fetch like others
     return jwks

@@ -1,4 +1,4 @@
-// Verify the patient proof of a Vapi call. Copy this file into the tool server.
+// Verify the patient proof of a Vapi call. Copy this file into the tool server. Version 3.
 //
 // Needs Node.js 20 and `npm install jose@6`. Authenticate the webhook first, see
 // `vapi-webhook.mjs`: without that, `call` can say anything.
@@ -9,6 +9,9 @@ const MAX_LENGTH = 4096; // characters; the service writes at most 600 in most c
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const RFC3339 =
   /^(\d{4}-\d\d-(\d\d))T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
+
+const DEFAULT_OVERRIDES = ["variableValues.patientProof"];
+const DEFINITIONS = ["assistant", "squad", "squadId", "workflow", "workflowId", "assistantVersion"];
 
 /**
  * The proof is refused. `reason` is one word for programs; the message is a sentence for the log,
@@ -31,14 +34,20 @@ export function ensure(condition, reason, message) {
  * Resolves to the patient id of a proof, or rejects with `ProofError`.
  *
  * `call` is `message.call` of the webhook, `jwks` the parsed key set of the service, `issuer` and
- * `audience` are its PROOF_ISSUER and PROOF_AUDIENCE.
+ * `audience` are its PROOF_ISSUER and PROOF_AUDIENCE. `allowedOverrides` are the overrides that
+ * the app may start the call with, see `changedOverrides`.
  */
-export async function verifyPatient(proof, call, { jwks, issuer, audience }) {
-  return (await verifyClaims(proof, call, { jwks, issuer, audience })).sub;
+export async function verifyPatient(proof, call, { jwks, issuer, audience, allowedOverrides }) {
+  return (await verifyClaims(proof, call, { jwks, issuer, audience, allowedOverrides })).sub;
 }
 
-/** Verifies as `verifyPatient` does, and resolves to all claims of the proof. */
-export async function verifyClaims(proof, call, { jwks, issuer, audience }) {
+/**
+ * Verifies as `verifyPatient` does, and resolves to all claims of the proof. With consents
+ * required, `consent` has their versions by name.
+ */
+export async function verifyClaims(
+  proof, call, { jwks, issuer, audience, allowedOverrides = DEFAULT_OVERRIDES },
+) {
   // Vapi sends the template itself, {{patientProof}}, when the app did not set the variable.
   const text = typeof proof === "string";
   const unset = proof === undefined || proof === null || proof === "" || (text && proof.startsWith("{{"));
@@ -63,7 +72,36 @@ export async function verifyClaims(proof, call, { jwks, issuer, audience }) {
     ensure(isValid(claims[name]), "claims", `The proof has no valid ${name}`);
   }
   checkCall(claims, call);
+  const locked = changedOverrides(call, allowedOverrides).length === 0;
+  ensure(locked, "overrides", "The call was started with overrides that are not allowed");
   return claims;
+}
+
+/**
+ * Returns the overrides of a call that are not allowed, and what else defines its assistant.
+ *
+ * An allowed name is a dotted path, and allows what lies below it. Of each override that is not
+ * allowed, the shortest path is returned. A key that contains a dot is never allowed.
+ */
+export function changedOverrides(call, allowed = DEFAULT_OVERRIDES) {
+  const own = (name) => (Object.hasOwn(call, name) ? call[name] : null) ?? null;
+  const names = DEFINITIONS.filter((name) => own(name) !== null);
+  const overrides = own("assistantOverrides");
+  if (overrides === null) return names;
+  if (!isObject(overrides)) return [...names, "assistantOverrides"];
+  return [...names, ...notAllowed([], overrides, [...allowed].map((each) => each.split(".")))];
+}
+
+/** Finds the overrides below `parent` that are not allowed. */
+function notAllowed(parent, values, allowed) {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const path = [...parent, key];
+    const below = allowed.filter((each) => path.every((part, place) => each[place] === part));
+    // The parts of an allowed path contain no dot.
+    if (below.some((each) => each.length === path.length)) return [];
+    const leads = below.length > 0 && isObject(value) && Object.keys(value).length > 0;
+    return leads ? notAllowed(path, value, allowed) : [path.join(".")];
+  });
 }
 
 /** Returns whether the signature of a proof verifies with a key. */

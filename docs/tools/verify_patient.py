@@ -1,4 +1,4 @@
-"""Verify the patient proof of a Vapi call. Copy this file into the tool server.
+"""Verify the patient proof of a Vapi call. Copy this file into the tool server. Version 3.
 
 Needs Python 3.11 and `pip install "pyjwt[crypto]>=2.10"`. Authenticate the webhook first, see
 `vapi_webhook.py`: without that, `call` can say anything.
@@ -7,6 +7,7 @@ Needs Python 3.11 and `pip install "pyjwt[crypto]>=2.10"`. Authenticate the webh
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,9 @@ MAX_LENGTH = 4096  # characters; the service writes at most 600 in most configur
 COMPACT_JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
 RFC3339 = re.compile(rf"\d{{4}}-\d\d-\d\dT{CLOCK}:[0-5]\d(\.\d{{1,9}})?(Z|[+-]{CLOCK})", re.ASCII)
+
+DEFAULT_OVERRIDES = ("variableValues.patientProof",)
+DEFINITIONS = ("assistant", "squad", "squadId", "workflow", "workflowId", "assistantVersion")
 
 Claims = dict[str, Any]
 
@@ -38,17 +42,37 @@ def ensure(condition: object, reason: str, text: str) -> None:
         raise ProofError(reason, text)
 
 
-def verify_patient(proof: Any, call: Any, *, jwks: Any, issuer: str, audience: str) -> str:
+def verify_patient(
+    proof: Any,
+    call: Any,
+    *,
+    jwks: Any,
+    issuer: str,
+    audience: str,
+    allowed_overrides: Iterable[str] = DEFAULT_OVERRIDES,
+) -> str:
     """Return the patient id of a proof, or raise `ProofError`.
 
     `call` is `message.call` of the webhook, `jwks` the parsed key set of the service, `issuer` and
-    `audience` are its PROOF_ISSUER and PROOF_AUDIENCE.
+    `audience` are its PROOF_ISSUER and PROOF_AUDIENCE. `allowed_overrides` are the overrides that
+    the app may start the call with, see `changed_overrides`.
     """
-    return str(verify_claims(proof, call, jwks=jwks, issuer=issuer, audience=audience)["sub"])
+    expected = {"issuer": issuer, "audience": audience, "allowed_overrides": allowed_overrides}
+    return str(verify_claims(proof, call, jwks=jwks, **expected)["sub"])
 
 
-def verify_claims(proof: Any, call: Any, *, jwks: Any, issuer: str, audience: str) -> Claims:
-    """Verify as `verify_patient` does, and return all claims of the proof."""
+def verify_claims(
+    proof: Any,
+    call: Any,
+    *,
+    jwks: Any,
+    issuer: Any,
+    audience: Any,
+    allowed_overrides: Any = DEFAULT_OVERRIDES,
+) -> Claims:
+    """Verify as `verify_patient` does, and return all claims of the proof. With consents required,
+    `consent` has their versions by name.
+    """
     # Vapi sends the template itself, {{patientProof}}, when the app did not set the variable.
     unset = proof in (None, "") or (isinstance(proof, str) and proof.startswith("{{"))
     ensure(not unset, "missing", "The call carries no patient proof")
@@ -72,7 +96,41 @@ def verify_claims(proof: Any, call: Any, *, jwks: Any, issuer: str, audience: st
     for name, is_valid in (("sub", is_text), ("jti", is_text), ("iat", is_date), ("exp", is_date)):
         ensure(is_valid(claims.get(name)), "claims", f"The proof has no valid {name}")
     check_call(claims, call)
+    is_locked = not changed_overrides(call, allowed_overrides)
+    ensure(is_locked, "overrides", "The call was started with overrides that are not allowed")
     return claims
+
+
+def changed_overrides(
+    call: dict[str, Any], allowed: Iterable[str] = DEFAULT_OVERRIDES
+) -> list[str]:
+    """Return the overrides of a call that are not allowed, and what else defines its assistant.
+
+    An allowed name is a dotted path, and allows what lies below it. Of each override that is not
+    allowed, the shortest path is returned. A key that contains a dot is never allowed.
+    """
+    names = [name for name in DEFINITIONS if call.get(name) is not None]
+    overrides = call.get("assistantOverrides")
+    if overrides is None:
+        return names
+    if not isinstance(overrides, dict):
+        return [*names, "assistantOverrides"]
+    return [*names, *not_allowed([], overrides, [each.split(".") for each in allowed])]
+
+
+def not_allowed(
+    parent: list[str], values: dict[str, Any], allowed: list[list[str]]
+) -> Iterator[str]:
+    """Find the overrides below `parent` that are not allowed."""
+    for key, value in values.items():
+        path = [*parent, key]
+        if path in allowed:  # the parts of an allowed path contain no dot
+            continue
+        leads = any(len(each) > len(path) and each[: len(path)] == path for each in allowed)
+        if leads and isinstance(value, dict) and value:
+            yield from not_allowed(path, value, allowed)
+        else:
+            yield ".".join(path)
 
 
 def verifies(proof: str, key: jwt.PyJWK) -> bool:

@@ -63,7 +63,9 @@ def create_tool_server(expected: ToolServer) -> web.Application:
             return answer({"error": f"{error.reason}: {error}"}, 401)
         message = msgspec.json.decode(body)["message"]
         calls = read_tool_calls(message)
-        results = [await result(message["call"], id_, arguments) for id_, _, arguments in calls]
+        results = [
+            await result(message["call"], id_, arguments or {}) for id_, _, arguments in calls
+        ]
         return answer({"results": results})
 
     app = web.Application()

@@ -2,9 +2,9 @@
 // standard output.
 import { createInterface } from "node:readline";
 import {
-  ProofKeys, authenticateBearer, authenticateHmac, readToolCalls, refuseReplay, usedProofs,
+  ProofKeys, authenticateBearer, authenticateHmac, isTooLarge, isToolCalls, readToolCalls, refuseReplay, usedProofs,
 } from "./vapi-webhook.mjs";
-import { ProofError } from "./verify-patient.mjs";
+import { ProofError, changedOverrides } from "./verify-patient.mjs";
 
 let keys;
 const used = usedProofs();
@@ -19,6 +19,9 @@ const commands = {
   },
   verify: async ({ times, proof, call, ...expected }) =>
     (await Promise.all(Array.from({ length: times }, () => keys.verify(proof, call, expected))))[0],
+  changed: ({ call, allowed }) => changedOverrides(call, allowed),
+  ignores: ({ message }) => !isToolCalls(message),
+  too_large: ({ length }) => isTooLarge(length),
   replay: ({ claims, call }) => refuseReplay(claims, call, used),
 };
 

@@ -11,10 +11,12 @@ from vapi_webhook import (
     UsedProofs,
     authenticate_bearer,
     authenticate_hmac,
+    is_too_large,
+    is_tool_calls,
     read_tool_calls,
     refuse_replay,
 )
-from verify_patient import ProofError
+from verify_patient import ProofError, changed_overrides
 
 
 class Driver(Protocol):
@@ -55,6 +57,15 @@ class PythonDriver:
             ]
             results = [each.result() for each in verified]
         return results[0]
+
+    def changed(self, *, call: Any, allowed: list[str]) -> list[str]:
+        return changed_overrides(call, allowed)
+
+    def ignores(self, *, message: Any) -> bool:
+        return not is_tool_calls(message)
+
+    def too_large(self, *, length: str | None) -> bool:
+        return is_too_large(length)
 
     def replay(self, *, claims: Any, call: Any) -> None:
         refuse_replay(claims, call, self._used)

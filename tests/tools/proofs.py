@@ -157,6 +157,7 @@ class Row:
     jwks: Any = field(default_factory=lambda: PUBLISHED)
     issuer: Any = ISSUER
     audience: Any = AUDIENCE
+    allowedOverrides: list[str] | None = None  # noqa: N815  as in JavaScript
 
 
 def genuine() -> Iterator[Row]:
@@ -447,6 +448,62 @@ def untimely() -> Iterator[Row]:
         yield Row(f"createdAt {name}", reason, call=call(createdAt=value))
 
 
+OVERRIDES: Final[list[tuple[dict[str, Any], list[str], list[str]]]] = [
+    ({}, [], []),
+    ({"assistantOverrides": None}, [], []),
+    ({"assistantOverrides": {}}, [], []),
+    ({"assistantOverrides": []}, [], ["assistantOverrides"]),
+    ({"assistantOverrides": "x"}, [], ["assistantOverrides"]),
+    ({"assistantOverrides": {"variableValues": {"patientProof": GOOD}}}, [], []),
+    ({"assistantOverrides": {"variableValues": {"patientProof": {"a": 1}}}}, [], []),
+    ({"assistantOverrides": {"variableValues": {}}}, [], ["variableValues"]),
+    ({"assistantOverrides": {"variableValues": None}}, [], ["variableValues"]),
+    ({"assistantOverrides": {"variableValues": [GOOD]}}, [], ["variableValues"]),
+    (
+        {"assistantOverrides": {"variableValues": {"patientProof": GOOD, "b": {"c": 1}}}},
+        [],
+        ["variableValues.b"],
+    ),
+    (
+        {"assistantOverrides": {"variableValues.patientProof": 1}},
+        [],
+        ["variableValues.patientProof"],
+    ),
+    ({"assistantOverrides": {"model": None}}, [], ["model"]),
+    ({"assistantOverrides": {"model": {}, "server": {"url": "x"}}}, [], ["model", "server"]),
+    ({"assistantOverrides": {"model": {"a": {"b": 1}, "c": 2}}}, ["model.a"], ["model.c"]),
+    (
+        {"assistantOverrides": {"model": {"a": {"b": 1}, "c": 2}}},
+        ["model.a.x"],
+        ["model.a.b", "model.c"],
+    ),
+    ({"assistantOverrides": {"model": {"a": 1}}}, ["model"], []),
+    ({"assistantOverrides": {"models": 1}}, ["model"], ["models"]),
+    ({"assistantOverrides": {"model.a": 1}}, ["model", "model.a"], ["model.a"]),
+    ({"assistantOverrides": {"": 1}}, [], [""]),
+    ({"assistantOverrides": {"constructor": 1}}, [], ["constructor"]),
+    ({"assistantOverrides": {"__proto__": 1}}, [], ["__proto__"]),
+    *(
+        ({name: value}, [], [name])
+        for name in ("assistant", "squad", "squadId", "workflow", "workflowId", "assistantVersion")
+        for value in anything({}, "", 0, False)
+    ),
+    ({"squad": None, "assistantVersion": None}, [], []),
+]
+"""Members of a call, what is allowed besides the proof, and what is changed."""
+
+
+def altered() -> Iterator[Row]:
+    for number, (members, more, changed) in enumerate(OVERRIDES):
+        allowed = ["variableValues.patientProof", *more] if more else None
+        reason = "overrides" if changed else None
+        given = call(**members)
+        yield Row(f"call altered {number}", reason, call=given, allowedOverrides=allowed)
+    none = call(assistantOverrides={"variableValues": {"patientProof": GOOD}})
+    yield Row("nothing allowed", "overrides", call=none, allowedOverrides=[])
+    yield Row("with consent", None, with_claims(consent={"voice": "2"}))
+
+
 def of_length(length: int) -> str:
     """Sign a proof that is padded to a length in characters."""
     size = (length - len(GOOD)) * 3 // 4 - 40
@@ -489,5 +546,6 @@ TABLE: Final = (
     incomplete,
     swapped,
     untimely,
+    altered,
 )
 """The groups of the table."""

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from time import time
+from time import sleep, time
 from typing import Any
 
 import pytest
 import vapi_webhook
 
+from server.proof import changed_overrides
 from tests.tools.drivers import Driver
 from tests.tools.proofs import (
     AUDIENCE,
     GOOD,
     ISSUER,
     NEXT,
+    OVERRIDES,
     PATIENT,
     call,
     claims,
@@ -156,12 +158,14 @@ class KeyServer:
         self.body = b""
         self.status = 200
         self.fetches = 0
+        self.pause = 0.0
         self.publish(jwk())
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 server.fetches += 1
+                sleep(server.pause)
                 self.send_response(server.status)
                 self.end_headers()
                 self.wfile.write(server.body)
@@ -300,3 +304,51 @@ def test_unresponsive_service_times_out_after_two_seconds(driver: Driver) -> Non
         started = time()
         assert verify(driver) == "unavailable"
         assert time() - started >= 1.9
+
+
+@pytest.mark.parametrize(("members", "more", "changed"), OVERRIDES)
+def test_changed_overrides_are_named(
+    driver: Driver, members: dict[str, Any], more: list[str], changed: list[str]
+) -> None:
+    allowed = ["variableValues.patientProof", *more]
+    found = driver.run("changed", call=call(**members), allowed=allowed)
+    assert found == {"value": changed}
+    assert changed_overrides(call(**members), allowed) == changed  # the service's
+
+
+def test_bad_arguments_spoil_only_their_call(driver: Driver) -> None:
+    bad = ["{", "[]", "null", "1", [], 1, "x" * 10, "[" * 100_000]
+    message = {
+        "toolCallList": [
+            {"id": str(number), "name": "book", "arguments": value}
+            for number, value in enumerate([*bad, {"day": "Monday"}])
+        ]
+    }
+    found = driver.run("tool_calls", message=message)["value"]
+    assert [arguments for _, _, arguments in found] == [*[None] * len(bad), {"day": "Monday"}]
+
+
+def test_other_webhooks_are_ignored(driver: Driver) -> None:
+    ignored = [
+        driver.run("ignores", message=message)["value"]
+        for message in (None, {}, {"type": "end-of-call-report"}, {"type": "tool-calls"})
+    ]
+    assert ignored == [True, True, True, False]
+
+
+def test_large_bodies_are_refused_by_their_length(driver: Driver) -> None:
+    lengths = [None, "", "x", "-1", "1e3", "1048577", "9" * 16, "0", "1048576"]
+    found = [driver.run("too_large", length=length)["value"] for length in lengths]
+    assert found == [True] * 7 + [False] * 2
+
+
+def test_cached_keys_are_used_while_the_service_hangs(
+    driver: Driver, key_server: KeyServer
+) -> None:
+    open_keys(driver, key_server, max_age=0.01, cooldown=0)
+    assert verify(driver) == PATIENT
+    key_server.pause = 1.0
+    started = time()
+    for _ in range(3):
+        assert verify(driver) == PATIENT
+    assert time() - started < 0.9

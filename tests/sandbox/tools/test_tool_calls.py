@@ -61,11 +61,11 @@ async def test_the_tool_knows_the_patient(sandbox: Sandbox, kind: str) -> None:
         assert result == {"patient": "pt_1001", "results": "Cholesterol 182 mg/dL"}
 
 
-async def test_other_variables_do_not_identify_the_patient(sandbox: Sandbox) -> None:
+async def test_call_with_other_variables_is_refused(sandbox: Sandbox) -> None:
     session = await start_session(sandbox)
     variables = {"patientProof": session["patientProof"], "patientId": "pt_1002"}
     result = await call_tool(sandbox, await start_call(sandbox, session, **variables))
-    assert result["patient"] == "pt_1001"
+    assert "overrides" in str(result)
 
 
 @pytest.mark.parametrize("kind", KINDS)
