@@ -117,7 +117,7 @@ def _make_recorder(
             outcome="granted" if granted else "denied",
             status=status,
             code=None if granted else context.error_code,
-            patient=_name(principal.patient_id, hash_key) if principal is not None else None,
+            patient=patient_name(principal.patient_id, hash_key) if principal is not None else None,
             credential_type=context.credential_type if granted else None,
             proof_id=context.proof_id if granted else None,
             duration_ms=round((perf_counter() - context.started_at) * 1000, 3),
@@ -131,7 +131,8 @@ def _make_recorder(
     return record
 
 
-def _name(patient_id: str | None, hash_key: bytes) -> str | None:
+def patient_name(patient_id: str | None, hash_key: bytes) -> str | None:
+    """Return how logs name a patient: by HMAC-SHA256 when there is a key."""
     if patient_id is None or not hash_key:
         return patient_id
     return hmac.digest(hash_key, patient_id.encode(), "sha256").hex()

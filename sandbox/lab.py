@@ -14,8 +14,8 @@ from sandbox.failure_injection import FailureInjector
 from sandbox.serving import answer, read_json
 from sandbox.tokens import Kind, expired_credential, patient_token
 from sandbox.tools.routes import add_tool_routes
-from sandbox.vapi.app import CALLS
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
+from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.faults import SWITCH
 from server.config import Settings
 

@@ -1,4 +1,4 @@
-"""The stand-in's routes: `GET /assistant/{id}` and `POST /call/web`."""
+"""The stand-in's routes: assistant, call list, web calls, and the control of a call."""
 
 from collections import deque
 
@@ -7,6 +7,7 @@ from aiohttp.typedefs import Handler
 
 from sandbox.serving import answer
 from sandbox.vapi.account import Account
+from sandbox.vapi.call_list import CALL_LIST, CALLS, CallListFaults, control_call, list_calls
 from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
 from sandbox.vapi.calls import CallStore, WebCall, new_call, timestamp
 from sandbox.vapi.errors import UNKNOWN_BEHAVIOUR, Refusal, error_response
@@ -15,7 +16,6 @@ from sandbox.vapi.faults import SWITCH, Switch, inject_faults, release_stuck
 PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
 
 ACCOUNT = web.AppKey("account", Account)
-CALLS = web.AppKey("calls", CallStore)
 # Method and path of the latest requests, for tests that count them.
 REQUESTS = web.AppKey("requests", deque[str])
 
@@ -35,9 +35,12 @@ def create_vapi(
     )
     app[SWITCH] = Switch()
     app[CALLS] = CallStore() if calls is None else calls
+    app[CALL_LIST] = CallListFaults()
     app[REQUESTS] = deque(maxlen=10_000)
     app.router.add_get("/assistant/{id}", _assistant)
+    app.router.add_get("/call", _call_list)
     app.router.add_post("/call/web", _call_web)
+    app.router.add_post("/{id}/control", control_call)
     app.router.add_options("/call/web", _preflight)
     app.on_response_prepare.append(_open_to_every_origin)
     app.on_shutdown.append(release_stuck)
@@ -107,6 +110,11 @@ async def _call_web(request: web.Request) -> web.Response:
     call = new_call(account.org_id, requested, request.url.origin())
     request.app[CALLS].add(WebCall(call, grant.credential_type, origin))
     return answer(call, 201)
+
+
+async def _call_list(request: web.Request) -> web.Response:
+    request.app[ACCOUNT].require_private(_bearer(request))
+    return list_calls(request)
 
 
 def _require_known(account: Account, requested: CallRequest) -> None:

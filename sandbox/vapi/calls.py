@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from secrets import randbits
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 from yarl import URL
 
 from sandbox.vapi.call_request import CallRequest
@@ -60,13 +61,16 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     web_call_url: str
     type: str = "webCall"
     status: str = "queued"
+    started_at: str | UnsetType = UNSET
+    ended_at: str | UnsetType = UNSET
+    ended_reason: str | UnsetType = UNSET
     cost: int = 0
     artifact_plan: ArtifactPlan = ArtifactPlan()
 
 
 def new_call(org_id: str, requested: CallRequest, origin: URL) -> Call:
     """Return the requested call; `origin` is the address at which the stand-in was reached."""
-    call_id, now = str(uuid4()), timestamp()
+    call_id, now = new_id(), timestamp()
     # An address of the stand-in, so that a client which follows it stays on this machine.
     room = str(origin.with_path(f"/room/{call_id}"))
     keep_room = requested.body.get("roomDeleteOnUserLeaveEnabled") is False
@@ -85,6 +89,12 @@ def new_call(org_id: str, requested: CallRequest, origin: URL) -> Call:
         transport=Transport(call_url=room, room_delete_on_user_leave_enabled=not keep_room),
         web_call_url=room,
     )
+
+
+def new_id() -> str:
+    """Return a UUID of version 7 (RFC 9562): milliseconds of time, then random bits."""
+    milliseconds = int(time.time() * 1000)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | randbits(12) << 64 | 2 << 62 | randbits(62)))
 
 
 def timestamp() -> str:
@@ -118,16 +128,38 @@ class CallStore:
         self._seconds = seconds
         self._clock = clock
         self._calls: dict[str, WebCall] = {}
-        self._ends: list[float] = []
+        self._ends: dict[str, float] = {}
 
     def add(self, call: WebCall) -> None:
         """Add a call. Raises Refusal when the maximum number of calls is active."""
-        now = self._clock()
-        self._ends = [end for end in self._ends if end > now]
+        self.end_overdue()
         if len(self._ends) >= self._limit:
             raise Refusal(400, OVER_CONCURRENCY_LIMIT)
-        self._ends.append(now + self._seconds)
+        self._ends[call.call.id] = self._clock() + self._seconds
         self._calls[call.call.id] = call
+
+    def end_overdue(self) -> None:
+        """End the calls whose time is over."""
+        now = self._clock()
+        for call_id in [each for each, end in self._ends.items() if end <= now]:
+            self.end(call_id, "silence-timed-out")
+
+    def end(self, call_id: str, reason: str) -> bool:
+        """End a call; return whether it was active."""
+        if self._ends.pop(call_id, None) is None:
+            return False
+        call, now = self._calls[call_id], timestamp()
+        ended = structs.replace(
+            call.call, status="ended", updated_at=now, ended_at=now, ended_reason=reason
+        )
+        self._calls[call_id] = replace(call, call=ended)
+        return True
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The ids of the calls that have not ended."""
+        self.end_overdue()
+        return frozenset(self._ends)
 
     def get(self, call_id: str) -> WebCall | None:
         """Return the call with this id, active or ended."""

@@ -4,7 +4,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from server.cli import check, pause, resume, revocations, revoke, serve, token, unrevoke
+from server.cli import (
+    calls,
+    check,
+    end,
+    pause,
+    resume,
+    revocations,
+    revoke,
+    serve,
+    token,
+    unrevoke,
+)
 from server.cli.arguments import Command
 from server.observability.log_records import configure_logging
 from server.serving.process import load_or_exit
@@ -18,6 +29,8 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "revocations": revocations,
     "pause": pause,
     "resume": resume,
+    "calls": calls,
+    "end": end,
 }
 
 

@@ -116,6 +116,10 @@ class Settings:
     proof_issuer: str = _setting("", validators.text)
     proof_audience: str = _setting("", validators.text)
 
+    call_overrides: tuple[str, ...] = _setting(
+        ("variableValues.patientProof",), validators.text_items
+    )
+
     cors_allowed_origins: tuple[str, ...] = _setting((), validators.origins)
     metrics_enabled: bool = _setting(False)
     docs_enabled: bool = _setting(False)

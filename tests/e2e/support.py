@@ -16,7 +16,7 @@ from sandbox.lab import Lab, create_lab
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.serving import bind, origin, serving
 from sandbox.settings import development_settings
-from sandbox.vapi.app import CALLS
+from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT

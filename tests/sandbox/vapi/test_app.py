@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
-from sandbox.vapi.app import CALLS, PROMPT
+from sandbox.vapi.app import PROMPT
+from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.fields import ASSISTANT_OVERRIDES
 from tests.sandbox.vapi import schemas
 from tests.sandbox.vapi.conftest import Clock

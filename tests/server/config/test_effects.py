@@ -82,6 +82,7 @@ BY_SECRET = {
     "PROOF_KEY": pems.private(pems.P256).replace("\n", "\\n"),
     "PROOF_ISSUER": "https://sessions.clinic.example",
     "PROOF_AUDIENCE": "tools",
+    "CALL_OVERRIDES": "variableValues.patientProof",  # tests of the command `calls`
     "CORS_ALLOWED_ORIGINS": ORIGIN,
     "METRICS_ENABLED": "true",
     "DOCS_ENABLED": "true",

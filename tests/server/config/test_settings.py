@@ -67,6 +67,7 @@ DEFAULTS = {
     "proof_key": "",
     "proof_issuer": "",
     "proof_audience": "",
+    "call_overrides": ("variableValues.patientProof",),
     "cors_allowed_origins": (),
     "metrics_enabled": False,
     "docs_enabled": False,

@@ -1,0 +1,148 @@
+"""`python -m server calls`: lists the calls in progress, read from Vapi."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Final
+
+from aiohttp import ClientSession, DummyCookieJar
+
+from middlewares.audit import patient_name
+from middlewares.context import rfc3339
+from server.calls.classify import Classified, classify
+from server.cli.arguments import fail
+from server.config import Settings
+from server.config.loader import Configuration
+from server.proof import make_proof_verifier
+from server.vapi.assistants import assistants_by_name
+from server.vapi.call_api import CallApi, CallListError
+
+HELP: Final = "list the calls in progress"
+
+_LONGEST_CALL: Final = 43_200 + 3600
+"""Seconds: Vapi's longest call, and a margin for a call that waits."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    """Print the calls; return 1 when they cannot be read."""
+    settings = configuration.settings
+    calls = read_calls(settings)
+    if calls is None:
+        return 1
+    listed = [_row(settings, each) for each in calls]
+    if arguments.json:
+        print(json.dumps(listed))
+        return 0
+    print(f"{'SINCE':<20} {'PATIENT':<18} {'CALL':<36} FLAGS")
+    for row in listed:
+        since, patient = str(row["started_at"])[:19] + "Z", str(row["patient"] or "-")
+        print(f"{since:<20} {patient[:18]:<18} {str(row['call_id'])[:36]:<36}", end="")
+        print("", ",".join(flags_of_row(row)))
+        print(f"{'':<20} assistant {str(row['assistant_id'] or '-')[:48]}")
+    return 0
+
+
+def flags_of_row(row: dict[str, object]) -> Sequence[str]:
+    """Return the flags of a listed call, one letter each would not say enough."""
+    flags = row["flags"]
+    return [str(each) for each in flags] if isinstance(flags, list) else []
+
+
+def _row(settings: Settings, each: Classified) -> dict[str, object]:
+    call, patient = each.call, patient_name(each.patient, settings.audit_hash_key)
+    began = call.created_at if call.started_at is None else call.started_at
+    return {
+        "call_id": call.id,
+        "patient": patient,
+        "assistant_id": call.assistant_id,
+        "started_at": rfc3339(began),
+        "seconds": round(call.seconds(time())),
+        "flags": flags(each),
+    }
+
+
+def flags(each: Classified) -> list[str]:
+    """Return what is wrong with a call."""
+    found = {
+        "unknown": not each.is_known,
+        "altered": each.is_altered,
+        "reused": each.is_reused,
+    }
+    return [name for name, is_true in found.items() if is_true]
+
+
+def read_calls(settings: Settings) -> list[Classified] | None:
+    """Return the calls in progress; None, after a message, when they cannot be read."""
+    return asyncio.run(_read_alone(settings))
+
+
+async def _read_alone(settings: Settings) -> list[Classified] | None:
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        return await read_in_progress(settings, session)
+
+
+async def read_in_progress(settings: Settings, session: ClientSession) -> list[Classified] | None:
+    """Return the calls in progress; None, after a message, when they cannot be read."""
+    verify = make_proof_verifier(settings)
+    if verify is None:
+        fail("Calls cannot be told apart: set PROOF_KEY")
+        return None
+    now = time()
+    try:
+        listed = await make_call_api(settings).read(session, now - _LONGEST_CALL, now + 60)
+    except CallListError as error:
+        fail(f"Vapi's calls cannot be read: {error}")
+        return None
+    if listed.unreadable:
+        fail("One call is too large to be read, and is not listed")
+    ours = frozenset({settings.vapi_assistant_id, *assistants_by_name(settings).values()} - {""})
+    found = classify(listed.calls.values(), verify, ours)
+    return [each for each in found if each.call.is_in_progress]
+
+
+def make_call_api(settings: Settings) -> CallApi:
+    """Return the client of Vapi's calls."""
+    return CallApi(
+        base_url=settings.vapi_base_url,
+        api_key=settings.vapi_api_key,
+        public_key=settings.vapi_public_api_key,
+        allowed=settings.call_overrides,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which calls to end: one, a patient's, or, with neither, all with a proof of ours."""
+
+    call_id: str | None = None
+    patient: str | None = None
+
+    def includes(self, each: Classified) -> bool:
+        """Return whether this call is to end."""
+        if self.call_id is not None:
+            return each.call.id == self.call_id
+        if self.patient is not None:
+            return each.patient == self.patient
+        return each.proof_id is not None
+
+
+async def end_calls(settings: Settings, selection: Selection) -> int:
+    """End calls and print a line for each; return 1 when one could not be ended."""
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        calls = await read_in_progress(settings, session)
+        if calls is None:
+            return 1
+        api = make_call_api(settings)
+        chosen = [each.call for each in calls if selection.includes(each)]
+        results = await asyncio.gather(*(api.end(session, call) for call in chosen))
+    for call, has_ended in zip(chosen, results, strict=True):
+        print(f"{call.id} {'ended' if has_ended else 'could not be ended'}")
+    return 0 if all(results) else 1

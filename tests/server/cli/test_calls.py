@@ -1,0 +1,71 @@
+"""`calls` and `end`, as processes against the stand-in."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.vapi.call_list import CALL_LIST, CALLS
+from tests.calls import CALL_VARIABLES, call, proof
+from tests.process import run
+from tests.support import VARIABLES
+from tests.wire import StandIn, vapi
+
+HASH_KEY = "an-audit-hash-key-of-the-tests-32"
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    async with vapi() as running:
+        yield running
+
+
+def variables(stand_in: StandIn) -> dict[str, str]:
+    return {**VARIABLES, **CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url}
+
+
+async def test_list(tmp_path: Path, stand_in: StandIn) -> None:
+    token = proof("pt_1")
+    known = await call(stand_in, token)
+    reused = await call(stand_in, token)
+    unknown = await call(stand_in, None)
+    altered = await call(stand_in, proof("pt_2"), firstMessage="Hello, I am somebody else")
+    stand_in.app[CALL_LIST].junk = True
+    stand_in.app[CALL_LIST].transcript = "a marked secret"
+    ended = await run(tmp_path, variables(stand_in), "calls", "--json")
+    assert ended.status == 0, ended.err
+    rows = {row["call_id"]: row for row in json.loads(ended.out)}
+    seen = {each: (rows[each]["patient"], rows[each]["flags"]) for each in rows}
+    assert seen == {
+        known: ("pt_1", []),
+        reused: ("pt_1", ["reused"]),
+        unknown: (None, ["unknown"]),
+        altered: ("pt_2", ["altered"]),
+    }
+    table = await run(tmp_path, {**variables(stand_in), "AUDIT_HASH_KEY": HASH_KEY}, "calls")
+    assert "pt_1" not in table.out
+    assert max(map(len, table.out.splitlines())) <= 100
+    assert "a marked secret" not in ended.out + ended.err + table.out + table.err
+
+
+async def test_end(tmp_path: Path, stand_in: StandIn) -> None:
+    first, second = await call(stand_in, proof("pt_1")), await call(stand_in, proof("pt_2"))
+    third, unknown = await call(stand_in, proof("pt_3")), await call(stand_in, None)
+    by_patient = await run(tmp_path, variables(stand_in), "end", "--patient", "pt_1")
+    assert (by_patient.status, by_patient.out) == (0, f"{first} ended\n")
+    by_call = await run(tmp_path, variables(stand_in), "end", "--call", second)
+    assert (by_call.status, by_call.out) == (0, f"{second} ended\n")
+    all_known = await run(tmp_path, variables(stand_in), "end", "--all")
+    assert (all_known.status, all_known.out) == (0, f"{third} ended\n")
+    assert stand_in.app[CALLS].active == {unknown}
+    none = await run(tmp_path, variables(stand_in), "end", "--all")
+    assert (none.status, none.out) == (0, "")
+
+
+async def test_failures(tmp_path: Path, stand_in: StandIn) -> None:
+    without = await run(tmp_path, {**variables(stand_in), "PROOF_KEY": ""}, "calls")
+    assert (without.status, "set PROOF_KEY" in without.err) == (1, True)
+    stand_in.app[CALL_LIST].status = 429
+    refused = await run(tmp_path, variables(stand_in), "end", "--all")
+    assert (refused.status, refused.out) == (1, "")
