@@ -6,6 +6,7 @@ from time import time
 from typing import Final
 
 from server.cli.arguments import add_for, fail
+from server.cli.calls import Selection, end_calls
 from server.config import Settings
 from server.config.loader import Configuration
 from server.policies.pause import PAUSE_KEY, encode_pause
@@ -17,6 +18,7 @@ HELP: Final = "pause all sessions of all processes"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--for` and `--reason`."""
     add_for(parser, "default: until the command `resume`")
+    parser.add_argument("--end-calls", action="store_true", help="end the calls in progress too")
     parser.add_argument("--reason", metavar="TEXT", default="", help="for the log of the service")
 
 
@@ -37,4 +39,4 @@ async def _pause(settings: Settings, arguments: argparse.Namespace) -> int:
     except RedisFailure as error:
         return fail(f"Nothing was paused: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"paused for {seconds} seconds" if seconds else "paused until `resume`")
-    return 0
+    return await end_calls(settings, Selection()) if arguments.end_calls else 0

@@ -9,6 +9,7 @@ import pytest
 from sandbox.vapi.call_list import CALL_LIST, CALLS
 from tests.calls import CALL_VARIABLES, call, proof
 from tests.process import run
+from tests.redis_server import RedisServer
 from tests.support import VARIABLES
 from tests.wire import StandIn, vapi
 
@@ -69,3 +70,14 @@ async def test_failures(tmp_path: Path, stand_in: StandIn) -> None:
     stand_in.app[CALL_LIST].status = 429
     refused = await run(tmp_path, variables(stand_in), "end", "--all")
     assert (refused.status, refused.out) == (1, "")
+
+
+@pytest.mark.redis
+async def test_pause_ends_calls(
+    tmp_path: Path, stand_in: StandIn, redis_server: RedisServer
+) -> None:
+    known, unknown = await call(stand_in, proof("pt_1")), await call(stand_in, None)
+    settings = {**variables(stand_in), "REDIS_URL": redis_server.url}
+    ended = await run(tmp_path, settings, "pause", "--end-calls")
+    assert (ended.status, ended.out) == (0, f"paused until `resume`\n{known} ended\n")
+    assert stand_in.app[CALLS].active == {unknown}
