@@ -312,6 +312,11 @@ class JwksProvider:
         return None if age is None or age > self._usable_seconds else self._refresher.key_set
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """The published keys that are not used: for each its `kid` and the reason."""
+        return () if self.generation is None else self.generation.unused
+
+    @property
     def age(self) -> float | None:
         """Seconds since the keys were last fetched, or None without keys."""
         return self._refresher.age

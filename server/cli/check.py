@@ -112,6 +112,9 @@ async def examine(settings: Settings) -> tuple[list[Finding], list[str]]:
         findings.append(await _check_vapi(settings, components, session))
         findings.append(await _check_keys(settings, components, session))
         warnings = await compare_discovery(settings, session)
+    if components.jwks is not None:
+        unused = components.jwks.unused
+        warnings += [f"JWT_JWKS_URL: a key is not used: {key}" for key in unused]
     findings.append(await _check_redis(components))
     if settings.proof_key:
         findings.append(_check_proof(settings))

@@ -225,3 +225,14 @@ async def test_assistants_that_fail_are_named() -> None:
         assert found == Finding(
             "vapi", True, "200: VAPI_API_KEY is accepted and the assistant exists"
         )
+
+
+async def test_keys_that_are_not_used_are_warnings() -> None:
+    async with issuing(key("one"), key("next", "ES384")) as issuer:
+        variables = {**issuer.variables, "JWT_ISSUER": "us"}
+        _, warnings = await examine(make_settings(**{**variables, "JWT_ALGORITHMS": "ES256"}))
+        assert [each for each in warnings if "a key is not used" in each] == [
+            'JWT_JWKS_URL: a key is not used: "next" (no algorithm of it is one of JWT_ALGORITHMS)'
+        ]
+        _, warnings = await examine(make_settings(**{**variables, "JWT_ALGORITHMS": "RS256"}))
+        assert not any("a key is not used" in each for each in warnings)
