@@ -21,6 +21,8 @@ class Kind(StrEnum):
     NURSE = "nurse"
     SCOPELESS = "scopeless"
     REVOKED = "revoked"
+    OTHER_ASSISTANT = "other_assistant"
+    NO_CONSENT = "no_consent"
     CRASH = "crash"
     UNAVAILABLE = "unavailable"
     UNRECORDED = "unrecorded"

@@ -59,6 +59,14 @@ export const CATALOGUE = [
     make: withBody('{"patientContext": {"id": "pt_other"}}'),
   },
   {
+    status: 403, code: "ASSISTANT_NOT_ALLOWED", means: "The assistant does not exist, or is not for this patient.",
+    app: "Offer the assistants of this patient, or omit assistant.", make: withToken("other_assistant"),
+  },
+  {
+    status: 403, code: "CONSENT_REQUIRED", means: "The patient has not given a consent that the clinic requires.",
+    app: "Show the text that details names, ask for consent, and retry.", make: withToken("no_consent"),
+  },
+  {
     status: 404, code: "NOT_FOUND", means: "The path does not exist.", app: "Correct the address.",
     make: async (c) => ask(c, await c.token("valid"), { url: c.endpoint.replace(/start$/, "begin") }),
   },
