@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import sys
 from math import ceil
 from typing import Final
 
 from server.auth.claims import parse_patient_id
 from server.cli.arguments import add_for, fail, read_patient
+from server.cli.calls import Selection, end_calls
 from server.config import Settings
 from server.config.loader import Configuration
 from server.policies.patient_names import PatientNames
@@ -21,6 +23,7 @@ _DEFAULT_SECONDS: Final = 366 * 86400
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--jti` or `--patient`, and `--for`."""
     add_subject(parser)
+    parser.add_argument("--end-calls", action="store_true", help="end the patient's calls too")
     add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
 
 
@@ -49,7 +52,10 @@ def patient_names(settings: Settings) -> PatientNames:
 
 
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    """Revoke, and print for how long; return 1 when nothing was revoked."""
+    """Revoke, and print for how long; return 1 when nothing was revoked, or a call not ended."""
+    if arguments.end_calls and arguments.patient is None:
+        sys.stderr.write("--end-calls needs --patient\n")
+        return 2
     return asyncio.run(_revoke(configuration.settings, arguments))
 
 
@@ -65,7 +71,9 @@ async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     except RedisFailure as error:
         return fail(f"Nothing was revoked: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"revoked for {seconds} seconds")
-    return 0
+    if not arguments.end_calls:
+        return 0
+    return await end_calls(settings, Selection(patient=patient))
 
 
 def _longest_lifetime(settings: Settings) -> int:

@@ -81,3 +81,16 @@ async def test_pause_ends_calls(
     ended = await run(tmp_path, settings, "pause", "--end-calls")
     assert (ended.status, ended.out) == (0, f"paused until `resume`\n{known} ended\n")
     assert stand_in.app[CALLS].active == {unknown}
+
+
+@pytest.mark.redis
+async def test_revoke_ends_calls(
+    tmp_path: Path, stand_in: StandIn, redis_server: RedisServer
+) -> None:
+    first, other = await call(stand_in, proof("pt_1")), await call(stand_in, proof("pt_2"))
+    settings = {**variables(stand_in), "REDIS_URL": redis_server.url}
+    ended = await run(tmp_path, settings, "revoke", "--patient", "pt_1", "--end-calls")
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, f"{first} ended")
+    assert stand_in.app[CALLS].active == {other}
+    wrong = await run(tmp_path, settings, "revoke", "--jti", "t1", "--end-calls")
+    assert wrong.status == 2
