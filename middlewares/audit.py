@@ -23,6 +23,7 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.context import (
     CONTEXT,
     PRINCIPAL,
+    STARTED_AT,
     TRACEPARENT,
     RequestContext,
     parse_trace_id,
@@ -81,7 +82,7 @@ def audit(
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers = request.headers
         request[CONTEXT] = RequestContext(
-            started_at=perf_counter(),
+            started_at=request.get(STARTED_AT) or perf_counter(),
             request_id=request_id(headers.get(X_REQUEST_ID)),
             trace_id=parse_trace_id(headers.getall(TRACEPARENT, ())),
         )

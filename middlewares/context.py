@@ -36,8 +36,9 @@ class Principal(msgspec.Struct, frozen=True):
 class RequestContext(msgspec.Struct):
     """What the audit line, the logs and the headers say about a request.
 
-    `started_at` is when the request entered the outermost middleware, in seconds of
-    `time.perf_counter`. `trace_id` is the one of a valid `traceparent` header (W3C Trace Context).
+    `started_at` is when the head was parsed, or inside a host application when the request entered
+    the outermost middleware, in seconds of `time.perf_counter`.
+    `trace_id` is the one of a valid `traceparent` header (W3C Trace Context).
     `error_code` is set with an error response, `reason` with a 401 or 403; `credential_type`,
     `proof_id` (the `jti` of the patient proof) and `assistant_id` are set when they are issued,
     `consent` (versions by name) when consent was required and given.
@@ -53,6 +54,9 @@ class RequestContext(msgspec.Struct):
     assistant_id: str | None = None
     consent: dict[str, str] | None = None
 
+
+STARTED_AT: Final = web.RequestKey("STARTED_AT", float)
+"""When the head was parsed, in seconds of `time.perf_counter`; absent inside a host application."""
 
 CONTEXT: Final = web.RequestKey("CONTEXT", RequestContext)
 """Set by `audit`, for every request. One record takes less time than a key for each fact."""

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.context import RECEIVING
+from middlewares.context import CONTEXT, RECEIVING
 from middlewares.errors import ApiError, ErrorCode
 
 Task = asyncio.Task[Any]
@@ -16,8 +17,8 @@ Task = asyncio.Task[Any]
 class RequestTimeouts:
     """The time limits of all requests in flight; each is `seconds` long, which must be positive.
 
-    All limits have the same length, so they expire in the order in which they started, and one
-    timer for the oldest serves them all. One timer, or one `asyncio.timeout`, per request would
+    All limits have the same length, so they expire in about the order in which they started, and
+    one timer for the oldest serves them all. One timer, or one `asyncio.timeout`, per request would
     cost more than most middlewares do.
     """
 
@@ -28,10 +29,13 @@ class RequestTimeouts:
         self._expiries: OrderedDict[Task, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, task: Task) -> None:
-        """Start the time limit of a task; the task is cancelled when it expires."""
+    def start(self, task: Task, elapsed: float = 0) -> None:
+        """Start the time limit of a task; the task is cancelled when it expires.
+
+        `elapsed` seconds of the limit have passed already.
+        """
         loop = task.get_loop()
-        self._expiries[task] = expires_at = loop.time() + self.seconds
+        self._expiries[task] = expires_at = loop.time() + self.seconds - elapsed
         if self._timer is None:
             self._timer = loop.call_at(expires_at, self._expire_oldest, loop)
 
@@ -70,7 +74,8 @@ def timeout(*, timeouts: RequestTimeouts) -> Middleware:
     async def timeout_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         task: Task = asyncio.current_task()  # type: ignore[assignment]  # each request has one
         earlier_cancellations = task.cancelling()
-        timeouts.start(task)
+        context = request.get(CONTEXT)
+        timeouts.start(task, perf_counter() - context.started_at if context else 0)
         try:
             return await handler(request)
         except (asyncio.CancelledError, TimeoutError) as error:

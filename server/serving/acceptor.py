@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from server.serving.limits import KERNEL_RECEIVE_BYTES
+
 _MOST_AT_ONCE: Final = 64
 """More would delay the requests of connections that are open already."""
 
@@ -30,6 +32,9 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
             listener.setblocking(False)
+            # Connections inherit it. Lowered later, a client would wait for half of the first
+            # window, which never opens again, and send what fits once in 200 ms.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_RECEIVE_BYTES)
             loop.add_reader(listener.fileno(), self._accept, listener)
 
     async def stop(self) -> None:

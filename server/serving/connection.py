@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from time import perf_counter
 from typing import Any, Final, cast
 
 from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
@@ -22,7 +23,15 @@ _WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 class Connection(RequestHandler):
     """aiohttp's connection with limits, one request at a time, and the service's error bodies."""
 
-    __slots__ = ("_answered", "_closes", "_draining", "_inbound", "_is_broken", "_timer")
+    __slots__ = (
+        "_answered",
+        "_closes",
+        "_draining",
+        "_inbound",
+        "_is_broken",
+        "_timer",
+        "parsed_at",
+    )
 
     def __init__(
         self, server: web.Server, draining: asyncio.Event, keepalive_seconds: float
@@ -34,6 +43,7 @@ class Connection(RequestHandler):
         self._inbound = Inbound()
         self._answered = 0
         self._closes = False  # the response to the last request ends the connection
+        self.parsed_at = 0.0  # the last head, in seconds of `time.perf_counter`
         self._is_broken = False  # what arrives is not parsed any more
         self._timer: asyncio.TimerHandle | None = None  # for the head that is arriving
 
@@ -100,6 +110,7 @@ class Connection(RequestHandler):
 
     def _on_message(self, piece: bytes) -> None:
         self._cancel_timer()
+        self.parsed_at = perf_counter()
         message, body = self._messages[-1]
         if isinstance(message, _ErrInfo):
             error = self._reason(message.exc)

@@ -1,10 +1,12 @@
 """Creates a connection for each client."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from aiohttp import web
 
+from middlewares.context import STARTED_AT
 from server.serving.bounded_reads import BoundedReads
 from server.serving.collected_writes import WriteCollector
 from server.serving.connection import Connection
@@ -32,7 +34,7 @@ class ConnectionServer(web.Server):
     ) -> None:
         super().__init__(
             made.request_handler,
-            request_factory=made.request_factory,
+            request_factory=_noting_start(made.request_factory),
             handler_cancellation=True,  # the work for a client that has left is cancelled
         )
         self._draining = draining
@@ -56,6 +58,19 @@ class ConnectionServer(web.Server):
         if self._limit.open <= self._peak // 2 >= _MANY_CONNECTIONS:
             self._peak = max(self._limit.open, _MANY_CONNECTIONS)
             asyncio.get_running_loop().call_later(_RETURN_MEMORY_SECONDS, return_free_memory)
+
+
+def _noting_start(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Return `make` with a request that knows when its head was parsed."""
+
+    def make_request(
+        message: Any, payload: Any, protocol: Connection, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        request = make(message, payload, protocol, writer, task)
+        request[STARTED_AT] = protocol.parsed_at
+        return request
+
+    return make_request
 
 
 def receives_compressed_bodies(request: web.Request) -> bool:
