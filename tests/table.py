@@ -177,7 +177,7 @@ def authorizations() -> dict[str, str | bytes]:
         "two segments": f"Bearer {valid.rpartition('.')[0]}",
         "not ASCII": b"Bearer \xff\xfe.\x80.a",
         "header is not JSON": "Bearer e3.e30.e30",
-        "larger than 8,000 bytes": f"Bearer {granted(pad='x' * 8000)}",
+        "larger than 16,000 bytes": f"Bearer {granted(pad='x' * 16_000)}",
         "forged": f"Bearer {sign(key='x' * 64)}",
         "another algorithm": f"Bearer {sign(algorithm='HS384')}",
         "algorithm none": f"Bearer {sign(key=None, algorithm='none')}e30",
@@ -193,7 +193,7 @@ def _authorized(value: str | bytes) -> Send:
 
 def callers() -> Iterator[Row]:
     """Valid tokens without the required role, scope or patient."""
-    for role in ("nurse", ["nurse"], ..., None, "Patient", {"patient": True}):
+    for role in ("nurse", ["nurse"], ..., None, "Patient", {"nurse": True}):
         details = "Only patients can access voice assistant"
         sent = with_token(type=role)
         yield Row(f"role {role!r}", 403, "FORBIDDEN", sent, details=details)

@@ -218,7 +218,7 @@ def shapes() -> Iterator[Attack]:
         "alg given twice": well_signed('{"alg":"ES256","alg":"none","kid":"ec"}'),
         "payload of another token": f"{first}.{segment(claims(iss=ISSUER, id='pt_2'))}.{third}",
         "signature of another token": resigned(good, b"x" * 64),
-        "9,000 bytes": EC.token(claims(iss=ISSUER, more="x" * 6500)),
+        "18,000 bytes": EC.token(claims(iss=ISSUER, more="x" * 13_000)),
     }
     for name, token in whole.items():
         yield Attack(name, token)

@@ -98,5 +98,8 @@ async def test_outage_of_redis_is_one_line_without_a_stack_trace(
     await redis_server.start()
     await service.log.find("Redis is up again")
     messages = [json.loads(line)["message"] for line in service.log.lines[1:]]
-    assert messages == ["Redis is down: ConnectionRefusedError", "Redis is up again"]
+    assert [each for each in messages if "Redis" in each] == [
+        "Redis is down: ConnectionRefusedError",
+        "Redis is up again",
+    ]
     assert not service.log.matching("Traceback")

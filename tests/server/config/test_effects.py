@@ -417,6 +417,7 @@ INVALID = {
     "PROOF_KEY": "x",
     "PROOF_ISSUER": "a\nb",
     "PROOF_AUDIENCE": "a\nb",
+    "CALL_OVERRIDES": "a\nb",
 }
 
 
