@@ -116,8 +116,9 @@ class Connection(RequestHandler):
             error = self._reason(message.exc)
             error.__traceback__ = None  # it refers to what was sent, and to itself
         elif self._inbound.is_http_head(piece) and _is_well_formed(message):
+            is_large = self._inbound.head_bytes + len(piece) > limits.LARGE_HEAD_BYTES
             self._inbound.begin_body(body)
-            self._closes = bool(message.upgrade)
+            self._closes = bool(message.upgrade) or (is_large and not body.is_eof())
             return
         else:
             error = ValueError("not HTTP/1.x")

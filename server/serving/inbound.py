@@ -49,6 +49,11 @@ class Inbound:
         return not self._body.is_eof()
 
     @property
+    def head_bytes(self) -> int:
+        """The bytes of the next request's head that have been parsed."""
+        return self._head
+
+    @property
     def has_partial_head(self) -> bool:
         """Whether the next request has begun to arrive."""
         return bool(self._head or self.unparsed)

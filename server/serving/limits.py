@@ -4,6 +4,8 @@ from typing import Any, Final
 
 MAX_HEAD_BYTES: Final = 32768
 """The request line and all headers together, with their line breaks."""
+LARGE_HEAD_BYTES: Final = 24576
+"""A larger head whose body has not arrived with it ends the connection with its response."""
 MAX_HEADER_FIELDS: Final = 100
 READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
