@@ -21,7 +21,7 @@ from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
 from server.api import operations
 from server.api.operations import mount_proof_keys
-from server.api.routing import FALLBACK, add_fallback, add_route
+from server.api.routing import FALLBACK, add_exact_subapp, add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
 from server.auth.dpop import ALGORITHMS, make_proof_verifier
@@ -145,8 +145,7 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
     if prefix and not prefix.startswith("/"):
         raise ValueError("prefix must start with a slash")
     sub_app = _application(settings, Components(settings), "")
-    add_fallback(sub_app)
-    host_app.add_subapp(prefix.rstrip("/") + PATH, sub_app)
+    add_exact_subapp(host_app, prefix.rstrip("/") + PATH, sub_app)
     mount_proof_keys(host_app, settings, prefix.rstrip("/"), sub_app.middlewares)
     return sub_app
 

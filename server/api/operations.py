@@ -11,7 +11,7 @@ from aiohttp.typedefs import Middleware
 from middlewares.headers import json_response, remove_server_header
 from server.api.docs_page import add_swagger_ui
 from server.api.openapi import build_document
-from server.api.routing import add_fallback, add_route
+from server.api.routing import add_exact_subapp, add_route
 from server.config import Settings
 from server.config.checks import find_swagger_ui
 from server.config.keys import load_proof_keys
@@ -46,8 +46,7 @@ def mount_proof_keys(
         app = web.Application(middlewares=middlewares)
         app.on_response_prepare.append(remove_server_header)
         add_proof_keys(app, settings, "")
-        add_fallback(app)
-        host_app.add_subapp(f"{prefix}/jwks.json", app)
+        add_exact_subapp(host_app, f"{prefix}/jwks.json", app)
 
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

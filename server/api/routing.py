@@ -29,6 +29,26 @@ def add_route(
     resource.add_route(hdrs.METH_ANY, other_method, expect_handler=defer_continue)
 
 
+class _ExactSubApp(web.PrefixedSubAppResource):
+    """A sub-application that takes the paths it has; other paths below it remain the host's."""
+
+    async def resolve(
+        self, request: web.Request
+    ) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
+        """Return the match and the allowed methods, or no match for a path that is unknown."""
+        match, methods = await super().resolve(request)
+        unknown = match is not None and isinstance(match.http_exception, web.HTTPNotFound)
+        return (None, set()) if unknown else (match, methods)
+
+
+def add_exact_subapp(host_app: web.Application, path: str, app: web.Application) -> None:
+    """Add an application at `path` of a host application, which answers what `app` does not have.
+
+    `add_subapp` would let `app` answer every path below `path`.
+    """
+    host_app._add_subapp(lambda: _ExactSubApp(path, app), app)  # noqa: SLF001  takes a resource
+
+
 def add_fallback(app: web.Application) -> None:
     """Answer every path without a route with 404. Call it last."""
     app.router.add_route(

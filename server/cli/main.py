@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from server import __version__
 from server.cli import (
     calls,
     check,
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A session-credential broker for Vapi. config.example.env documents the "
         "settings, which come from the environment or from .env in this folder.",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=serve.run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, command in _COMMANDS.items():

@@ -95,6 +95,8 @@ def _public_values(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "VAPI_PUBLIC_API_KEY", settings.vapi_public_api_key
     yield "VAPI_ASSISTANT_ID", settings.vapi_assistant_id
     yield "VAPI_ORG_ID", settings.vapi_org_id
+    for item in settings.vapi_assistants:
+        yield "VAPI_ASSISTANTS", split_assistant(item)[1]
 
 
 def _check_key_sources(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:

@@ -2,9 +2,12 @@
 
 import logging
 import socket
+from collections.abc import Iterable
 from typing import Final
 
+from server.config import Settings
 from server.config.loader import Configuration, SettingsError, load_configuration
+from server.config.reload import find_changed, find_refusals, find_weakened
 from server.serving.end_of_service import EndOfService
 from server.serving.process import EX_CONFIG, load_or_exit
 
@@ -32,14 +35,34 @@ class MasterConfiguration:
         return self._current
 
     def reload(self) -> bool:
-        """Load the configuration again; on a fault, log all faults, keep it, and return False."""
+        """Load the configuration again, and log the names of the settings that changed.
+
+        On a fault, or when the files may have been cut off, log all reasons, keep the last valid
+        configuration, and return False.
+        """
+        last = self.get()
         try:
-            self._current = load_configuration()
+            new = load_configuration()
         except SettingsError as error:
-            for line in (*error.faults, *error.warnings):
-                log.error("invalid configuration, the last valid one stays in use: %s", line)
-            return False
+            return _refuse("invalid configuration", [*error.faults, *error.warnings])
+        if refusals := list(find_refusals(last, new)):
+            return _refuse("reload refused", refusals)
+        _log_changes(last.settings, new.settings)
+        self._current = new
         return True
+
+
+def _refuse(reason: str, lines: Iterable[str]) -> bool:
+    for line in lines:
+        log.error("%s, the last valid configuration stays in use: %s", reason, line)
+    return False
+
+
+def _log_changes(last: Settings, new: Settings) -> None:
+    changed = find_changed(last, new)
+    log.info("configuration reloaded; changed: %s", ", ".join(changed) or "nothing")
+    for name in find_weakened(last, new):
+        log.warning("%s: this reload makes it weaker than before", name)
 
 
 MASTER: Final = MasterConfiguration()

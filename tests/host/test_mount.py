@@ -61,6 +61,10 @@ REQUESTS: list[bytes] = [
     request("GET", "/api/v1/sessions/vapi/of-the-host"),
     request("POST", "/api/v1/sessions/unknown/deeper"),
     request("GET", "/api/v1/sessions"),
+    request("POST", "/api/v1/sessions/vapi/start/"),
+    request("POST", "/api/v1/sessions/vapi/start/deeper", headers=JSON, body=b"{}"),
+    request("GET", "/api/v1/sessions/jwks.json"),
+    request("GET", "/api/v1/sessions/jwks.json/x"),
     b"garbage\r\n\r\n",
 ]  # fmt: skip
 
@@ -135,8 +139,6 @@ async def test_endpoint_answers_as_standalone(backend: Mounted, audit_lines: Aud
         async with client.get(url + PATH) as other_method:
             assert other_method.status == 405
             assert other_method.headers["Allow"] == "POST"
-        async with client.post(url + PATH + "/deeper") as unknown:
-            assert (await unknown.json())["error"]["code"] == "NOT_FOUND"
     assert [line["status"] for line in audit_lines()] == [200, 401, 405]
     assert app[DIARY].entries[0] == "started"
 

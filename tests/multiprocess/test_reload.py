@@ -94,6 +94,34 @@ async def test_invalid_configuration_is_logged_and_changes_nothing(
     assert await service.left() == 0
 
 
+async def test_files_that_are_half_written_switch_nothing_off(start: Start, tmp_path: Path) -> None:
+    write(tmp_path, JWT_AUDIENCE="voice")
+    (tmp_path / "secret").write_text(SECRET)
+    service = await start(TWO_WORKERS, **NONE, JWT_AUDIENCE="")
+    whole = (tmp_path / ".env").read_text()
+    assert await keys(service) == {"AUTH_TOKEN_INVALID"}  # these tokens have another audience
+    for cut, reason in (
+        (whole.partition("JWT_AUDIENCE")[0], "reload refused, .*: JWT_AUDIENCE: is missing"),
+        (whole.rstrip("ice\n"), "reload refused, .*: .env: does not end with a line break"),
+    ):
+        (tmp_path / ".env").write_text(cut)
+        service.process.send_signal(signal.SIGHUP)
+        await service.log.find(reason)
+    (tmp_path / ".env").write_text(whole)
+    (tmp_path / "secret").write_text("")
+    service.process.send_signal(signal.SIGHUP)
+    await service.log.find("invalid configuration, .*: JWT_SECRET_FILE: the file is empty")
+    assert service.log.matching("Worker exiting") == []
+    assert await keys(service) == {"AUTH_TOKEN_INVALID"}
+
+    (tmp_path / "secret").write_text(SECRET)
+    write(tmp_path, JWT_AUDIENCE="", PORT="1")
+    await reload(service)
+    assert await keys(service) == {"first"}
+    await service.log.find("configuration reloaded; changed: JWT_AUDIENCE")
+    assert len(service.log.matching("JWT_AUDIENCE: this reload makes it weaker than before")) == 1
+
+
 async def has_booted(service: Running, count: int) -> bool:
     return len(service.workers()) == count
 

@@ -114,7 +114,7 @@ async def test_hmac_secret_is_rotated_without_a_failed_request(
         await load.more()
         signing = NEW_SECRET
         await load.more()
-        write_env(JWT_SECRET=NEW_SECRET)
+        write_env(JWT_SECRET=NEW_SECRET, JWT_SECRET_PREVIOUS="")
         await reload(service)
     assert await answer(load, sign(key=SECRET)) == (401, "AUTH_TOKEN_INVALID")
     assert load.failures == []

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from server import __version__
 from server.cli.main import main
-from tests.process import run
+from tests.process import Ended, run
 
 Captured = pytest.CaptureFixture[str]
 
@@ -70,6 +71,10 @@ def test_wrong_arguments_print_the_usage(command: str, capfd: Captured) -> None:
         main(command.split())
     assert caught.value.code == 2
     assert "usage: python -m server" in capfd.readouterr().err
+
+
+async def test_the_version_needs_no_configuration(tmp_path: Path) -> None:
+    assert await run(tmp_path, {}, "--version") == Ended(0, f"{__version__}\n", "")
 
 
 def test_help_lists_the_commands(capfd: Captured) -> None:
