@@ -58,23 +58,12 @@ def dpop_authentication(
         principal = await authenticate(token)
         key_thumbprint = principal.key_thumbprint
         if used is Scheme.DPOP:
-            await prove(request, token, key_thumbprint)
+            proof_id, thumbprint = _verified(request, token, key_thumbprint, verify_proof)
+            if not await use_proof(proof_id, thumbprint):
+                raise faulty_proof("was used before (jti); sign a new one for each request")
         elif key_thumbprint is not None:
             raise _wrong_scheme("The token is bound to a key (cnf); send it with the scheme DPoP")
         return principal
-
-    async def prove(request: web.Request, token: str, key_thumbprint: str | None) -> None:
-        if key_thumbprint is None:
-            raise _wrong_scheme("The token is not bound to a key: it has no cnf.jkt")
-        proof_id = verify_proof(
-            _only_proof(request.headers.getall(PROOF_HEADER, ())),
-            method=request.method,
-            path=request.rel_url.raw_path,
-            token=token,
-            key_thumbprint=key_thumbprint,
-        )
-        if not await use_proof(proof_id, key_thumbprint):
-            raise faulty_proof("was used before (jti); sign a new one for each request")
 
     @web.middleware
     async def dpop_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -98,6 +87,22 @@ def faulty_proof(problem: str) -> ApiError:
         headers={hdrs.WWW_AUTHENTICATE: challenge},
         reason=Reason.DPOP,
     )
+
+
+def _verified(
+    request: web.Request, token: str, key_thumbprint: str | None, verify_proof: VerifyProof
+) -> tuple[str, str]:
+    """Verify the proof of a request; return its `jti` and the thumbprint of its key."""
+    if key_thumbprint is None:
+        raise _wrong_scheme("The token is not bound to a key: it has no cnf.jkt")
+    proof_id = verify_proof(
+        _only_proof(request.headers.getall(PROOF_HEADER, ())),
+        method=request.method,
+        path=request.rel_url.raw_path,
+        token=token,
+        key_thumbprint=key_thumbprint,
+    )
+    return proof_id, key_thumbprint
 
 
 def _wrong_scheme(details: str) -> ApiError:

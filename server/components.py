@@ -1,4 +1,4 @@
-"""The metrics of the components: the one place that names them."""
+"""The components with the lifetime of the application, and their metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from server.config import Settings
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
-from server.policies.patient_names import PatientNames
+from server.policies.patient_names import make_patient_names
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
 from server.policies.replays import InMemoryReplays, RedisReplays
@@ -52,7 +52,7 @@ class Components:
         )
         self.jwks = make_jwks_provider(settings) if settings.jwt_jwks_url else None
         self.keys: KeyProvider = self.jwks or make_static_provider(settings)
-        self.names = PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
+        self.names = make_patient_names(settings)
         self.pause = SessionPause(always=settings.sessions_paused)
         self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
         self.is_revoked = self._revocation_check(settings)

@@ -50,6 +50,23 @@ def _readiness() -> dict[str, Any]:
     return _object({"status": {"enum": statuses}, "parts": parts})
 
 
+def _session_request() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "patientContext": _object({"id": _PATIENT_ID}),
+            "assistant": _NAME | {"description": "An assistant of VAPI_ASSISTANTS."},
+            "consent": {
+                "type": "object",
+                "description": "Versions by name, with CONSENT_REQUIRED.",
+                "propertyNames": _NAME,
+                "additionalProperties": _NAME,
+                "maxProperties": MAX_CONSENTS,
+            },
+        },
+    }
+
+
 def make_schemas() -> dict[str, Any]:
     """Return the schemas by name."""
     instant = {"type": "string", "format": "date-time"}
@@ -79,20 +96,7 @@ def make_schemas() -> dict[str, Any]:
             additionalProperties=False,
         ),
         "Error": _object({"success": {"const": False}, "error": error}, additionalProperties=False),
-        "SessionRequest": {
-            "type": "object",
-            "properties": {
-                "patientContext": _object({"id": _PATIENT_ID}),
-                "assistant": _NAME | {"description": "An assistant of VAPI_ASSISTANTS."},
-                "consent": {
-                    "type": "object",
-                    "description": "Versions by name, with CONSENT_REQUIRED.",
-                    "propertyNames": _NAME,
-                    "additionalProperties": _NAME,
-                    "maxProperties": MAX_CONSENTS,
-                },
-            },
-        },
+        "SessionRequest": _session_request(),
         "Health": _object({"status": {"const": "ok"}}),
         "Document": {"type": "object"},
         "ProofKeys": _object({"keys": {"type": "array", "items": _PUBLIC_KEY}}),

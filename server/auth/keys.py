@@ -8,7 +8,8 @@ from typing import Protocol
 from middlewares.errors import Reason
 from server.auth.aiohttp_jwt_adapter import Decoder, make_decoder
 from server.auth.claims import invalid_token
-from server.auth.jwks import JwkSet, JwksProvider, MakeDecoders
+from server.auth.jwk_set import JwkSet, MakeDecoders
+from server.auth.jwks import JwksProvider
 from server.auth.tokens import VerificationKey, make_decode
 from server.config import Settings
 from server.config.keys import algorithms_of, load_proof_keys, load_public_keys

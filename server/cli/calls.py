@@ -3,8 +3,7 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import time
 from typing import Final
 
@@ -34,39 +33,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Print the calls; return 1 when they cannot be read."""
     settings = configuration.settings
-    calls = read_calls(settings)
+    calls = asyncio.run(_read_alone(settings))
     if calls is None:
         return 1
     listed = [_row(settings, each) for each in calls]
     if arguments.json:
-        print(json.dumps(listed))
+        print(json.dumps([asdict(row) for row in listed]))
         return 0
     print(f"{'SINCE':<20} {'PATIENT':<18} {'CALL':<36} FLAGS")
     for row in listed:
-        since, patient = str(row["started_at"])[:19] + "Z", str(row["patient"] or "-")
-        print(f"{since:<20} {patient[:18]:<18} {str(row['call_id'])[:36]:<36}", end="")
-        print("", ",".join(flags_of_row(row)))
-        print(f"{'':<20} assistant {str(row['assistant_id'] or '-')[:48]}")
+        since, patient = row.started_at[:19] + "Z", (row.patient or "-")[:18]
+        print(f"{since:<20} {patient:<18} {row.call_id[:36]:<36} {','.join(row.flags)}")
+        print(f"{'':<20} assistant {(row.assistant_id or '-')[:48]}")
     return 0
 
 
-def flags_of_row(row: dict[str, object]) -> Sequence[str]:
-    """Return the flags of a listed call, one letter each would not say enough."""
-    flags = row["flags"]
-    return [str(each) for each in flags] if isinstance(flags, list) else []
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A call as `--json` prints it; `started_at` is RFC 3339, `patient` the id or its HMAC."""
+
+    call_id: str
+    patient: str | None
+    assistant_id: str | None
+    started_at: str
+    seconds: int
+    flags: list[str]
 
 
-def _row(settings: Settings, each: Classified) -> dict[str, object]:
-    call, patient = each.call, patient_name(each.patient, settings.audit_hash_key)
+def _row(settings: Settings, each: Classified) -> CallRow:
+    call = each.call
     began = call.created_at if call.started_at is None else call.started_at
-    return {
-        "call_id": call.id,
-        "patient": patient,
-        "assistant_id": call.assistant_id,
-        "started_at": rfc3339(began),
-        "seconds": round(call.seconds(time())),
-        "flags": flags(each),
-    }
+    return CallRow(
+        call_id=call.id,
+        patient=patient_name(each.patient, settings.audit_hash_key),
+        assistant_id=call.assistant_id,
+        started_at=rfc3339(began),
+        seconds=round(call.seconds(time())),
+        flags=flags(each),
+    )
 
 
 def flags(each: Classified) -> list[str]:
@@ -77,11 +81,6 @@ def flags(each: Classified) -> list[str]:
         "reused": each.is_reused,
     }
     return [name for name, is_true in found.items() if is_true]
-
-
-def read_calls(settings: Settings) -> list[Classified] | None:
-    """Return the calls in progress; None, after a message, when they cannot be read."""
-    return asyncio.run(_read_alone(settings))
 
 
 async def _read_alone(settings: Settings) -> list[Classified] | None:

@@ -11,7 +11,7 @@ from server.cli.arguments import add_for, fail, read_patient
 from server.cli.calls import Selection, end_calls
 from server.config import Settings
 from server.config.loader import Configuration
-from server.policies.patient_names import PatientNames
+from server.policies.patient_names import make_patient_names
 from server.policies.revocation_index import revoke, token_entry
 from server.redis.connection import RedisFailure, describe
 
@@ -46,11 +46,6 @@ def find_fault(settings: Settings, jti: str | None, patient: str | None) -> str 
     return None
 
 
-def patient_names(settings: Settings) -> PatientNames:
-    """Return the names of patients in Redis by the settings."""
-    return PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
-
-
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Revoke, and print for how long; return 1 when nothing was revoked, or a call not ended."""
     if arguments.end_calls and arguments.patient is None:
@@ -64,7 +59,7 @@ async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     if fault := find_fault(settings, jti, patient):
         return fail(f"Nothing was revoked: {fault}")
     seconds = arguments.seconds or _longest_lifetime(settings)
-    names = patient_names(settings)
+    names = make_patient_names(settings)
     entry = token_entry(jti) if jti is not None else names.current(patient)
     try:
         await revoke(settings.redis_url, entry, seconds)

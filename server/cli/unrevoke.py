@@ -5,9 +5,10 @@ import asyncio
 from typing import Final
 
 from server.cli.arguments import fail
-from server.cli.revoke import add_subject, find_fault, patient_names
+from server.cli.revoke import add_subject, find_fault
 from server.config import Settings
 from server.config.loader import Configuration
+from server.policies.patient_names import make_patient_names
 from server.policies.revocation_index import token_entry, unrevoke
 from server.redis.connection import RedisFailure, describe
 
@@ -28,7 +29,7 @@ async def _unrevoke(settings: Settings, arguments: argparse.Namespace) -> int:
     jti, patient = arguments.jti, arguments.patient
     if fault := find_fault(settings, jti, patient):
         return fail(f"Nothing was changed: {fault}")
-    names = patient_names(settings)
+    names = make_patient_names(settings)
     entries = [token_entry(jti)] if jti is not None else names.all(patient)
     try:
         lifted = await unrevoke(settings.redis_url, entries)

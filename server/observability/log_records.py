@@ -8,7 +8,7 @@ from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
 
-from server.observability.audit_log import LineWriter
+from server.observability.line_writer import LineWriter
 
 CLOSED: Final = -1
 """A descriptor that fails every write. The usual number may since belong to a client's connection,

@@ -4,6 +4,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from server.config import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class PatientNames:
@@ -27,6 +29,11 @@ class PatientNames:
             _hashed(key, patient_id) for key in (self.hash_key, self.previous_hash_key) if key
         ]
         return [*hashed, clear] if self.hash_key else [clear, *hashed]
+
+
+def make_patient_names(settings: Settings) -> PatientNames:
+    """Return the names that the settings describe."""
+    return PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
 
 
 CLEAR_NAMES: Final = PatientNames()

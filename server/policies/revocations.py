@@ -11,22 +11,11 @@ from middlewares.errors import ApiError, ErrorCode
 from server.policies.patient_names import CLEAR_NAMES, PatientNames
 from server.policies.pause import PAUSE_KEY
 from server.policies.revocation_index import KEY_PREFIX, token_entry
-from server.redis.client import RedisClient
+from server.redis.client import PROBE_KEY, RedisClient
 from server.redis.connection import Execute, RedisDown, RedisError
 
-_PROBE_KEY: Final = b"{vapi-sessions}:probe"
 _REMEMBERED_SECONDS: Final = 60.0
 _MAX_REMEMBERED: Final = 65536
-
-
-def token_key(token_id: str) -> bytes:
-    """Return the key of a token by its `jti`, which can contain any text of a JSON string."""
-    return KEY_PREFIX + token_entry(token_id)
-
-
-def patient_key(patient_id: str) -> bytes:
-    """Return the key of a patient, with the id in clear."""
-    return KEY_PREFIX + CLEAR_NAMES.current(patient_id)
 
 
 class RevocationList:
@@ -84,7 +73,7 @@ class RevocationList:
 
     async def probe(self, execute: Execute) -> None:
         """Read what requests read: a `Probe`."""
-        pause, _ = await execute(b"MGET", PAUSE_KEY, _PROBE_KEY)
+        pause, _ = await execute(b"MGET", PAUSE_KEY, PROBE_KEY)
         self._record_pause(pause)
 
 

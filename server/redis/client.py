@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 READ_ONLY: Final = "READONLY"
 """The error of a server that has become a replica."""
 
-_PROBE_KEY: Final = b"{vapi-sessions}:probe"
+PROBE_KEY: Final = b"{vapi-sessions}:probe"
 _PROBE_MILLISECONDS: Final = 1000
 _PROBE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 0.5
@@ -231,7 +231,7 @@ class _Search:
 async def _write(execute: Execute) -> str | None:
     """Write a key that expires; return the error with which Redis answers, or None."""
     try:
-        await execute(b"SET", _PROBE_KEY, b"1", b"PX", _PROBE_MILLISECONDS)
+        await execute(b"SET", PROBE_KEY, b"1", b"PX", _PROBE_MILLISECONDS)
     except RedisRejection as error:
         if error.code != "NOPERM":  # without the permission only `revoke` and `pause` fail
             raise
@@ -248,7 +248,7 @@ async def ensure_alive(connection: Connection) -> None:
     """
     before = connection.answers
     try:
-        await answered(connection.execute(b"MGET", _PROBE_KEY))
+        await answered(connection.execute(b"MGET", PROBE_KEY))
     except TimeoutError:
         if connection.answers == before:
             raise

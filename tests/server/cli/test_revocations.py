@@ -10,9 +10,9 @@ import pytest
 from server.cli.main import main
 from server.policies.patient_names import PatientNames
 from server.policies.revocation_index import INDEX_KEY, KEY_PREFIX
-from server.policies.revocations import patient_key, token_key
 from tests.conftest import Serve
 from tests.redis_server import RedisServer
+from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import code, reports
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from server.cli.main import main
-from server.policies.revocations import patient_key, token_key
 from tests.redis_server import RedisServer
+from tests.revocation_keys import patient_key, token_key
 
 UNREACHABLE = "redis://127.0.0.1:1"
 

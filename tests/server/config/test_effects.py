@@ -20,12 +20,12 @@ from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
 from server.policies.patient_names import PatientNames
 from server.policies.revocation_index import KEY_PREFIX
-from server.policies.revocations import token_key
 from tests import pems
 from tests.dpop import PUBLIC_URL, App
 from tests.issuer import Issuer, eventually, hang, issuing, key
 from tests.process import launch, run, serving
 from tests.redis_server import RedisServer, free_port
+from tests.revocation_keys import token_key
 from tests.server.config.test_settings import LIMITS
 from tests.support import (
     ASSISTANT_ID,

@@ -14,13 +14,8 @@ import pytest
 
 from middlewares.errors import ApiError, ErrorCode
 from server.observability import audit_log as module
-from server.observability.audit_log import (
-    MAX_FILE_WRITE,
-    MAX_LINE,
-    MAX_WRITE,
-    QUEUE_BYTES,
-    AuditLog,
-)
+from server.observability.audit_log import MAX_LINE, QUEUE_BYTES, AuditLog
+from server.observability.line_writer import MAX_FILE_WRITE, MAX_WRITE
 from server.observability.log_records import CLOSED
 from tests.server.observability.pipes import Pipe, pipe
 

@@ -9,7 +9,7 @@ from time import sleep
 
 import pytest
 
-from server.observability.audit_log import MAX_WRITE, LineWriter
+from server.observability.line_writer import MAX_WRITE, LineWriter
 from tests.server.observability.pipes import Pipe, pipe
 
 

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from server.policies.pause import PAUSE_KEY
-from server.policies.revocations import patient_key, token_key
 from server.redis.connection import (
     RedisConnectionLost,
     RedisRejection,
@@ -23,6 +22,7 @@ from server.redis.connection import (
 )
 from tests.issuer import eventually
 from tests.redis_server import RedisServer, free_port
+from tests.revocation_keys import patient_key, token_key
 
 pytestmark = pytest.mark.redis
 

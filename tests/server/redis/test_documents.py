@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from server.cli.main import main
-from server.policies.revocations import patient_key, token_key
 from tests.conftest import Serve
 from tests.redis_server import RedisServer
+from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import code, reports
 from tests.support import VARIABLES
 

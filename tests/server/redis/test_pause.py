@@ -6,10 +6,10 @@ import pytest
 
 from middlewares.errors import ApiError
 from server.policies.pause import SessionPause, decode_pause, encode_pause
-from server.policies.revocations import patient_key
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
+from tests.revocation_keys import patient_key
 from tests.server.redis.support import Clock, code, metric, reports
 from tests.support import Service, claims, sign
 

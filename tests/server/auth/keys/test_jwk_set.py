@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from middlewares.errors import ApiError
-from server.auth.jwks import JwkSet, NoUsableKeyError
+from server.auth.jwk_set import JwkSet, NoUsableKeyError
 from server.auth.tokens import base64url_decode
 from server.config.keys import PUBLIC_ALGORITHMS
 from tests.issuer import Key, key, make_key, rsa_key

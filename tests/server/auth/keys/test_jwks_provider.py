@@ -9,7 +9,8 @@ from aiohttp import ClientSession, web
 
 from middlewares.errors import ApiError, ErrorCode
 from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.jwks import JwkSet, JwksProvider
+from server.auth.jwk_set import JwkSet
+from server.auth.jwks import JwksProvider
 from tests.issuer import Issuer, key
 from tests.server.auth.keys.conftest import STALE_SECONDS, Clock, in_background
 
