@@ -149,9 +149,11 @@ def make_vapi(calls: CallStore | None = None) -> web.Application:
 
 
 @asynccontextmanager
-async def vapi(behaviour: Behaviour | None = None) -> AsyncIterator[StandIn]:
+async def vapi(
+    behaviour: Behaviour | None = None, calls: CallStore | None = None
+) -> AsyncIterator[StandIn]:
     """Run the stand-in with the account of the settings of the tests."""
-    app = make_vapi()
+    app = make_vapi(calls)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -108,6 +108,8 @@ async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
         ("nurse", 403, "FORBIDDEN"),
         ("scopeless", 403, "INSUFFICIENT_SCOPE"),
         ("revoked", 401, "AUTH_TOKEN_REVOKED"),
+        ("other_assistant", 403, "ASSISTANT_NOT_ALLOWED"),
+        ("no_consent", 403, "CONSENT_REQUIRED"),
         ("crash", 500, "INTERNAL_ERROR"),
         ("unavailable", 503, "AUTH_UNAVAILABLE"),
         ("unrecorded", 503, "AUDIT_UNAVAILABLE"),

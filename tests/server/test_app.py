@@ -105,13 +105,11 @@ async def test_mounted_endpoint_covers_exactly_its_path(
             assert "Server" not in answer.headers
         async with client.get(path) as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-        async with client.post(f"{path}/more") as answer:
-            assert (await answer.json())["error"]["code"] == "NOT_FOUND"
         for own in ("/auth/login", f"{prefix.rstrip('/')}/vapi/other"):
             async with client.get(own) as answer:
                 assert (await answer.text(), answer.headers["Server"]) == ("host", "the host's")
                 assert "X-Request-ID" not in answer.headers
-        for none in ("/healthz", "/nowhere", f"{prefix.rstrip('/')}/vapi"):
+        for none in ("/healthz", "/nowhere", f"{prefix.rstrip('/')}/vapi", f"{path}/more"):
             async with client.get(none) as answer:
                 assert (answer.status, await answer.text()) == (404, "404: Not Found")
     assert len(audit_lines()) == 2

@@ -3,11 +3,13 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import time
 
 import pytest
 
+from middlewares.context import rfc3339
 from sandbox.vapi.call_list import CALL_LIST, CALLS
-from tests.calls import CALL_VARIABLES, call, proof
+from tests.calls import CALL_VARIABLES, call, long_calls, proof
 from tests.process import run
 from tests.redis_server import RedisServer
 from tests.support import VARIABLES
@@ -18,7 +20,7 @@ HASH_KEY = "an-audit-hash-key-of-the-tests-32"
 
 @pytest.fixture
 async def stand_in() -> AsyncIterator[StandIn]:
-    async with vapi() as running:
+    async with vapi(calls=long_calls()) as running:
         yield running
 
 
@@ -62,6 +64,21 @@ async def test_end(tmp_path: Path, stand_in: StandIn) -> None:
     assert stand_in.app[CALLS].active == {unknown}
     none = await run(tmp_path, variables(stand_in), "end", "--all")
     assert (none.status, none.out) == (0, "")
+
+
+async def test_calls_of_other_assistants_are_not_looked_at(
+    tmp_path: Path, stand_in: StandIn
+) -> None:
+    now, earlier = time() - 5, time() - 9
+    entry = {"id": "1", "type": "webCall", "status": "in-progress", "assistantId": "another"}
+    large = {**entry, "id": "2", "artifact": {"transcript": "x" * 17 * 2**20}}
+    stand_in.app[CALL_LIST].more = [
+        {**each, "createdAt": rfc3339(when), "updatedAt": rfc3339(when)}
+        for each, when in ((entry, now), (large, earlier))
+    ]
+    ended = await run(tmp_path, variables(stand_in), "calls", "--json")
+    assert (ended.status, json.loads(ended.out)) == (0, [])
+    assert "One call is too large to be read" in ended.err
 
 
 async def test_failures(tmp_path: Path, stand_in: StandIn) -> None:

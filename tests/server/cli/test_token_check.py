@@ -196,6 +196,13 @@ async def test_the_issuer_of_a_jwks_is_a_rule_of_its_own() -> None:
     assert "the slash at the end" in found["issuer"]
 
 
+async def test_role_is_not_checked_when_every_user_is_a_patient() -> None:
+    findings = await check(sign(claims(type=...)), JWT_ROLE_CLAIM="off")
+    details = "not checked: JWT_ROLE_CLAIM is off, so every user of the issuer is a patient"
+    assert Finding("role", None, details) in findings
+    assert not broken(findings)
+
+
 @pytest.mark.redis
 async def test_revocation_is_looked_up(redis_server: RedisServer) -> None:
     for name, revoked in (("jti", token_key("t1")), ("patient", patient_key("pt_1"))):

@@ -211,7 +211,7 @@ def test_end_of_the_thread_is_an_outage(
         raise MemoryError
 
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    monkeypatch.setattr("server.observability.audit_log.os.write", fail)
+    monkeypatch.setattr("server.observability.line_writer.os.write", fail)
     audit_log = AuditLog(output.writer)
     audit_log.start()
     audit_log.write(ONE)
@@ -235,7 +235,7 @@ def test_lines_are_written_to_a_file_in_large_pieces(
         sizes.append(len(data))
         return write(descriptor, data)
 
-    monkeypatch.setattr("server.observability.audit_log.os.write", record)
+    monkeypatch.setattr("server.observability.line_writer.os.write", record)
     with (tmp_path / "lines").open("wb") as file:
         audit_log = AuditLog(file.fileno())
         for _ in range(200):

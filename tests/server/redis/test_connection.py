@@ -1,5 +1,6 @@
 """Connections to Redis: each form of `REDIS_URL`, TLS, and endpoints in cluster mode."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,12 @@ from cryptography.x509.oid import NameOID
 from server.policies.pause import PAUSE_KEY
 from server.redis.connection import (
     RedisConnectionLost,
+    RedisFailure,
     RedisRejection,
     RedisReplyError,
     describe,
     execute_once,
+    open_connection,
 )
 from tests.issuer import eventually
 from tests.redis_server import RedisServer, free_port
@@ -150,6 +153,30 @@ async def test_certificate_and_host_name_are_verified(
         with pytest.raises(Exception) as caught:  # noqa: PT011  `describe` is what is tested
             await execute_once(url, b"ECHO", b"hello")
         assert describe(caught.value) == failure
+
+
+async def test_client_certificate_is_sent(start_redis: StartRedis, tmp_path: Path) -> None:
+    file = str(make_certificate(tmp_path))
+    files = {"tls-cert-file": file, "tls-key-file": file, "tls-ca-cert-file": file}
+    await start_redis(**{"tls-port": str(port := free_port()), "tls-auth-clients": "yes"}, **files)
+    url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={file}"
+    with pytest.raises(RedisFailure):
+        await execute_once(url, b"ECHO", b"hello")
+    assert await execute_once(f"{url}&ssl_certfile={file}", b"ECHO", b"hello") == b"hello"
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+async def test_command_that_was_not_sent_fails_with_the_connection(
+    redis_server: RedisServer,
+) -> None:
+    async with open_connection(redis_server.url) as connection:
+        command = asyncio.create_task(connection.execute(b"PING"))
+        await asyncio.sleep(0)  # the command waits for the end of this turn of the event loop
+        connection.close()
+        with pytest.raises(RedisConnectionLost):
+            await command
 
 
 # --- cluster mode -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
 from server.redis.client import RedisClient
+from server.redis.connection import RedisReplyError, UnexpectedAnswer
 from tests.conftest import Serve
 from tests.issuer import eventually
 from tests.redis_server import RedisServer
@@ -227,3 +228,22 @@ async def test_limit_that_is_answered_late_is_counted_in_the_process(
     assert await metric(service, "limiter_failures_total") == 3
     assert await metric(service, "revocation_failures_total") == 0
     assert await metric(service, "redis_up") == 1
+
+
+async def test_answer_that_is_not_a_number_is_a_failure_of_redis(
+    redis_server: RedisServer,
+) -> None:
+    async def execute(command: bytes, *_: object) -> bytes:
+        if command == b"EVALSHA":
+            raise RedisReplyError("NOSCRIPT No matching script")
+        return b"OK"
+
+    limiter = RedisRateLimiter(
+        RedisClient(redis_server.url),
+        "1/hour",
+        seconds=1,
+        fallback=InMemoryRateLimiter("1/hour").acquire,
+        on_failure=lambda: None,
+    )
+    with pytest.raises(UnexpectedAnswer):
+        await limiter.probe(execute)

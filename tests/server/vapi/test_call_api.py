@@ -3,10 +3,12 @@
 from time import time
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from middlewares.context import rfc3339
 from sandbox.vapi.call_list import CALL_LIST
+from server.vapi import call_api
 from server.vapi.call_api import CallApi, CallListError, WebCall
 from tests.support import PRIVATE_KEY, PUBLIC_KEY
 from tests.wire import StandIn, vapi
@@ -42,6 +44,48 @@ async def test_one_call_is_too_large() -> None:
         listed = await api(stand_in).read(session, now - 10, now)
     assert set(listed.calls) == {"1"}
     assert listed.unreadable
+
+
+async def test_telephone_calls_are_not_looked_at() -> None:
+    now = time()
+    async with vapi() as stand_in, ClientSession() as session:
+        telephone = {**entry(1, now - 5), "type": "inboundPhoneCall"}
+        stand_in.app[CALL_LIST].more = [telephone, entry(2, now - 5)]
+        listed = await api(stand_in).read(session, now - 10, now)
+    assert set(listed.calls) == {"2"}
+
+
+async def test_too_many_pages_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_api, "_MAX_REQUESTS", 2)
+    now = time()
+    async with vapi() as stand_in, ClientSession() as session:
+        stand_in.app[CALL_LIST].more = [entry(n, now - n) for n in range(2500)]
+        with pytest.raises(CallListError, match="too many pages"):
+            await api(stand_in).read(session, now - 86400, now)
+
+
+async def test_list_without_an_answer_is_a_failure() -> None:
+    async with ClientSession() as session:
+        with pytest.raises(CallListError, match="ClientConnectorError"):
+            await api(url="http://127.0.0.1:1").read(session, 0, time())
+
+
+async def test_answer_without_a_date_has_none() -> None:
+    async def calls(_: web.Request) -> web.Response:
+        return web.json_response([], headers={"Date": "never"})
+
+    app = web.Application()
+    app.router.add_get("/call", calls)
+    async with TestServer(app) as server, ClientSession() as session:
+        listed = await api(url=str(server.make_url("/"))).read(session, 0, time())
+    assert listed.date is None
+
+
+@pytest.mark.parametrize("control_url", ["http://127.0.0.1:1/control", "http://10.0.0.1/control"])
+async def test_call_that_cannot_be_ended(control_url: str) -> None:
+    call = WebCall(id="1", status="", created_at=0, updated_at=0, control_url=control_url)
+    async with ClientSession() as session:
+        assert not await api(url="http://127.0.0.1:1").end(session, call)
 
 
 async def test_rate_limit() -> None:
