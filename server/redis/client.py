@@ -155,7 +155,7 @@ class RedisClient:
     async def _keep_probing(self, probing: Connection, serving: Connection) -> None:
         """Probe until a connection is lost, or a server that accepts writes is found."""
         search = _Search()
-        while probing.is_connected() and serving.is_connected():
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE_SECONDS):
                     await self._lost.wait()

@@ -75,7 +75,8 @@ class Runner(web.AppRunner):
     async def announce_shutdown(self) -> None:
         """Report in `/readyz` that the service ends, and serve on for the delay."""
         self.app[SHUTTING_DOWN].set()
-        await asyncio.sleep(self._delay)
+        if self._delay:  # otherwise the drain begins before the next request
+            await asyncio.sleep(self._delay)
 
     def _begin_to_drain(self) -> None:
         self.app[SHUTTING_DOWN].set()
