@@ -6,11 +6,11 @@ from typing import Any
 import jwt
 from aiohttp import ClientSession
 
+from rig.service import ASSISTANT_ID, PUBLIC_KEY
+from rig.vapi import StandIn
 from sandbox.vapi.calls import CallStore
 from server.proof import public_jwk
 from tests import pems
-from tests.support import ASSISTANT_ID, PUBLIC_KEY
-from tests.wire import StandIn
 
 CALL_VARIABLES = {
     "PROOF_KEY": pems.private(pems.P256).replace("\n", "\\n"),

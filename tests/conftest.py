@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rig.redis_server import RedisServer
+from rig.service import VARIABLES, Service, make_settings, running
 from server.config.settings import VARIABLES as NAMES
 from server.observability.audit_log import AuditLog
-from tests.redis_server import RedisServer
-from tests.support import VARIABLES, Service, make_settings, running
 
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]

@@ -12,7 +12,7 @@ import jwt
 import jwt.algorithms
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support import PATH, claims, sign
+from rig.service import PATH, claims, sign
 
 PUBLIC_URL = "https://voice.clinic.example"
 ACCEPT = {"JWT_DPOP": "accept", "PUBLIC_URL": PUBLIC_URL}

@@ -10,8 +10,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support import PATH, claims, sign
-from tests.wire import head, post
+from rig.service import PATH, claims, sign
+from rig.wire import head, post
 
 REALM = 'Bearer realm="vapi-sessions"'
 INVALID_TOKEN = f'{REALM}, error="invalid_token"'

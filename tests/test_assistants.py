@@ -8,15 +8,15 @@ import jwt
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.issuer import eventually
+from rig.service import ASSISTANT_ID, PRIVATE_KEY, Answer, Service, claims, make_settings, running
+from rig.service import sign as sign_token
+from rig.vapi import vapi
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.app import mount
 from server.config import Settings
 from tests.conftest import AuditLines, Serve
-from tests.issuer import eventually
 from tests.server.config.test_proof_key import PROOF
-from tests.support import ASSISTANT_ID, PRIVATE_KEY, Answer, Service, claims, make_settings, running
-from tests.support import sign as sign_token
-from tests.wire import vapi
 
 EN, DE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 LIST = {"VAPI_ASSISTANTS": f"en:{EN}, de:{DE}"}

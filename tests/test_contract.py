@@ -15,9 +15,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from middlewares.errors import ERRORS
-from tests.conftest import AuditLines, Serve
-from tests.redis_server import RedisServer
-from tests.support import (
+from rig.redis_server import RedisServer
+from rig.service import (
     ASSISTANT_ID,
     ORG_ID,
     PATH,
@@ -28,6 +27,8 @@ from tests.support import (
     running,
     sign,
 )
+from rig.wire import JSON_TYPE, Wire, WireAnswer, dial, exchange, head, post
+from tests.conftest import AuditLines, Serve
 from tests.table import (
     CHUNKED,
     GZIP,
@@ -41,7 +42,6 @@ from tests.table import (
     nested,
     patient_context,
 )
-from tests.wire import JSON_TYPE, Wire, WireAnswer, dial, exchange, head, post
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

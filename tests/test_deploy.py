@@ -13,6 +13,7 @@ import yaml
 from aiohttp import web
 
 from middlewares.headers import ResponseFacts
+from rig.service import make_settings
 from server.components import (
     Components,
     add_component_metrics,
@@ -22,7 +23,6 @@ from server.components import (
 from server.config import Settings
 from server.observability.metrics import Metrics
 from server.serving.connection_limit import ConnectionLimit
-from tests.support import make_settings
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

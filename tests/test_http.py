@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from rig.service import PATH, Service, sign
+from rig.wire import dial, exchange, head, post
 from tests.conftest import AuditLines, Serve
-from tests.support import PATH, Service, sign
 from tests.test_contract import assert_envelope
-from tests.wire import dial, exchange, head, post
 
 MALFORMED = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32),

@@ -6,11 +6,11 @@ from typing import Any
 import jwt
 import pytest
 
+from rig.issuer import ISSUER, Key, issuing
+from rig.service import ASSISTANT_ID, PUBLIC_KEY, Service, claims, sign
 from tests import pems
 from tests.conftest import AuditLines, Serve
-from tests.issuer import ISSUER, Key, issuing
 from tests.server.config.test_proof_key import OTHER, PROOF
-from tests.support import ASSISTANT_ID, PUBLIC_KEY, Service, claims, sign
 
 PROOF_TYPES = [
     "patient-proof+jwt",

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.issuer import ISSUER, Issuer, eventually, issuing, key
+from rig.issuer import ISSUER, Issuer, eventually, issuing, key
+from rig.redis_server import RedisServer
+from rig.service import PATH, PRIVATE_KEY, claims
 from tests.multiprocess.support import ROOT, started
-from tests.redis_server import RedisServer
-from tests.support import PATH, PRIVATE_KEY, claims
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 GUNICORN = Path(sys.executable).with_name("gunicorn")

@@ -8,15 +8,16 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler
 
+from rig.process import serving
+from rig.service import NO_FILE, VARIABLES, Service, claims, make_settings, running, sign
+from rig.vapi import vapi
+from rig.wire import exchange, head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.main import main
 from server.config import load_settings
 from server.config.loader import SettingsError
 from server.config.settings import VARIABLES as NAMES
-from tests.process import serving
-from tests.support import NO_FILE, VARIABLES, Service, claims, make_settings, running, sign
 from tests.table import TABLE
-from tests.wire import exchange, head, vapi
 
 MARK = "M4RK"
 SECRET = f"{MARK}-jwt-secret-that-is-long-enough-for-any-of-them-64-bytes-or-more"

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from rig.service import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, Answer, Service, claims, sign
+from rig.vapi import vapi
 from sandbox.vapi.app import PROMPT
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
 from tests.conftest import AuditLines, Serve
-from tests.support import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, Answer, Service, claims, sign
 from tests.table import INVALID_TOKEN, NOWHERE, REALM
-from tests.wire import vapi
 
 UNAVAILABLE = "Vapi service temporarily unavailable"
 REJECTED = "Vapi configuration rejected"

@@ -9,6 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from multidict import CIMultiDict
 
+from rig.issuer import rsa_key
+from rig.service import PATH, Answer, Service, claims, sign
 from tests.conftest import AuditLines, Serve
 from tests.dpop import (
     ACCEPT,
@@ -20,8 +22,6 @@ from tests.dpop import (
     base64url,
     segment,
 )
-from tests.issuer import rsa_key
-from tests.support import PATH, Answer, Service, claims, sign
 
 INVALID_PROOF = f'DPoP {CHALLENGE}, error="invalid_dpop_proof", {ALGORITHMS}'
 INVALID_TOKEN = f'DPoP {CHALLENGE}, error="invalid_token", {ALGORITHMS}'

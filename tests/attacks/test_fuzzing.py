@@ -19,11 +19,11 @@ from joserfc.registry import HeaderParameter
 from middlewares.authentication import bearer_token
 from middlewares.context import Principal
 from middlewares.errors import ApiError
+from rig.issuer import ISSUER, make_key
+from rig.service import SECRET, claims, make_settings, sign
 from server.auth.authenticator import make_authenticator
 from server.auth.claims import ClaimRules
 from server.auth.keys import make_static_provider
-from tests.issuer import ISSUER, make_key
-from tests.support import SECRET, claims, make_settings, sign
 
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 

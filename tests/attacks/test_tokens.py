@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from rig.issuer import ISSUER, Issuer, Key, issuing, key, rsa_key
+from rig.service import Service, claims, sign
+from rig.wire import WireAnswer, exchange, head
 from tests.conftest import AuditLines, Serve
-from tests.issuer import ISSUER, Issuer, Key, issuing, key, rsa_key
-from tests.support import Service, claims, sign
-from tests.wire import WireAnswer, exchange, head
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

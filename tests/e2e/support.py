@@ -10,6 +10,10 @@ from functools import partial
 
 from aiohttp import ClientError, ClientSession, web
 
+from rig.issuer import eventually
+from rig.redis_server import free_port
+from rig.service import VARIABLES, make_settings
+from rig.vapi import make_vapi
 from sandbox.development import ENDPOINT, Companions, create_development
 from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab
@@ -20,10 +24,6 @@ from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT
-from tests.issuer import eventually
-from tests.redis_server import free_port
-from tests.support import VARIABLES, make_settings
-from tests.wire import make_vapi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

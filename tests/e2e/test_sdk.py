@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from rig.redis_server import RedisServer
+from rig.service import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.calls import CallStore
 from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import ROOT, open_page
 from tests.e2e.support import Clinic, clinic
-from tests.redis_server import RedisServer
 from tests.sandbox.vapi.support import token, tokenless
-from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

@@ -7,10 +7,10 @@ from aiohttp import ClientSession, web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from rig.service import PATH, sign
 from server.app import mount
 from server.config import load_settings
 from tests.host.existing_backend import create_backend
-from tests.support import PATH, sign
 
 
 async def main() -> None:

@@ -13,10 +13,10 @@ import aiohttp_jwt.middleware
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.service import PATH, VARIABLES, make_settings, sign
 from server.app import mount
 from tests.conftest import AuditLines
 from tests.host.existing_backend import DIARY, add_late_routes, create_backend
-from tests.support import PATH, VARIABLES, make_settings, sign
 
 JSON = b"Content-Type: application/json\r\n"
 

@@ -12,8 +12,8 @@ from pytest_aiohttp import AiohttpClient
 from yarl import URL
 
 from middlewares.headers import JSON, json_response
+from rig.service import PATH, Service, claims, make_settings, running, sign
 from server.serving import connection
-from tests.support import PATH, Service, claims, make_settings, running, sign
 
 ORIGIN = "https://app.clinic.example"
 PATIENTS = count(2)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from rig.service import PATH, VARIABLES, claims, sign
 from server.config import Settings
-from tests.support import PATH, VARIABLES, claims, sign
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"

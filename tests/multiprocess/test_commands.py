@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 
+from rig.redis_server import RedisServer
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import (
     ALONE,
@@ -18,7 +19,6 @@ from tests.multiprocess.support import (
     http,
     start_request,
 )
-from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.issuer import eventually
+from rig.issuer import eventually
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import (
     ALONE,

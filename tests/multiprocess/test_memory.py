@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.issuer import eventually
+from rig.issuer import eventually
+from rig.service import PATH, sign
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import ALONE, HOST, http
-from tests.support import PATH, sign
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

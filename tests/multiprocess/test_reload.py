@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 from time import monotonic
 
-from tests.issuer import eventually
+from rig.issuer import eventually
+from rig.service import PATH, SECRET, sign
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import (
     TWO_WORKERS,
@@ -17,7 +18,6 @@ from tests.multiprocess.support import (
     read_reply,
     start_request,
 )
-from tests.support import PATH, SECRET, sign
 
 NONE = {"VAPI_PUBLIC_API_KEY": "", "RATE_LIMIT": "", "JWT_SECRET": ""}  # these come from files
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issuer import eventually
+from rig.issuer import eventually
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import GUNICORN, Running, ask, http
 from tests.multiprocess.test_shared_metrics import folders_in

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.issuer import eventually
+from rig.issuer import eventually
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import ALONE, TWO_WORKERS, Running, ask, http, start_request
 

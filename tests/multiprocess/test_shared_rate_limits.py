@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.redis_server import RedisServer
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import ALONE, TWO_WORKERS, Running, ask, http, start_request
-from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from tests.issuer import eventually
+from rig.issuer import eventually
 from tests.multiprocess.support import EITHER, HOST, TWO_WORKERS, Running, ask, http, started
 
 READYZ = http("GET", "/readyz")

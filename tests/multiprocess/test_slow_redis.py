@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from rig.redis_server import RedisServer
+from rig.tcp_proxy import TcpProxy
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import ALONE, connected, read_reply, start_request
-from tests.redis_server import RedisServer
-from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from rig.issuer import Issuer, issuing, key
+from rig.service import SECRET, Service, make_settings, sign
 from server.config.loader import SettingsError
 from tests.conftest import Serve
-from tests.issuer import Issuer, issuing, key
-from tests.support import SECRET, Service, make_settings, sign
 
 PAGE = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
 BLOCKS = {

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from rig.issuer import eventually
+from rig.service import Service
 from tests import npm
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.support import Service
 
 FOLDER = Path(__file__).parent
 CLIENTS = 8

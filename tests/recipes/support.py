@@ -15,15 +15,15 @@ import msgspec
 from aiohttp import ClientSession, web
 from verify_patient import verify_patient
 
-from sandbox.serving import bind, origin, serving
-from sandbox.vapi.calls import Call, CallStore
-from tests.server.config.test_proof_key import PROOF
-from tests.support import (
+from rig.service import (
     PATH,
     make_settings,
     running,
 )
-from tests.wire import make_vapi
+from rig.vapi import make_vapi
+from sandbox.serving import bind, origin, serving
+from sandbox.vapi.calls import Call, CallStore
+from tests.server.config.test_proof_key import PROOF
 
 HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / "docs" / "clients"

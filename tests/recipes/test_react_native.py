@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rig.service import ASSISTANT_ID, sign
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
 from tests.recipes.support import (
@@ -18,7 +19,6 @@ from tests.recipes.support import (
 )
 from tests.recipes.test_session import SIGNED_OUT, expired
 from tests.server.config.test_proof_key import PROOF
-from tests.support import ASSISTANT_ID, sign
 
 pytestmark = pytest.mark.e2e
 

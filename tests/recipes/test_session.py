@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from middlewares.errors import ErrorCode
+from rig.service import ASSISTANT_ID, PUBLIC_KEY, claims, sign
 from sandbox.serving import bind, origin
 from tests.recipes.support import Backend, backend, run_node
-from tests.support import ASSISTANT_ID, PUBLIC_KEY, claims, sign
 
 pytestmark = pytest.mark.e2e
 

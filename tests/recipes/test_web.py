@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser
 
+from rig.service import ASSISTANT_ID, PUBLIC_KEY, sign
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
@@ -21,7 +22,6 @@ from tests.recipes.support import Backend, backend, bundle, verified_patient
 from tests.recipes.test_react_native import MOMENTS, NOT_STARTED
 from tests.recipes.test_session import SIGNED_OUT, expired
 from tests.server.config.test_proof_key import PROOF
-from tests.support import ASSISTANT_ID, PUBLIC_KEY, sign
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from middlewares.errors import ErrorCode
+from rig.service import Service
 from sandbox import __main__ as entry
 from sandbox import settings as sandbox_settings
 from sandbox.banner import banner
@@ -21,7 +22,6 @@ from sandbox.settings import development_settings, is_configured
 from sandbox.tokens import Kind, patient_token
 from server.config.loader import SettingsError
 from tests.sandbox.support import SECRET, Sandbox
-from tests.support import Service
 
 
 async def test_production_has_no_playground(service: Service) -> None:

@@ -7,13 +7,13 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from rig.service import PATH
 from sandbox.development import Companions, create_development
 from sandbox.local_requests import local_hosts
 from sandbox.serving import bind, origin, serving
 from sandbox.settings import development_settings
 from tests.conftest import AuditLines
 from tests.sandbox.support import SECRET
-from tests.support import PATH
 
 LISTED = "http://localhost:5173"
 """The address of an app's development server, in CORS_ALLOWED_ORIGINS."""

@@ -7,14 +7,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.timeout import RequestTimeouts
+from rig import service as support
+from rig.service import make_settings, sign
 from server import app
 from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
 from server.components import Components
 from server.serving.master_configuration import MasterConfiguration
 from server.serving.runner import Runner
-from tests import support
 from tests.conftest import AuditLines
-from tests.support import make_settings, sign
 
 
 def test_path() -> None:

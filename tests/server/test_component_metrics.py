@@ -5,11 +5,11 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rig.service import make_settings
 from server.components import Components, add_component_metrics
 from server.observability.metrics import Metrics
 from server.redis.client import RedisState
 from server.vapi.health import VapiHealth, VapiState
-from tests.support import make_settings
 from tests.table import NOWHERE
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from rig.service import make_settings
 from server.components import Components
-from tests.support import make_settings
 from tests.table import NOWHERE
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}

@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from rig.redis_server import free_port
 from tests import npm
-from tests.redis_server import free_port
 from tests.tools.node import FOLDER, TOOLS
 from tests.tools.proofs import TABLE
 

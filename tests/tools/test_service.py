@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from rig.service import ASSISTANT_ID, Service, claims, sign
 from tests import pems
 from tests.conftest import Serve
 from tests.server.config.test_proof_key import OTHER, PROOF
-from tests.support import ASSISTANT_ID, Service, claims, sign
 from tests.tools.drivers import Driver
 from tests.tools.proofs import instant
 

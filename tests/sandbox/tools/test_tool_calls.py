@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from msgspec import UNSET, structs
 
+from rig.service import make_settings
 from sandbox.tool_call import main
 from sandbox.tools.proofs import BadProof, bad_proof
 from sandbox.tools.webhook import make_webhook
 from sandbox.vapi.calls import Call, Monitor, Transport
 from tests.sandbox.support import SECRET, Sandbox
-from tests.support import make_settings
 
 KINDS = ["public_key", "session_token"]
 

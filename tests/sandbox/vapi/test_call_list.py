@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from rig.service import PRIVATE_KEY
+from rig.vapi import StandIn, vapi
 from sandbox.vapi.call_list import CALL_LIST, CALLS
 from tests.calls import call, long_calls, proof
-from tests.support import PRIVATE_KEY
-from tests.wire import StandIn, vapi
 
 
 @pytest.fixture

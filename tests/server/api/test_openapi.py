@@ -17,12 +17,12 @@ from jsonschema import (  # type: ignore[import-untyped]  # it has no types
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from middlewares.errors import ERRORS
+from rig.service import PATH, Answer, Service, sign
+from rig.wire import WireAnswer, exchange
 from server.api.openapi import build_document
 from tests.conftest import Serve
 from tests.server.config.test_proof_key import PROOF
-from tests.support import PATH, Answer, Service, sign
 from tests.table import TABLE, Row
-from tests.wire import WireAnswer, exchange
 
 DOCUMENT = build_document(PATH)
 PUBLISHED = Path(__file__).parents[3] / "docs" / "openapi.json"

@@ -3,16 +3,16 @@
 import pytest
 from aiohttp import web
 
+from rig.issuer import eventually, issuing
+from rig.redis_server import RedisServer
+from rig.service import Service, sign
+from rig.vapi import vapi
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.api.operations import add_metrics
 from server.observability.metrics import Metrics
 from server.serving.state import SHUTTING_DOWN
 from tests.conftest import AuditLines, Serve
-from tests.issuer import eventually, issuing
-from tests.redis_server import RedisServer
-from tests.support import Service, sign
 from tests.table import NOWHERE
-from tests.wire import vapi
 
 
 async def test_healthz(service: Service) -> None:

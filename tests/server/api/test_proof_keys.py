@@ -3,12 +3,12 @@
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.service import Service, make_settings
 from server.app import mount
 from server.proof import public_jwk, public_jwks
 from tests import pems
 from tests.conftest import AuditLines, Serve
 from tests.server.config.test_proof_key import OTHER, PROOF
-from tests.support import Service, make_settings
 
 JWKS = "/.well-known/jwks.json"
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from rig.service import make_settings
 from server.config import checks as validation
 from tests.conftest import Serve
-from tests.support import make_settings
 
 
 async def test_page_loads_only_local_resources(serve: Serve) -> None:

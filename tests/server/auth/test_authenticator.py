@@ -10,12 +10,12 @@ import pytest
 
 from middlewares.authentication import Authenticate
 from middlewares.errors import ApiError, ErrorCode
+from rig.service import claims, make_settings, sign
 from server.auth import authenticator
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.authenticator import make_authenticator
 from server.auth.claims import ClaimRules, Claims
 from server.auth.keys import make_static_provider
-from tests.support import claims, make_settings, sign
 
 RULES = ClaimRules("id", "type", leeway=5)
 

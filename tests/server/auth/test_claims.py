@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
+from rig.service import make_settings
 from server.auth.claims import ClaimRules, Claims, find_claim, make_claim_rules, parse_patient_id
 from tests.middlewares.support import NOW, PATIENT, outcome
 from tests.server.auth.tokens import LONG_AGO, RULES, admit, claims, parsed
-from tests.support import make_settings
 
 INVALID = ErrorCode.AUTH_TOKEN_INVALID
 EXPIRED = ErrorCode.AUTH_TOKEN_EXPIRED

@@ -8,12 +8,12 @@ from time import time
 import pytest
 
 from middlewares.context import rfc3339
+from rig.process import run
+from rig.redis_server import RedisServer
+from rig.service import VARIABLES
+from rig.vapi import StandIn, vapi
 from sandbox.vapi.call_list import CALL_LIST, CALLS
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
-from tests.process import run
-from tests.redis_server import RedisServer
-from tests.support import VARIABLES
-from tests.wire import StandIn, vapi
 
 HASH_KEY = "an-audit-hash-key-of-the-tests-32"
 

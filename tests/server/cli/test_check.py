@@ -4,16 +4,16 @@ import json
 
 import pytest
 
+from rig.issuer import issuing, key
+from rig.redis_server import RedisServer
+from rig.service import ASSISTANT_ID, PRIVATE_KEY, make_settings
+from rig.vapi import vapi
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.check import examine
 from server.cli.main import main
 from server.cli.report import Finding
 from server.proof import public_jwk
 from tests import pems
-from tests.issuer import issuing, key
-from tests.redis_server import RedisServer
-from tests.support import ASSISTANT_ID, PRIVATE_KEY, make_settings
-from tests.wire import vapi
 
 
 async def finding(name: str, **variables: str) -> Finding:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.issuer import Issuer, hang, issuing
+from rig.service import make_settings
 from server.cli import check
 from server.cli.check import compare_discovery
-from tests.issuer import Issuer, hang, issuing
-from tests.support import make_settings
 
 DOCUMENT = "the issuer's discovery document"
 

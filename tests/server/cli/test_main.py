@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rig.process import Ended, run
 from server import __version__
 from server.cli.main import main
-from tests.process import Ended, run
 
 Captured = pytest.CaptureFixture[str]
 

@@ -5,9 +5,9 @@ from time import time
 
 import pytest
 
+from rig.redis_server import RedisServer
 from server.cli.main import main
 from server.policies.pause import PAUSE_KEY, decode_pause
-from tests.redis_server import RedisServer
 
 
 async def run(*arguments: str) -> int:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from rig.redis_server import RedisServer
 from server.cli.main import main
-from tests.redis_server import RedisServer
 from tests.revocation_keys import patient_key, token_key
 
 UNREACHABLE = "redis://127.0.0.1:1"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rig.process import serving
+from rig.service import VARIABLES
 from server.cli.main import main
-from tests.process import serving
-from tests.support import VARIABLES
 
 
 def test_used_port_is_reported_in_one_line(

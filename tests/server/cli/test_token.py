@@ -6,11 +6,11 @@ from typing import Any
 import jwt
 import pytest
 
+from rig.service import SECRET, make_settings
 from server.cli.main import main
 from server.cli.token import issue_test_token
 from server.config import Settings
 from tests.conftest import Serve
-from tests.support import SECRET, make_settings
 
 NOW = 1_800_000_000.5
 

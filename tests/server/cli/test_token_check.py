@@ -16,16 +16,16 @@ import pytest
 
 import server
 from middlewares.authentication import MAX_TOKEN_BYTES
+from rig.issuer import ISSUER, issuing, key
+from rig.process import environment
+from rig.redis_server import RedisServer
+from rig.service import SECRET, VARIABLES, claims, make_settings, sign
 from server.cli.explain import explain
 from server.cli.main import main
 from server.cli.report import Finding
 from tests import pems
 from tests.conftest import Serve
-from tests.issuer import ISSUER, issuing, key
-from tests.process import environment
-from tests.redis_server import RedisServer
 from tests.revocation_keys import patient_key, token_key
-from tests.support import SECRET, VARIABLES, claims, make_settings, sign
 
 RULES = [
     "format",

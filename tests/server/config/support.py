@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.service import NO_FILE, VARIABLES
 from server.config import load_settings
 from server.config.loader import SettingsError
-from tests.support import NO_FILE, VARIABLES
 
 
 def faults(**variables: str) -> dict[str, str]:

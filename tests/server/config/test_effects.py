@@ -16,18 +16,10 @@ import jwt
 import pytest
 from aiohttp import ClientSession, web
 
-from sandbox.vapi.behaviour import Behaviour, Fault
-from server.config import Settings
-from server.policies.patient_names import PatientNames
-from server.policies.revocation_index import KEY_PREFIX
-from tests import pems
-from tests.dpop import PUBLIC_URL, App
-from tests.issuer import Issuer, eventually, hang, issuing, key
-from tests.process import launch, run, serving
-from tests.redis_server import RedisServer, free_port
-from tests.revocation_keys import token_key
-from tests.server.config.test_settings import LIMITS
-from tests.support import (
+from rig.issuer import Issuer, eventually, hang, issuing, key
+from rig.process import launch, run, serving
+from rig.redis_server import RedisServer, free_port
+from rig.service import (
     ASSISTANT_ID,
     ORG_ID,
     PATH,
@@ -38,7 +30,16 @@ from tests.support import (
     claims,
     sign,
 )
-from tests.wire import head, vapi
+from rig.vapi import vapi
+from rig.wire import head
+from sandbox.vapi.behaviour import Behaviour, Fault
+from server.config import Settings
+from server.policies.patient_names import PatientNames
+from server.policies.revocation_index import KEY_PREFIX
+from tests import pems
+from tests.dpop import PUBLIC_URL, App
+from tests.revocation_keys import token_key
+from tests.server.config.test_settings import LIMITS
 
 PREVIOUS = "the-previous-secret-of-the-tests-" * 2
 ORIGIN = "https://app.clinic.example"

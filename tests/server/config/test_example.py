@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import server
+from rig.service import NO_FILE, SECRET
 from server.config import Settings, load_settings
 from server.config.settings import SECRETS
-from tests.support import NO_FILE, SECRET
 
 EXAMPLE = Path(server.__file__).parent.parent / "config.example.env"
 LINE = re.compile(r"^(#?)([A-Z_]+)=(.*)$", re.MULTILINE)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rig.process import Ended, environment, run, serving
+from rig.service import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES
 from tests import pems
 from tests.multiprocess.support import GUNICORN, started
-from tests.process import Ended, environment, run, serving
-from tests.support import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES
 
 PEM = pems.public(pems.P256)
 REQUIRED = f"""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rig.service import SECRET, VARIABLES
 from server.config import load_settings
 from server.config.loader import SettingsError, load_configuration
-from tests.support import SECRET, VARIABLES
 
 PREFIX = "VAPI_SESSIONS_"
 OURS = "".join(f"{PREFIX}{name}={value}\n" for name, value in VARIABLES.items())

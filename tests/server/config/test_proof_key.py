@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from rig.service import NO_FILE, VARIABLES, make_settings
 from server.config import load_settings
 from server.config.keys import load_proof_keys
 from server.config.loader import SettingsError
 from tests import pems
-from tests.support import NO_FILE, VARIABLES, make_settings
 
 KEY = pems.private(pems.P256)
 OTHER = ec.generate_private_key(ec.SECP256R1())

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from rig.service import SECRET, VARIABLES, make_settings
 from server.config.loader import Configuration, load_configuration
 from server.config.reload import find_changed, find_refusals, find_weakened
 from tests import pems
-from tests.support import SECRET, VARIABLES, make_settings
 
 HASH_KEY = "an-audit-hash-key-of-the-tests-32"
 

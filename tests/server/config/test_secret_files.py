@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rig.service import SECRET, VARIABLES, make_settings
 from server.config import Settings, load_settings
 from server.config.keys import load_public_keys
 from server.config.loader import SettingsError
@@ -12,7 +13,6 @@ from server.config.settings import SECRETS
 from server.config.sources import MAX_FILE_BYTES, read_secret_files
 from tests import pems
 from tests.server.config.support import faults
-from tests.support import SECRET, VARIABLES, make_settings
 
 PEM = pems.public(pems.RSA).rstrip()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rig.service import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
 from server.config import Settings, load_settings
 from server.config.loader import SettingsError, load_configuration
 from tests.server.config.support import faults
-from tests.support import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
 
 MINIMUM = {
     "VAPI_API_KEY": PRIVATE_KEY,

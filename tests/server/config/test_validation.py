@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.service import PRIVATE_KEY, make_settings
 from tests import pems
 from tests.server.config.support import faults
-from tests.support import PRIVATE_KEY, make_settings
 from tests.table import NOWHERE
 
 PEM = pems.public(pems.RSA)

@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.service import ASSISTANT_ID, make_settings
 from server.config.checks import find_questionable
 from tests import pems
-from tests.support import ASSISTANT_ID, make_settings
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
 

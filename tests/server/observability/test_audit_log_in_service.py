@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 from aiohttp import web
 
+from rig.service import Service, claims, make_settings, sign
 from server.app import mount
 from server.observability.audit_log import AuditLog
 from tests.conftest import Serve
 from tests.server.observability.pipes import Pipe, pipe
-from tests.support import Service, claims, make_settings, sign
 from tests.table import NOWHERE
 
 

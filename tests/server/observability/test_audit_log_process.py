@@ -18,10 +18,10 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from tests.issuer import eventually
+from rig.issuer import eventually
+from rig.service import PATH, claims, sign
 from tests.multiprocess.support import ALONE, EITHER, GUNICORN, ROOT, Stream, environment
 from tests.server.observability.pipes import Pipe, pipe
-from tests.support import PATH, claims, sign
 
 PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
 GRACE = 8.0

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from middlewares.headers import ResponseFacts
+from rig.service import PATH, claims, sign
 from server.observability.metrics import EventCount, LoopLag, Metrics
 from tests.conftest import Serve
 from tests.server.test_component_metrics import samples
-from tests.support import PATH, claims, sign
 
 
 async def test_responses_are_counted_by_status_and_code(serve: Serve) -> None:

@@ -7,14 +7,14 @@ import pytest
 from aiohttp import ClientSession
 
 from middlewares.errors import ApiError, ErrorCode
+from rig.process import serving
+from rig.redis_server import RedisServer
+from rig.service import PATH, VARIABLES
 from server.policies.replays import MAX_REMEMBERED, InMemoryReplays, RedisReplays
 from server.redis.client import RedisClient, RedisState
 from tests.conftest import Serve
 from tests.dpop import ACCEPT, App
-from tests.process import serving
-from tests.redis_server import RedisServer
 from tests.server.redis.support import Clock, reaches, running
-from tests.support import PATH, VARIABLES
 
 APP = App()
 OUTAGE = "The list of used DPoP proofs is not available; try again"

@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws
 from joserfc.jwk import ECKey
 
+from rig.service import ASSISTANT_ID, make_settings
 from server.config import Settings
 from server.proof import PatientProof, make_proof_issuer, public_jwk
 from tests import pems
 from tests.server.config.test_proof_key import PROOF
-from tests.support import ASSISTANT_ID, make_settings
 
 NOW = 1_800_000_000.9
 OLD = ec.generate_private_key(ec.SECP256R1())

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from rig.service import ASSISTANT_ID, make_settings
 from server.proof import ProofClaims, make_proof_issuer, make_proof_verifier, public_jwk
 from tests import pems
 from tests.server.config.test_proof_key import OTHER, PROOF
-from tests.support import ASSISTANT_ID, make_settings
 from tests.tools import proofs
 
 NOW = 1_800_000_000

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from rig.redis_server import RedisServer
+from rig.tcp_proxy import TcpProxy
 from server.redis.client import RedisClient, RedisState
-from tests.redis_server import RedisServer
 from tests.server.redis.support import reaches, running
-from tests.tcp_proxy import TcpProxy
 
 
 @pytest.fixture

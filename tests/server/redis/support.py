@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from rig.issuer import eventually
+from rig.service import Service, claims, sign
 from server.redis.client import RedisClient, RedisState
 from server.redis.connection import Execute
-from tests.issuer import eventually
-from tests.support import Service, claims, sign
 
 
 class Clock:

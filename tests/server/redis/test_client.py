@@ -5,12 +5,12 @@ from time import monotonic
 
 import pytest
 
+from rig.issuer import eventually
+from rig.redis_server import RedisServer
+from rig.tcp_proxy import TcpProxy
 from server.redis.client import RedisClient, RedisState
 from server.redis.connection import RedisDown, RedisError, RedisReplyError
-from tests.issuer import eventually
-from tests.redis_server import RedisServer
 from tests.server.redis.support import get, reaches, read, running
-from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 

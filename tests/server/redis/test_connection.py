@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from rig.issuer import eventually
+from rig.redis_server import RedisServer, free_port
 from server.policies.pause import PAUSE_KEY
 from server.redis.connection import (
     RedisConnectionLost,
@@ -23,8 +25,6 @@ from server.redis.connection import (
     execute_once,
     open_connection,
 )
-from tests.issuer import eventually
-from tests.redis_server import RedisServer, free_port
 from tests.revocation_keys import patient_key, token_key
 
 pytestmark = pytest.mark.redis

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from rig.redis_server import RedisServer
+from rig.service import VARIABLES
 from server.cli.main import main
 from tests.conftest import Serve
-from tests.redis_server import RedisServer
 from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import code, reports
-from tests.support import VARIABLES
 
 pytestmark = pytest.mark.redis
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from rig.redis_server import RedisServer, free_port
+from rig.tcp_proxy import TcpProxy
 from server.redis.client import RedisClient, RedisState
 from server.redis.connection import RedisConnectionLost, UnexpectedAnswer, execute_once
 from tests.conftest import Serve
-from tests.redis_server import RedisServer, free_port
 from tests.server.redis.support import code, get, metric, reaches, reports, running
-from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 

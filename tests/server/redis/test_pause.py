@@ -5,13 +5,13 @@ import logging
 import pytest
 
 from middlewares.errors import ApiError
+from rig.issuer import eventually
+from rig.redis_server import RedisServer
+from rig.service import Service, claims, sign
 from server.policies.pause import SessionPause, decode_pause, encode_pause
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.redis_server import RedisServer
 from tests.revocation_keys import patient_key
 from tests.server.redis.support import Clock, code, metric, reports
-from tests.support import Service, claims, sign
 
 PAUSE_KEY = "{vapi-sessions}:paused"
 DETAILS = "Voice sessions are paused"

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from rig.redis_server import RedisServer
 from server.redis import client
 from server.redis.client import answered
 from server.redis.connection import Execute, open_connection
-from tests.redis_server import RedisServer
 from tests.server.redis.support import read
 
 pytestmark = pytest.mark.redis

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
+from rig.issuer import eventually
+from rig.redis_server import RedisServer
+from rig.service import Service, sign
+from rig.tcp_proxy import TcpProxy
 from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
 from server.redis.client import RedisClient
 from server.redis.connection import RedisReplyError, UnexpectedAnswer
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.redis_server import RedisServer
 from tests.server.redis.support import Clock, code, metric, reports
-from tests.support import Service, sign
-from tests.tcp_proxy import TcpProxy
 
 UNITS = [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
 METRICS = {"METRICS_ENABLED": "true"}

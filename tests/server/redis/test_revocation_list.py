@@ -7,15 +7,15 @@ import pytest
 
 from middlewares.context import Principal
 from middlewares.errors import ApiError
+from rig.issuer import eventually
+from rig.redis_server import RedisServer
+from rig.service import Service, claims, sign
+from rig.tcp_proxy import TcpProxy
 from server.policies.revocations import RecentRevocations, RevocationList
 from server.redis.client import RedisClient
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.redis_server import RedisServer
 from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import Clock, code, metric, reports
-from tests.support import Service, claims, sign
-from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 

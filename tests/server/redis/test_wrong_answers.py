@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.tcp_proxy import TcpProxy
 from tests.conftest import Serve
 from tests.server.redis.support import code, metric, reports
-from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
 

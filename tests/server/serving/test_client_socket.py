@@ -2,9 +2,9 @@
 
 import pytest
 
+from rig.service import sign
 from server.serving import client_socket
 from tests.conftest import Serve
-from tests.support import sign
 
 
 async def test_systems_without_tcp_user_timeout(

@@ -10,11 +10,11 @@ import pytest
 from aiohttp import ClientSession, ServerDisconnectedError, web
 from aiohttp.typedefs import Handler
 
+from rig.service import PATH, make_settings, sign
+from rig.wire import head
 from server.app import create_app
 from server.serving.runner import Runner
 from tests.conftest import Serve
-from tests.support import PATH, make_settings, sign
-from tests.wire import head
 
 CHUNKED = f"""POST {PATH} HTTP/1.1
 Host: localhost

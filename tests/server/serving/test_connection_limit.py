@@ -4,11 +4,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from rig.issuer import eventually
+from rig.wire import dial, head
 from server.serving.connection_limit import ConnectionLimit
 from server.serving.state import CONNECTIONS
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.wire import dial, head
 
 GET = head(method="GET", path="/healthz")
 

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
+from rig.service import PATH, Service, sign
+from rig.wire import dial, exchange, head, post
 from tests.conftest import AuditLines, Serve
-from tests.support import PATH, Service, sign
-from tests.wire import dial, exchange, head, post
 
 TOKEN = sign()
 JSON = "Content-Type: application/json"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from rig.service import NO_FILE, VARIABLES, make_settings
 from server.config.loader import Configuration, load_configuration
 from server.observability import multiprocess
 from server.serving import gunicorn_hooks as hooks
 from server.serving.master_configuration import MasterConfiguration
-from tests.support import NO_FILE, VARIABLES, make_settings
 
 
 @pytest.fixture(autouse=True)

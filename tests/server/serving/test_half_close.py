@@ -6,11 +6,11 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from rig.issuer import eventually
+from rig.service import Service, make_settings, running, sign
+from rig.wire import dial, head, post
 from server.serving import limits
 from tests.conftest import AuditLines
-from tests.issuer import eventually
-from tests.support import Service, make_settings, running, sign
-from tests.wire import dial, head, post
 
 TOKEN = sign()
 REQUEST = post(b"{}", token=TOKEN)

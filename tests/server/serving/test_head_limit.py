@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from rig.service import Service, sign
+from rig.wire import WireAnswer, dial, head, post
 from tests.conftest import Serve
-from tests.support import Service, sign
 from tests.test_contract import assert_envelope
-from tests.wire import WireAnswer, dial, head, post
 
 LIMIT = 32768
 GET = head(method="GET", path="/healthz")

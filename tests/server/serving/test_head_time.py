@@ -8,12 +8,12 @@ from time import monotonic
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.service import Service, make_settings
+from rig.wire import Wire, dial, head
 from server.app import create_app
 from server.serving import limits
 from server.serving.runner import Runner
 from tests.conftest import Serve
-from tests.support import Service, make_settings
-from tests.wire import Wire, dial, head
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /api/v1/ses"], ids=["nothing", "half a line"])

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.issuer import eventually
+from rig.process import serving
+from rig.service import NO_FILE, PATH, VARIABLES, make_settings, sign
+from rig.wire import post
 from server.app import create_app
 from server.serving.process import EX_CONFIG, load_or_exit, serve
 from server.serving.runner import Runner
-from tests.issuer import eventually
-from tests.process import serving
-from tests.support import NO_FILE, PATH, VARIABLES, make_settings, sign
 from tests.table import NOWHERE
-from tests.wire import post
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,11 +7,11 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler, Middleware
 
+from rig.service import Service, make_settings, sign
+from rig.wire import dial, head, post
 from server.app import create_app
 from server.serving.runner import Runner, WorkerRunner
 from server.serving.state import DRAINING
-from tests.support import Service, make_settings, sign
-from tests.wire import dial, head, post
 
 
 def holding(arrived: asyncio.Event, go: asyncio.Event) -> Middleware:

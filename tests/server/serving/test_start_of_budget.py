@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientSession
 
+from rig.service import Service, make_settings, sign
+from rig.wire import dial, post
 from server.app import create_app
 from server.serving import connection
 from server.serving.process import listen
 from server.serving.runner import Runner
 from tests.conftest import AuditLines, Serve
-from tests.support import Service, make_settings, sign
-from tests.wire import dial, post
 
 
 def block(self: connection.Connection, piece: bytes) -> None:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from rig.issuer import eventually
+from rig.service import Service
+from rig.wire import head
 from server.serving import limits
 from server.serving.state import CONNECTIONS
 from tests.conftest import Serve
-from tests.issuer import eventually
-from tests.support import Service
-from tests.wire import head
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from rig.service import Service, sign
+from rig.wire import WireAnswer, dial, head, post
 from tests.conftest import AuditLines
-from tests.support import Service, sign
 from tests.test_contract import assert_envelope
-from tests.wire import WireAnswer, dial, head, post
 
 TOKEN = sign()
 GET = head(method="GET", path="/healthz")

@@ -7,11 +7,11 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from middlewares.context import rfc3339
+from rig.service import PRIVATE_KEY, PUBLIC_KEY
+from rig.vapi import StandIn, vapi
 from sandbox.vapi.call_list import CALL_LIST
 from server.vapi import call_api
 from server.vapi.call_api import CallApi, CallListError, WebCall
-from tests.support import PRIVATE_KEY, PUBLIC_KEY
-from tests.wire import StandIn, vapi
 
 
 def api(stand_in: StandIn | None = None, url: str = "https://api.vapi.ai") -> CallApi:

@@ -5,9 +5,9 @@ from typing import Any
 import jwt
 import pytest
 
+from rig.service import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, make_settings
 from server.config.settings import CredentialType
 from server.vapi.credentials import Credential, make_credential_issuer
-from tests.support import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, PUBLIC_KEY, make_settings
 
 NOW = 1_800_000_000.9
 

@@ -10,13 +10,13 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from middlewares.errors import ApiError
+from rig.service import ASSISTANT_ID, PRIVATE_KEY
+from rig.vapi import vapi
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.vapi import health as vapi_module
 from server.vapi.health import CheckQueue, VapiHealth, VapiHealthMonitor, VapiState
-from tests.support import ASSISTANT_ID, PRIVATE_KEY
 from tests.table import NOWHERE
-from tests.wire import vapi
 
 REJECTED = (400, 401, 403, 404)
 FAILED = (None, 500, 503, 429, 302, 201, 402)

@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 from aiohttp import ClientSession
 
+from rig.issuer import Issuer, issuing
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.jwk_set import JwkSet
 from server.auth.jwks import JwksProvider
 from server.config.keys import PUBLIC_ALGORITHMS
-from tests.issuer import Issuer, issuing
 from tests.server.auth.tokens import make_decoder
 
 CACHE_SECONDS = 600

@@ -6,10 +6,10 @@ import pytest
 from aiohttp import ClientSession
 
 from middlewares.errors import ApiError
+from rig.issuer import Issuer, Key, key
+from rig.service import make_settings
 from server.auth.keys import make_jwks_provider
 from tests import pems
-from tests.issuer import Issuer, Key, key
-from tests.support import make_settings
 
 PROOF_KEY = Key("ES256", pems.P256, "proof")
 PROOF = {

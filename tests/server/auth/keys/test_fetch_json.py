@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
 from server.http_client import MAX_BYTES, FetchError, fetch_json
-from tests.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
 
 GZIP = {"Content-Encoding": "gzip"}
 TOO_LARGE = "^more than 262144 bytes$"

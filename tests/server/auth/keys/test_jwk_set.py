@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from middlewares.errors import ApiError
+from rig.issuer import Key, key, make_key, rsa_key
+from rig.service import sign
 from server.auth.jwk_set import JwkSet, NoUsableKeyError
 from server.auth.tokens import base64url_decode
 from server.config.keys import PUBLIC_ALGORITHMS
-from tests.issuer import Key, key, make_key, rsa_key
 from tests.server.auth.keys.conftest import make_decoders
-from tests.support import sign
 
 MINE = key("mine", "ES256")
 MEMBERS = ["kty", "kid", "alg", "use", "key_ops", "crv", "x", "y", "n", "e", "d", "p", "k"]

@@ -6,9 +6,9 @@ from time import monotonic
 import pytest
 from aiohttp import web
 
+from rig.issuer import ISSUER, Issuer, Respond, eventually, hang, hang_in_the_body, key
+from rig.service import Service, claims, sign
 from tests.conftest import Serve
-from tests.issuer import ISSUER, Issuer, Respond, eventually, hang, hang_in_the_body, key
-from tests.support import Service, claims, sign
 
 SHORT_BUDGET = {
     "SESSION_BUDGET_SECONDS": "1",

@@ -8,10 +8,10 @@ import pytest
 from aiohttp import ClientSession, web
 
 from middlewares.errors import ApiError, ErrorCode
+from rig.issuer import Issuer, key
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.jwk_set import JwkSet
 from server.auth.jwks import JwksProvider
-from tests.issuer import Issuer, key
 from tests.server.auth.keys.conftest import STALE_SECONDS, Clock, in_background
 
 UNKNOWN_KEY = "The token's key is not one of the identity provider's"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from rig.issuer import Issuer
 from server.auth.jwks import JwksProvider, JwksRefresher
-from tests.issuer import Issuer
 from tests.server.auth.keys.conftest import CACHE_SECONDS, Clock
 
 LOGGER = "server.auth.jwks"

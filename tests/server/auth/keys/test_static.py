@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from middlewares.errors import ApiError
+from rig.issuer import make_key, rsa_key
+from rig.service import SECRET, claims, make_settings, sign
 from server.auth.keys import make_static_provider
 from server.auth.tokens import VerificationKey
 from server.config import Settings
 from tests import pems
 from tests.conftest import Serve
-from tests.issuer import make_key, rsa_key
-from tests.support import SECRET, claims, make_settings, sign
 
 PREVIOUS = "the-previous-secret-that-is-64-bytes-long-or-more-for-HS512-as-well"
 OTHER = "another-secret-that-is-64-bytes-long-or-more-for-HS512-as-well-....."

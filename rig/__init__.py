@@ -1,0 +1,1 @@
+"""The service, its upstreams and its clients, for tests, load tests and benchmarks."""
