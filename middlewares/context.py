@@ -33,6 +33,18 @@ class Principal(msgspec.Struct, frozen=True):
     key_thumbprint: str | None = None
 
 
+class Access(msgspec.Struct, frozen=True):
+    """What is known elsewhere about a caller.
+
+    `revoked` tells whether the token or the patient was revoked. With `counted` the request was
+    counted for the rate limit, and `wait` is the seconds to wait, or None within the limit.
+    """
+
+    revoked: bool
+    counted: bool = False
+    wait: float | None = None
+
+
 class RequestContext(msgspec.Struct):
     """What the audit line, the logs and the headers say about a request.
 
@@ -62,6 +74,9 @@ CONTEXT: Final = web.RequestKey("CONTEXT", RequestContext)
 """Set by `audit`, for every request. One record takes less time than a key for each fact."""
 
 PRINCIPAL: Final = web.RequestKey("PRINCIPAL", Principal)
+
+ACCESS: Final = web.RequestKey("ACCESS", Access)
+"""Set by `revocation`, which is absent when nothing can be revoked."""
 
 PATIENT_ID: Final = web.RequestKey("PATIENT_ID", str)
 """The id of the authorized patient; set by `authorization`."""

@@ -6,7 +6,7 @@ from math import ceil
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.context import PATIENT_ID
+from middlewares.context import ACCESS, PATIENT_ID
 from middlewares.errors import ApiError, ErrorCode
 
 AcquireRateLimit = Callable[[str], Awaitable[float | None]]
@@ -14,11 +14,18 @@ AcquireRateLimit = Callable[[str], Awaitable[float | None]]
 
 
 def rate_limit(*, acquire: AcquireRateLimit) -> Middleware:
-    """Reject a request over the limit with `ApiError` RATE_LIMITED and `Retry-After`."""
+    """Reject a request over the limit with `ApiError` RATE_LIMITED and `Retry-After`.
+
+    A request that `ACCESS` says was counted elsewhere is not counted again.
+    """
 
     @web.middleware
     async def rate_limit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        wait = await acquire(request[PATIENT_ID])
+        access = request.get(ACCESS)
+        if access is not None and access.counted:
+            wait = access.wait
+        else:
+            wait = await acquire(request[PATIENT_ID])
         if wait is not None:
             seconds = max(1, ceil(wait))
             details = f"Try again in {seconds} seconds"

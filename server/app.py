@@ -66,7 +66,8 @@ def middleware_stack(
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role = None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
     scope = settings.jwt_required_scope
-    acquire, is_revoked = components.acquire_rate_limit, components.is_revoked
+    acquire, revocations = components.acquire_rate_limit, components.revocations
+    check_access = revocations.check_access if revocations else None
     id_claim = settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
     audit_log = components.audit_log
@@ -85,7 +86,7 @@ def middleware_stack(
         # Unauthenticated requests stop here; with JWT_DPOP also those without a proof.
         (Scope.ENDPOINT, _authentication(settings, components)),
         # Before authorization: a caller whose access ended learns nothing else.
-        (Scope.ENDPOINT, revocation(is_revoked=is_revoked) if is_revoked else None),
+        (Scope.ENDPOINT, revocation(check_access=check_access) if check_access else None),
         # Before the rate limit: only patients are counted.
         (Scope.ENDPOINT, authorization(role=role, scope=scope, id_claim=id_claim)),
         # Innermost: the body of a request over the limit is not read.

@@ -11,7 +11,6 @@ from aiohttp import ClientSession, DummyCookieJar, web
 
 from middlewares.dpop import UseProof
 from middlewares.rate_limit import AcquireRateLimit
-from middlewares.revocation import IsRevoked
 from server import __version__
 from server.auth.claims import make_claim_rules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
@@ -21,7 +20,7 @@ from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
 from server.policies.patient_names import make_patient_names
 from server.policies.pause import SessionPause
-from server.policies.rate_limits import InMemoryRateLimiter, RedisRateLimiter
+from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.policies.replays import InMemoryReplays, RedisReplays
 from server.policies.revocations import RevocationList
 from server.redis.client import RedisClient, RedisState
@@ -55,36 +54,33 @@ class Components:
         self.names = make_patient_names(settings)
         self.pause = SessionPause(always=settings.sessions_paused)
         self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
-        self.is_revoked = self._revocation_check(settings)
+        self.revocations = self._revocations(settings, self.redis) if self.redis else None
         self.acquire_rate_limit = self._rate_limiter(settings)
         self.use_proof = self._replays(settings)
 
-    def _revocation_check(self, settings: Settings) -> IsRevoked | None:
-        if self.redis is None:
-            return None
+    def _revocations(self, settings: Settings, redis: RedisClient) -> RevocationList:
+        limit = None
+        if settings.rate_limit != "off":
+            limit = RedisLimit(
+                redis, settings.rate_limit, names=self.names, on_failure=self.limiter_failures
+            )
         return RevocationList(
-            self.redis,
+            redis,
             seconds=settings.session_budget_seconds / 2,
             serve_without=settings.redis_failure == "serve",
             record_pause=self.pause.record,
             on_failure=self.revocation_failures,
             names=self.names,
-        ).is_revoked
+            limit=limit,
+        )
 
     def _rate_limiter(self, settings: Settings) -> AcquireRateLimit | None:
-        if settings.rate_limit == "off":
-            return None
-        in_memory = InMemoryRateLimiter(settings.rate_limit).acquire
-        if self.redis is None:
-            return in_memory
-        return RedisRateLimiter(
-            self.redis,
-            settings.rate_limit,
-            seconds=settings.session_budget_seconds / 4,
-            fallback=in_memory,
-            on_failure=self.limiter_failures,
-            names=self.names,
-        ).acquire
+        """Count in the process: without Redis, and what Redis does not count."""
+        return (
+            None
+            if settings.rate_limit == "off"
+            else InMemoryRateLimiter(settings.rate_limit).acquire
+        )
 
     def _replays(self, settings: Settings) -> UseProof:
         in_memory = InMemoryReplays().use

@@ -12,7 +12,6 @@ from middlewares.authentication import bearer_token
 from middlewares.authorization import check_patient_id, check_role, check_scope
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
-from middlewares.revocation import IsRevoked
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import ClaimRules, Claims, read_token_id
 from server.auth.keys import KeyProvider
@@ -29,6 +28,7 @@ from server.cli.report import Finding
 from server.components import Components
 from server.config import Settings
 from server.config.settings import ROLE_OFF
+from server.policies.revocations import RevocationList
 
 
 class NotCheckedError(Exception):
@@ -227,24 +227,24 @@ async def explain(settings: Settings, token: str) -> list[Finding]:
     """
     signatures_only = replace(settings, jwt_issuer=(), jwt_audience=(), vapi_check_seconds=0.0)
     components = Components(signatures_only)
-    look_up = components.is_revoked
+    revocations = components.revocations
     async with components.running():
         checked = CheckedToken(
             token=token,
             settings=settings,
             keys=components.keys,
             rules=components.rules,
-            is_revoked=look_up and partial(_is_revoked, components, look_up),
+            is_revoked=partial(_is_revoked, components, revocations) if revocations else None,
             now=time(),
         )
         return [await _finding(checked, *rule) for rule in RULES]
 
 
 async def _is_revoked(
-    components: Components, look_up: IsRevoked, principal: Principal
+    components: Components, revocations: RevocationList, principal: Principal
 ) -> bool | None:
     """Return whether a principal is revoked, or None while Redis is not available."""
-    revoked = await look_up(principal)
+    revoked = await revocations.is_revoked(principal)
     return revoked if components.states()["redis"] == "up" else None
 
 

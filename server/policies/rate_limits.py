@@ -2,20 +2,17 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from time import monotonic
 from typing import Any, Final
 
 from middlewares.context import Clock
-from middlewares.rate_limit import AcquireRateLimit
-from server.policies.patient_names import CLEAR_NAMES, PatientNames
-from server.redis.client import READ_ONLY, RedisClient
+from server.policies.patient_names import PatientNames
+from server.redis.client import PROBE_KEY, READ_ONLY, RedisClient
 from server.redis.connection import (
     Execute,
-    RedisDown,
-    RedisError,
     RedisReplyError,
     UnexpectedAnswer,
     describe,
@@ -28,18 +25,26 @@ MAX_WINDOWS: Final = 65536
 """The patients that are counted at a time; beyond it the oldest window is dropped early."""
 
 _SCRIPT: Final = b"""
-local count = redis.call('INCR', KEYS[1])
-local left = redis.call('PTTL', KEYS[1])
+local found = redis.call('MGET', unpack(KEYS, 1, #KEYS - 1))
+for index = 2, #KEYS - 1 do
+    if found[index] then
+        found[#KEYS] = -1
+        return found
+    end
+end
+local count = redis.call('INCR', KEYS[#KEYS])
+local left = redis.call('PTTL', KEYS[#KEYS])
 if left < 0 then
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    redis.call('PEXPIRE', KEYS[#KEYS], ARGV[1])
     left = tonumber(ARGV[1])
 end
-return count > tonumber(ARGV[2]) and left or -1
+found[#KEYS] = count > tonumber(ARGV[2]) and left or -1
+return found
 """
-"""Counts a request; returns the milliseconds left of a window over the limit, else -1."""
+"""Takes the pause, the revocations of a caller and the limit; the period and the amount."""
 
 _SHA: Final = sha1(_SCRIPT).hexdigest()  # noqa: S324  the name of a script, by Redis's protocol
-_PROBE_KEY: Final = b"{vapi-sessions}:limit:probe"
+_PROBE_LIMIT_KEY: Final = b"{vapi-sessions}:limit:probe"
 _PROBE_MILLISECONDS: Final = 1000
 
 
@@ -94,51 +99,38 @@ class InMemoryRateLimiter:
         return window
 
 
-class RedisRateLimiter:
-    """Counts in Redis, together with other processes, in one atomic step.
+class RedisLimit:
+    """Counts in Redis, together with other processes, in the script that reads the revocations.
 
-    A request that Redis does not count within `seconds`, or rejects to count, is counted by
-    `fallback`; `on_failure` is called for each.
+    `on_failure` is called for each request that Redis does not count; `is_rejected` is set while
+    Redis rejects to count, by the last probe.
     """
 
     def __init__(
-        self,
-        redis: RedisClient,
-        limit: str,
-        *,
-        seconds: float,
-        fallback: AcquireRateLimit,
-        on_failure: Callable[[], None],
-        names: PatientNames = CLEAR_NAMES,
+        self, redis: RedisClient, limit: str, *, names: PatientNames, on_failure: Callable[[], None]
     ) -> None:
         amount, period = parse_rate(limit)
-        self._redis = redis
+        self.on_failure = on_failure
         self._prefix = f"{{vapi-sessions}}:limit:{limit}:".encode()
         self._arguments = (period * 1000, amount)
-        self._seconds = seconds
-        self._fallback = fallback
-        self._on_failure = on_failure
         self._names = names
-        self._rejected = False
-        redis.probes.append(self.probe)
+        self.is_rejected = False
+        redis.probes.append(self._probe)
 
-    async def acquire(self, patient_id: str) -> float | None:
-        """Count a request: an `AcquireRateLimit`."""
-        try:
-            key = self._prefix + self._names.current(patient_id).removeprefix(b"patient:")
-            wait = await _count(self._execute, key, *self._arguments)
-        except (RedisDown, RedisError, TimeoutError):
-            self._on_failure()
-            return await self._fallback(patient_id)
-        return None if wait < 0 else wait / 1000
+    async def read_and_count(
+        self, execute: Execute, keys: Sequence[bytes], patient_id: str
+    ) -> list[Any]:
+        """Return the values of `keys`, and last the milliseconds to wait, or -1 within the limit.
 
-    async def _execute(self, *command: Any) -> Any:
-        return await self._redis.execute(*command, seconds=self._seconds)
+        Nothing is counted when a key but the first has a value. Raises `RedisFailure`.
+        """
+        name = self._names.current(patient_id).removeprefix(b"patient:")
+        return await _run_script(execute, [*keys, self._prefix + name], self._arguments)
 
-    async def probe(self, execute: Execute) -> None:
+    async def _probe(self, execute: Execute) -> None:
         """Count on a key of its own: a `Probe`. A rejection is logged, and is not an outage."""
         try:
-            await _count(execute, _PROBE_KEY, _PROBE_MILLISECONDS, 1)
+            await _run_script(execute, [PROBE_KEY, _PROBE_LIMIT_KEY], (_PROBE_MILLISECONDS, 1))
         except RedisReplyError as error:
             if error.code != READ_ONLY:  # which the client logs
                 self._record_rejection(describe(error))
@@ -146,21 +138,23 @@ class RedisRateLimiter:
             self._record_rejection(None)
 
     def _record_rejection(self, reason: str | None) -> None:
-        if reason and not self._rejected:
+        if reason and not self.is_rejected:
             log.warning("Redis rejects rate limits (%s): each process counts by itself", reason)
-        if self._rejected and not reason:
+        if self.is_rejected and not reason:
             log.info("Redis accepts rate limits again")
-        self._rejected = bool(reason)
+        self.is_rejected = bool(reason)
 
 
-async def _count(execute: Execute, key: bytes, *arguments: int) -> int:
+async def _run_script(
+    execute: Execute, keys: Sequence[bytes], arguments: tuple[int, int]
+) -> list[Any]:
     """Run the script. Redis has it by its name after the first time, until it is restarted."""
     try:
-        answer = await execute(b"EVALSHA", _SHA, 1, key, *arguments)
+        answer = await execute(b"EVALSHA", _SHA, len(keys), *keys, *arguments)
     except RedisReplyError as error:
         if error.code != "NOSCRIPT":
             raise
-        answer = await execute(b"EVAL", _SCRIPT, 1, key, *arguments)
-    if not isinstance(answer, int):
+        answer = await execute(b"EVAL", _SCRIPT, len(keys), *keys, *arguments)
+    if not (isinstance(answer, list) and len(answer) == len(keys) and isinstance(answer[-1], int)):
         raise UnexpectedAnswer
     return answer

@@ -165,12 +165,23 @@ class Connection(asyncio.Protocol):
 
 def _fits(command: bytes, arguments: Sequence[Argument], answer: object) -> bool:
     if command == b"MGET":
+        return _are_values(answer, len(arguments))
+    if command == b"EVALSHA":  # values of all keys but the last, and a number
+        keys = int(arguments[1])
         return (
             isinstance(answer, list)
-            and len(answer) == len(arguments)
-            and all(entry is None or isinstance(entry, bytes) for entry in answer)
+            and _are_values(answer[:-1], keys - 1)
+            and isinstance(answer[-1], int)
         )
-    return command != b"EVALSHA" or isinstance(answer, int)
+    return True
+
+
+def _are_values(answer: object, number: int) -> bool:
+    return (
+        isinstance(answer, list)
+        and len(answer) == number
+        and all(entry is None or isinstance(entry, bytes) for entry in answer)
+    )
 
 
 @asynccontextmanager

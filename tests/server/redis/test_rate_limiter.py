@@ -1,18 +1,21 @@
 """The rate limit: in the process, shared through Redis, and when Redis does not count."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import Service, sign
-from rig.tcp_proxy import TcpProxy
-from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisRateLimiter
+from server.policies.patient_names import CLEAR_NAMES
+from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisLimit
 from server.redis.client import RedisClient
 from server.redis.connection import RedisReplyError, UnexpectedAnswer
 from tests.conftest import Serve
+from tests.revocation_keys import patient_key
 from tests.server.redis.support import Clock, code, metric, reports
+from tests.server.redis.test_revocation_list import caller, make_list
 
 UNITS = [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
 METRICS = {"METRICS_ENABLED": "true"}
@@ -92,12 +95,17 @@ async def test_memory_is_bounded_by_default() -> None:
 # --- shared through Redis -----------------------------------------------------------------------
 
 
-async def fallback(_: str) -> float | None:
-    pytest.fail("Redis did not count")
+def make_limiter(client: RedisClient, rate: str) -> Callable[[str], Awaitable[float | None]]:
+    """Return a function that counts a request of a patient in Redis."""
+    limit = RedisLimit(client, rate, names=CLEAR_NAMES, on_failure=pytest.fail)
+    revocations = make_list(client, limit=limit)
 
+    async def acquire(patient_id: str) -> float | None:
+        access = await revocations.check_access(caller(None, patient_id))
+        assert access.counted
+        return access.wait
 
-def make_limiter(client: RedisClient, rate: str) -> RedisRateLimiter:
-    return RedisRateLimiter(client, rate, seconds=5, fallback=fallback, on_failure=pytest.fail)
+    return acquire
 
 
 @pytest.mark.redis
@@ -113,7 +121,7 @@ async def test_services_share_the_limit(serve: Serve, redis_server: RedisServer)
 
 @pytest.mark.redis
 async def test_concurrent_requests_are_counted_exactly(client: RedisClient) -> None:
-    acquire = make_limiter(client, "10/hour").acquire
+    acquire = make_limiter(client, "10/hour")
     waits = await asyncio.gather(*(acquire("pt_1") for _ in range(100)))
     assert waits.count(None) == 10
 
@@ -124,8 +132,8 @@ async def test_window_expires_with_its_key(
     client: RedisClient, redis_server: RedisServer, rate: str, seconds: int
 ) -> None:
     limiter = make_limiter(client, rate)
-    assert await limiter.acquire("pt_1") is None
-    left = await limiter.acquire("pt_1")
+    assert await limiter("pt_1") is None
+    left = await limiter("pt_1")
     assert left is not None
     assert seconds - 0.9 < left <= seconds
     key = f"{{vapi-sessions}}:limit:{rate}:pt_1"
@@ -135,7 +143,7 @@ async def test_window_expires_with_its_key(
         return await redis_server.execute("EXISTS", key) == "0"
 
     await eventually(has_expired)
-    assert await limiter.acquire("pt_1") is None
+    assert await limiter("pt_1") is None
 
 
 @pytest.mark.redis
@@ -145,7 +153,7 @@ async def test_window_without_an_expiry_gets_one(
     limiter = make_limiter(client, "2/minute")
     key = "{vapi-sessions}:limit:2/minute:pt_1"
     await redis_server.execute("SET", key, "5")
-    assert await limiter.acquire("pt_1") == 60
+    assert await limiter("pt_1") == 60
     assert 0 < int(await redis_server.execute("PTTL", key)) <= 60_000
 
 
@@ -156,8 +164,22 @@ async def test_script_that_redis_has_lost_is_sent_again(
     limiter = make_limiter(client, "2/minute")
     for expected in (None, None):
         await redis_server.execute("SCRIPT", "FLUSH")
-        assert await limiter.acquire("pt_1") is expected
-    assert await limiter.acquire("pt_1") is not None
+        assert await limiter("pt_1") is expected
+    assert await limiter("pt_1") is not None
+
+
+@pytest.mark.redis
+async def test_revocation_pause_and_limit_are_one_command(
+    client: RedisClient, redis_server: RedisServer
+) -> None:
+    acquire = make_limiter(client, "2/minute")
+    assert await acquire("pt_1") is None
+    client.probes.clear()
+    await redis_server.execute("CONFIG", "RESETSTAT")
+    assert await acquire("pt_1") is None
+    stats = await redis_server.execute("INFO", "commandstats")
+    assert "cmdstat_evalsha:calls=1," in stats
+    assert "cmdstat_mget:calls=1," in stats  # inside the script
 
 
 @pytest.mark.redis
@@ -217,33 +239,26 @@ async def test_limit_that_redis_rejects_is_counted_in_the_process(
 
 
 @pytest.mark.redis
-async def test_limit_that_is_answered_late_is_counted_in_the_process(
-    serve: Serve, proxy: TcpProxy
+async def test_request_of_a_revoked_patient_is_not_counted(
+    limited: Service, redis_server: RedisServer
 ) -> None:
-    budget = {"SESSION_BUDGET_SECONDS": "2", "VAPI_TIMEOUT_SECONDS": "0.1"}
-    proxy.delay = 0.35  # later than a quarter of the budget, before half of it
-    service = await serve(REDIS_URL=proxy.url, RATE_LIMIT="2/hour", **budget, **METRICS)
-    await reports(service, "up")
-    assert [await code(service) for _ in range(3)] == [None, None, "RATE_LIMITED"]
-    assert await metric(service, "limiter_failures_total") == 3
-    assert await metric(service, "revocation_failures_total") == 0
-    assert await metric(service, "redis_up") == 1
+    await redis_server.execute("SET", patient_key("pt_1"), "1")
+    assert [await code(limited) for _ in range(3)] == ["AUTH_TOKEN_REVOKED"] * 3
+    await redis_server.execute("DEL", patient_key("pt_1"))
+    assert [await code(limited) for _ in range(3)] == [None, None, "RATE_LIMITED"]
 
 
-async def test_answer_that_is_not_a_number_is_a_failure_of_redis(
-    redis_server: RedisServer,
+@pytest.mark.redis
+@pytest.mark.parametrize("values", [["1"], ["a", "b"], ["a", "b", "c"], "1"])
+async def test_answer_of_another_form_is_a_failure_of_redis(
+    redis_server: RedisServer, values: object
 ) -> None:
-    async def execute(command: bytes, *_: object) -> bytes:
+    async def execute(command: bytes, *_: object) -> object:
         if command == b"EVALSHA":
             raise RedisReplyError("NOSCRIPT No matching script")
-        return b"OK"
+        return values
 
-    limiter = RedisRateLimiter(
-        RedisClient(redis_server.url),
-        "1/hour",
-        seconds=1,
-        fallback=InMemoryRateLimiter("1/hour").acquire,
-        on_failure=lambda: None,
-    )
+    client = RedisClient(redis_server.url)
+    RedisLimit(client, "1/hour", names=CLEAR_NAMES, on_failure=pytest.fail)
     with pytest.raises(UnexpectedAnswer):
-        await limiter.probe(execute)
+        await client.probes[0](execute)

@@ -34,7 +34,7 @@ def caller(token_id: str | None = None, patient_id: str | None = None) -> Princi
 
 
 def make_list(redis: RedisClient, **options: Any) -> RevocationList:
-    defaults = {
+    defaults: dict[str, Any] = {
         "seconds": 5,
         "serve_without": False,
         "record_pause": lambda _: None,
@@ -154,7 +154,7 @@ async def test_requests_are_rejected_until_redis_is_up_again(
     else:
         redis_server.resume()
     await reports(service, "up")
-    assert await code(service) is None
+    assert await code(service, id="pt_2") is None
 
 
 async def test_redis_that_is_down_at_the_start_is_used_when_it_is_up(
