@@ -19,6 +19,7 @@ from middlewares.headers import Observer, remove_server_header, response_headers
 from middlewares.rate_limit import rate_limit
 from middlewares.revocation import revocation
 from middlewares.timeout import RequestTimeouts, timeout
+from server.admin_actions import ActionChannel
 from server.api import operations
 from server.api.operations import mount_proof_keys
 from server.api.routing import FALLBACK, add_exact_subapp, add_fallback, add_route
@@ -117,9 +118,12 @@ def _cors(settings: Settings) -> Middleware:
     return cors(origins=origins, request_headers=[PROOF_HEADER], exposed_headers=[hdrs.DATE])
 
 
-def create_app(settings: Settings) -> web.Application:
-    """Create the whole service: the endpoint at its usual path, and the operational routes."""
-    components = Components(settings)
+def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.Application:
+    """Create the whole service: the endpoint at its usual path, and the operational routes.
+
+    Lines that come through `actions` are written to the audit log.
+    """
+    components = Components(settings, actions)
     metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if settings.metrics_enabled else None
     observe = metrics.observe if metrics else None
     app = _application(settings, components, PREFIX + PATH, observe)
@@ -184,7 +188,7 @@ async def app_factory() -> web.AppRunner:
     settings = MASTER.get(status=WORKER_BOOT_ERROR).settings
     configure_logging(settings.log_level, settings.log_format)
     return WorkerRunner(
-        create_app(settings),
+        create_app(settings, MASTER.actions),
         grace=settings.shutdown_grace_seconds,
         delay=settings.shutdown_delay_seconds,
         keepalive=settings.keepalive_seconds,

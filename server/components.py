@@ -12,6 +12,7 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from middlewares.dpop import UseProof
 from middlewares.rate_limit import AcquireRateLimit
 from server import __version__
+from server.admin_actions import ActionChannel, write_waiting_actions
 from server.auth.claims import make_claim_rules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
@@ -36,8 +37,9 @@ _AUDIT_SHARE: Final = 0.1
 class Components:
     """Everything behind the middlewares that has state or calls another service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, actions: ActionChannel | None = None) -> None:
         self.audit_log = AuditLog(standard_output())
+        self._actions = actions
         self._audit_seconds = settings.shutdown_grace_seconds * _AUDIT_SHARE
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
@@ -141,6 +143,9 @@ class Components:
                 runs.append(partial(self.jwks.run, session))
             if self.redis is not None:
                 runs.append(self.redis.run)
+                runs.append(partial(write_waiting_actions, self.redis.execute, self.audit_log))
+            if self._actions is not None:
+                runs.append(partial(self._actions.run, self.audit_log))
             tasks = [asyncio.create_task(supervise(run)) for run in runs]
             try:
                 yield

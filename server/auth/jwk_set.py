@@ -5,25 +5,19 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from middlewares.errors import ApiError, Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
 from server.auth.tokens import base64url_decode
-from server.config.keys import accepted_algorithms, algorithms_of
+from server.config.keys import algorithms_of
 
 MAX_KEYS_OF_AN_ID: Final = 4
 """A token is tried with at most this many keys of its `kid`."""
 
 _COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66}
-_KINDS: Final[dict[str, Any]] = {
-    "EC": ECAlgorithm,
-    "OKP": OKPAlgorithm,
-    "RSA": RSAAlgorithm,
-    "oct": HMACAlgorithm,
-}
 _MAX_SHOWN: Final = 80
 
 MakeDecoders = Callable[[object, Iterable[str]], Mapping[str, Decoder]]
@@ -51,8 +45,7 @@ class JwkSet:
         unused: list[str] = []
         for jwk in _members(document):
             key, algorithms, reason = _read(jwk)
-            algorithms &= accepted_algorithms(key, allowed)
-            if not reason and not algorithms:
+            if not reason and algorithms.isdisjoint(allowed):
                 reason = "no algorithm of it is one of JWT_ALGORITHMS"
             fingerprint = b"" if reason else _fingerprint(key)
             if not reason and not self._has_room(jwk.get("kid"), fingerprint):
@@ -60,7 +53,7 @@ class JwkSet:
             if reason:
                 unused.append(f"{json.dumps(jwk.get('kid'))[:_MAX_SHOWN]} ({reason})")
                 continue
-            decoders = make_decoders(key, algorithms)
+            decoders = make_decoders(key, algorithms & allowed)
             self._add(jwk.get("kid"), fingerprint, decoders)
         self.unused = tuple(unused)
         """The keys that are not used: for each its `kid` and the reason."""
@@ -133,14 +126,13 @@ def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str], str]:
     if not isinstance(jwk.get("kid"), str | None):
         return None, frozenset(), "its kid is not a string"
     try:
-        key = _KINDS[jwk["kty"]].from_jwk(_padded(jwk))
+        key = jwt.PyJWK(_padded(jwk)).key
     except Exception:  # noqa: BLE001  PyJWT raises many types for malformed keys
         return None, frozenset(), "it is malformed or of an unknown kind"
-    usable = algorithms_of(key)
+    own, usable = jwk.get("alg"), algorithms_of(key)
     if not usable:
         return None, frozenset(), "it is private, symmetric, too weak or of another curve"
-    own = str(jwk.get("alg") or "")
-    return key, accepted_algorithms(key, [own]) if own else usable, ""
+    return key, usable & {own} if own else usable, ""
 
 
 def _padded(jwk: dict[str, Any]) -> dict[str, Any]:

@@ -133,15 +133,28 @@ class Selection:
         return each.proof_id is not None
 
 
-async def end_calls(settings: Settings, selection: Selection) -> int:
-    """End calls and print a line for each; return 1 when one could not be ended."""
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """The patient of a call that was chosen to end, and whether it has ended."""
+
+    patient: str | None
+    has_ended: bool
+
+
+async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall] | None:
+    """End calls and print a line for each; return None, after a message, without their list."""
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         calls = await read_in_progress(settings, session)
         if calls is None:
-            return 1
+            return None
         api = make_call_api(settings)
-        chosen = [each.call for each in calls if selection.includes(each)]
-        results = await asyncio.gather(*(api.end(session, call) for call in chosen))
-    for call, has_ended in zip(chosen, results, strict=True):
-        print(f"{call.id} {'ended' if has_ended else 'could not be ended'}")
-    return 0 if all(results) else 1
+        chosen = [each for each in calls if selection.includes(each)]
+        results = await asyncio.gather(*(api.end(session, each.call) for each in chosen))
+    for each, has_ended in zip(chosen, results, strict=True):
+        print(f"{each.call.id} {'ended' if has_ended else 'could not be ended'}")
+    return [EndedCall(each.patient, result) for each, result in zip(chosen, results, strict=True)]
+
+
+def exit_status(calls: list[EndedCall] | None) -> int:
+    """Return 0 if all calls have been ended, else 1."""
+    return 0 if calls is not None and all(each.has_ended for each in calls) else 1

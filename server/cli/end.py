@@ -4,8 +4,10 @@ import argparse
 import asyncio
 from typing import Final
 
+from server.admin_actions import admin_record, report
 from server.cli.arguments import read_patient
-from server.cli.calls import Selection, end_calls
+from server.cli.calls import Selection, end_calls, exit_status
+from server.config import Settings
 from server.config.loader import Configuration
 
 HELP: Final = "end calls in progress"
@@ -23,4 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """End the calls; return 1 when one could not be ended."""
     selection = Selection(arguments.call, arguments.patient)
-    return asyncio.run(end_calls(configuration.settings, selection))
+    return asyncio.run(_end(configuration.settings, selection))
+
+
+async def _end(settings: Settings, selection: Selection) -> int:
+    calls = await end_calls(settings, selection)
+    if calls is not None:
+        patient = selection.patient
+        if selection.call_id is not None and calls:
+            patient = calls[0].patient
+        record = admin_record("end", hash_key=settings.audit_hash_key, patient=patient)
+        await report(settings.redis_url, record)
+    return exit_status(calls)

@@ -5,8 +5,9 @@ import asyncio
 from time import time
 from typing import Final
 
+from server.admin_actions import admin_record, report
 from server.cli.arguments import add_for, fail
-from server.cli.calls import Selection, end_calls
+from server.cli.calls import Selection, end_calls, exit_status
 from server.config import Settings
 from server.config.loader import Configuration
 from server.policies.pause import PAUSE_KEY, encode_pause
@@ -39,4 +40,6 @@ async def _pause(settings: Settings, arguments: argparse.Namespace) -> int:
     except RedisFailure as error:
         return fail(f"Nothing was paused: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"paused for {seconds} seconds" if seconds else "paused until `resume`")
-    return await end_calls(settings, Selection()) if arguments.end_calls else 0
+    record = admin_record("pause", until=until, reason=arguments.reason or None)
+    await report(settings.redis_url, record)
+    return exit_status(await end_calls(settings, Selection())) if arguments.end_calls else 0

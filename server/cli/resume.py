@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from typing import Final
 
+from server.admin_actions import admin_record, report
 from server.cli.arguments import fail
 from server.config import Settings
 from server.config.loader import Configuration
@@ -32,4 +33,5 @@ async def _resume(settings: Settings) -> int:
     print("resumed" if removed else "there was no pause")
     if settings.sessions_paused:
         print("sessions stay paused: SESSIONS_PAUSED is true")
+    await report(settings.redis_url, admin_record("resume"))
     return 0

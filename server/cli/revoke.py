@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import sys
 from math import ceil
+from time import time
 from typing import Final
 
+from server.admin_actions import admin_record, report
 from server.auth.claims import parse_patient_id
 from server.cli.arguments import add_for, fail, read_patient
-from server.cli.calls import Selection, end_calls
+from server.cli.calls import Selection, end_calls, exit_status
 from server.config import Settings
 from server.config.loader import Configuration
 from server.policies.patient_names import make_patient_names
@@ -66,9 +68,12 @@ async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     except RedisFailure as error:
         return fail(f"Nothing was revoked: Redis failed ({describe(error)}); check REDIS_URL")
     print(f"revoked for {seconds} seconds")
+    hash_key, until = settings.audit_hash_key, time() + seconds
+    record = admin_record("revoke", hash_key=hash_key, patient=patient, jti=jti, until=until)
+    await report(settings.redis_url, record)
     if not arguments.end_calls:
         return 0
-    return await end_calls(settings, Selection(patient=patient))
+    return exit_status(await end_calls(settings, Selection(patient=patient)))
 
 
 def _longest_lifetime(settings: Settings) -> int:

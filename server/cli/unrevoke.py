@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from typing import Final
 
+from server.admin_actions import admin_record, report
 from server.cli.arguments import fail
 from server.cli.revoke import add_subject, find_fault
 from server.config import Settings
@@ -36,4 +37,6 @@ async def _unrevoke(settings: Settings, arguments: argparse.Namespace) -> int:
     except RedisFailure as error:
         return fail(f"Nothing was changed: Redis failed ({describe(error)}); check REDIS_URL")
     print("no longer revoked" if lifted else "there was no revocation")
+    record = admin_record("unrevoke", hash_key=settings.audit_hash_key, patient=patient, jti=jti)
+    await report(settings.redis_url, record)
     return 0

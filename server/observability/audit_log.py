@@ -118,6 +118,10 @@ class AuditLog:
         else:
             self.lost_lines += 1
 
+    def write_event(self, record: msgspec.Struct) -> None:
+        """Add a line that is not of a request: the fields of the record, in their order."""
+        self.write(self._encode(record))
+
     def write_refusal(self, line: bytes) -> None:
         """Add the line of a refusal, or drop and count it while half of the queue is in use."""
         self._detect_outage()

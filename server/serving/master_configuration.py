@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from server.admin_actions import ActionChannel, admin_record
 from server.config import Settings
 from server.config.loader import Configuration, SettingsError, load_configuration
 from server.config.reload import find_changed, find_refusals, find_weakened
@@ -20,10 +21,12 @@ WORKER_BOOT_ERROR: Final = 3
 class MasterConfiguration:
     """The last valid configuration of this process and of the process that forked it.
 
-    `listeners` are the sockets of a worker, and `end` tells it why it ends.
+    `listeners` are the sockets of a worker, `end` tells it why it ends, and one worker gets each
+    line of `actions` for the audit log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, actions: ActionChannel) -> None:
+        self.actions = actions
         self.listeners: tuple[socket.socket, ...] = ()
         self.end = EndOfService()
         self._current: Configuration | None = None
@@ -44,27 +47,28 @@ class MasterConfiguration:
         try:
             new = load_configuration()
         except SettingsError as error:
-            return _refuse("invalid configuration", [*error.faults, *error.warnings])
+            return self._refuse("invalid configuration", [*error.faults, *error.warnings])
         if refusals := list(find_refusals(last, new)):
-            return _refuse("reload refused", refusals)
-        _log_changes(last.settings, new.settings)
+            return self._refuse("reload refused", refusals)
+        self._tell_changes(last.settings, new.settings)
         self._current = new
         return True
 
+    def _refuse(self, reason: str, lines: Iterable[str]) -> bool:
+        for line in lines:
+            log.error("%s, the last valid configuration stays in use: %s", reason, line)
+        self.actions.send(admin_record("reload_refused"))
+        return False
 
-def _refuse(reason: str, lines: Iterable[str]) -> bool:
-    for line in lines:
-        log.error("%s, the last valid configuration stays in use: %s", reason, line)
-    return False
+    def _tell_changes(self, last: Settings, new: Settings) -> None:
+        changed = find_changed(last, new)
+        log.info("configuration reloaded; changed: %s", ", ".join(changed) or "nothing")
+        for name in find_weakened(last, new):
+            log.warning("%s: this reload makes it weaker than before", name)
+        if changed:
+            self.actions.send(admin_record("reload", changed=changed))
 
 
-def _log_changes(last: Settings, new: Settings) -> None:
-    changed = find_changed(last, new)
-    log.info("configuration reloaded; changed: %s", ", ".join(changed) or "nothing")
-    for name in find_weakened(last, new):
-        log.warning("%s: this reload makes it weaker than before", name)
-
-
-MASTER: Final = MasterConfiguration()
+MASTER: Final = MasterConfiguration(ActionChannel())
 """State of the process, because gunicorn executes its configuration file again at each reload and
 calls `app_factory` without arguments."""

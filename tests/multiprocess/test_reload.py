@@ -1,5 +1,6 @@
 """SIGHUP: the master of gunicorn reloads the configuration if it is valid."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -120,6 +121,13 @@ async def test_files_that_are_half_written_switch_nothing_off(start: Start, tmp_
     assert await keys(service) == {"first"}
     await service.log.find("configuration reloaded; changed: JWT_AUDIENCE")
     assert len(service.log.matching("JWT_AUDIENCE: this reload makes it weaker than before")) == 1
+    await service.audit.find('"action":"reload",')
+    actions = [json.loads(line) for line in service.audit.matching('"event":"vapi_admin"')]
+    assert [(line["action"], line["changed"]) for line in actions] == [
+        *[("reload_refused", None)] * 3,
+        ("reload", ["JWT_AUDIENCE"]),
+    ]
+    assert all(line["instance"] and line["seq"] for line in actions)
 
 
 async def has_booted(service: Running, count: int) -> bool:

@@ -62,6 +62,12 @@ async def test_end(tmp_path: Path, stand_in: StandIn) -> None:
     all_known = await run(tmp_path, variables(stand_in), "end", "--all")
     assert (all_known.status, all_known.out) == (0, f"{third} ended\n")
     assert stand_in.app[CALLS].active == {unknown}
+    actions = [json.loads(ended.err.splitlines()[-1]) for ended in (by_patient, by_call, all_known)]
+    assert [(line["action"], line["patient"]) for line in actions] == [
+        ("end", "pt_1"),
+        ("end", "pt_2"),
+        ("end", None),
+    ]
     none = await run(tmp_path, variables(stand_in), "end", "--all")
     assert (none.status, none.out) == (0, "")
 
@@ -87,6 +93,7 @@ async def test_failures(tmp_path: Path, stand_in: StandIn) -> None:
     stand_in.app[CALL_LIST].status = 429
     refused = await run(tmp_path, variables(stand_in), "end", "--all")
     assert (refused.status, refused.out) == (1, "")
+    assert "vapi_admin" not in refused.err
 
 
 @pytest.mark.redis

@@ -44,7 +44,7 @@ async def test_entry_expires_after_the_time_that_is_printed(
         configured.setenv(name, value)
     assert await revoke(*arguments) == 0
     assert capsys.readouterr().out == f"revoked for {seconds} seconds\n"
-    assert await redis_server.execute("DBSIZE") == "2"  # the entry and the index
+    assert await redis_server.execute("DBSIZE") == "3"  # the entry, the index and the line
     assert seconds - 30 < int(await redis_server.execute("TTL", key)) <= seconds
 
 

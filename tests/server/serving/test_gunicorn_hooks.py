@@ -33,12 +33,13 @@ def configuration(**changed: str) -> Configuration:
 
 
 @pytest.fixture(autouse=True)
-def master(monkeypatch: pytest.MonkeyPatch) -> MasterConfiguration:
+def master(
+    monkeypatch: pytest.MonkeyPatch, unloaded_master: MasterConfiguration
+) -> MasterConfiguration:
     """Restore the state of the process."""
-    state = MasterConfiguration()
-    state._current = configuration()
-    monkeypatch.setattr(hooks, "MASTER", state)
-    return state
+    unloaded_master._current = configuration()
+    monkeypatch.setattr(hooks, "MASTER", unloaded_master)
+    return unloaded_master
 
 
 @pytest.mark.parametrize(

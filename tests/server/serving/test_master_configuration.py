@@ -9,11 +9,12 @@ from server.serving.master_configuration import MasterConfiguration
 
 
 @pytest.fixture
-def master(configured: pytest.MonkeyPatch) -> MasterConfiguration:
+def master(
+    configured: pytest.MonkeyPatch, unloaded_master: MasterConfiguration
+) -> MasterConfiguration:
     """Return the configuration of a master that has started with valid variables."""
-    configuration = MasterConfiguration()
-    configuration.get()
-    return configuration
+    unloaded_master.get()
+    return unloaded_master
 
 
 def test_reload_replaces_a_valid_configuration(
