@@ -39,6 +39,7 @@ class ErrorCode(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     RATE_LIMITED = "RATE_LIMITED"
+    CALL_LIMIT_REACHED = "CALL_LIMIT_REACHED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     VAPI_SESSION_FAILED = "VAPI_SESSION_FAILED"
     AUTH_UNAVAILABLE = "AUTH_UNAVAILABLE"
@@ -124,6 +125,7 @@ ERRORS: Final[Mapping[ErrorCode, ErrorDefinition]] = {
     ErrorCode.PAYLOAD_TOO_LARGE: ErrorDefinition(413, "The request body is too large"),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorDefinition(415, "The request body must be JSON"),
     ErrorCode.RATE_LIMITED: ErrorDefinition(429, "Too many voice sessions requested"),
+    ErrorCode.CALL_LIMIT_REACHED: ErrorDefinition(429, "No more calls for this patient now"),
     ErrorCode.INTERNAL_ERROR: ErrorDefinition(500, "Something went wrong on our side"),
     ErrorCode.VAPI_SESSION_FAILED: ErrorDefinition(503, "Unable to create voice session"),
     ErrorCode.AUTH_UNAVAILABLE: ErrorDefinition(503, "Access tokens cannot be checked right now"),

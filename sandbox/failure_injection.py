@@ -48,6 +48,11 @@ async def _no_consent() -> NoReturn:
     raise ApiError(ErrorCode.CONSENT_REQUIRED, "recording@2026-01")
 
 
+async def _used_up() -> NoReturn:
+    details = "The minutes of the last 24 hours are used up"
+    raise ApiError(ErrorCode.CALL_LIMIT_REACHED, details, retry_after=1200)
+
+
 async def _crash() -> NoReturn:
     raise RuntimeError("broken on purpose, from the playground")
 
@@ -71,6 +76,7 @@ _FAILURES = {
     Kind.REVOKED: _revoked,
     Kind.OTHER_ASSISTANT: _other_assistant,
     Kind.NO_CONSENT: _no_consent,
+    Kind.USED_UP: _used_up,
     Kind.CRASH: _crash,
     Kind.UNAVAILABLE: _unavailable,
     Kind.UNRECORDED: _unrecorded,

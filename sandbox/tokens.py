@@ -23,6 +23,7 @@ class Kind(StrEnum):
     REVOKED = "revoked"
     OTHER_ASSISTANT = "other_assistant"
     NO_CONSENT = "no_consent"
+    USED_UP = "used_up"
     CRASH = "crash"
     UNAVAILABLE = "unavailable"
     UNRECORDED = "unrecorded"

@@ -170,6 +170,7 @@ def _application(
         check_consent=make_consent_check(
             settings.consent_required, in_token=bool(settings.jwt_consent_claim)
         ),
+        check_call_limit=components.check_call_limit,
         issue=make_credential_issuer(settings, time),
         issue_proof=make_proof_issuer(settings, time),
         ensure_available=components.ensure_available,

@@ -16,9 +16,11 @@ from server.admin_actions import ActionChannel, write_waiting_actions
 from server.auth.claims import make_claim_rules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
+from server.config.settings import CallMonitorMode
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
+from server.policies.call_limits import CallLimits
 from server.policies.patient_names import make_patient_names
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
@@ -59,6 +61,9 @@ class Components:
         self.revocations = self._revocations(settings, self.redis) if self.redis else None
         self.acquire_rate_limit = self._rate_limiter(settings)
         self.use_proof = self._replays(settings)
+        has_monitor = settings.call_monitor != CallMonitorMode.OFF
+        self.call_limits = CallLimits(self.names) if has_monitor else None
+        self.check_call_limit = self.call_limits.check if self.call_limits else None
 
     def _revocations(self, settings: Settings, redis: RedisClient) -> RevocationList:
         limit = None

@@ -275,7 +275,12 @@ def assert_envelope(answer: WireAnswer) -> None:
 
 def test_table_has_every_code() -> None:
     elsewhere = {"AUTH_TOKEN_REVOKED", "RATE_LIMITED", "INTERNAL_ERROR", "SESSION_TIMEOUT"}
-    elsewhere |= {"AUDIT_UNAVAILABLE", "ASSISTANT_NOT_ALLOWED", "CONSENT_REQUIRED"}
+    elsewhere |= {
+        "AUDIT_UNAVAILABLE",
+        "ASSISTANT_NOT_ALLOWED",
+        "CONSENT_REQUIRED",
+        "CALL_LIMIT_REACHED",
+    }
     assert {row.code for row in TABLE} | elsewhere == set(ERRORS)
 
 

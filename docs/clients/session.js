@@ -135,6 +135,9 @@ export function assistantOverrides({ patientProof }) {
   return patientProof === undefined ? undefined : { variableValues: { patientProof } };
 }
 
+/** @param {number} seconds */
+const minutes = (seconds) => (seconds <= 60 ? "a minute" : `${Math.ceil(seconds / 60)} minutes`);
+
 /**
  * Give a text for the patient. Never show them `message` or `details`: these are for developers.
  *
@@ -157,6 +160,9 @@ export function inWords(error) {
       return "Please agree to the terms of the voice assistant first.";
     case "RATE_LIMITED":
       return `Too many tries. Please wait ${error.retryAfter ?? 60} seconds.`;
+    case "CALL_LIMIT_REACHED":
+      if (error.retryAfter === null) return "You cannot start another call now. Please try again later.";
+      return `Your call time is used up. Please try again in ${minutes(error.retryAfter)}.`;
     case "TIMEOUT":
     case "UNREACHABLE":
     case "REQUEST_TIMEOUT":

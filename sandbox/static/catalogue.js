@@ -95,6 +95,10 @@ export const CATALOGUE = [
     send: (c, request) => c.untilLimited(request),
   },
   {
+    status: 429, code: "CALL_LIMIT_REACHED", means: "The patient's minutes of the last 24 hours are used up.",
+    app: "Say when to try again, from Retry-After. Do not retry by itself.", make: withToken("used_up"),
+  },
+  {
     status: 500, code: "INTERNAL_ERROR", means: "An unexpected failure, which the sandbox injected.",
     app: "Apologize, and report the request id.", make: withToken("crash"),
   },

@@ -11,6 +11,7 @@ from middlewares.errors import ApiError, ErrorCode
 from middlewares.headers import json_response
 from server.api.body import read_object
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
+from server.policies.call_limits import CheckCallLimit
 from server.policies.consent import CheckConsent
 from server.proof import IssueProof, PatientProof
 from server.vapi.assistants import ChooseAssistant
@@ -48,6 +49,7 @@ def make_start_handler(
     max_body_bytes: int,
     choose_assistant: ChooseAssistant,
     check_consent: CheckConsent,
+    check_call_limit: CheckCallLimit | None,
     issue: IssueCredential,
     issue_proof: IssueProof | None,
     ensure_available: Callable[[str], Awaitable[None]],
@@ -68,6 +70,8 @@ def make_start_handler(
         check_patient_context(body, patient_id)
         assistant_id = choose_assistant(body, request[PRINCIPAL])
         consent = check_consent(body, request[PRINCIPAL])
+        if check_call_limit is not None:
+            check_call_limit(patient_id)
         # The last suspension: what is available now is available to the audit middleware too.
         await ensure_available(assistant_id)
         credential = issue(assistant_id)

@@ -18,7 +18,13 @@ from server.config.keys import (
     load_public_keys,
 )
 from server.config.redis_url import parse_redis_url
-from server.config.settings import ROLE_OFF, CredentialType, DpopMode, Settings
+from server.config.settings import (
+    ROLE_OFF,
+    CallMonitorMode,
+    CredentialType,
+    DpopMode,
+    Settings,
+)
 from server.config.validators import split_assistant
 
 
@@ -58,10 +64,32 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
     faults += _check_key_material(settings)
     faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
+    faults += _check_call_monitor(settings, faulty)
     faults += _check_distinct(settings)
     if settings.jwt_dpop != DpopMode.OFF and not (settings.public_url or "PUBLIC_URL" in faulty):
         faults.append(("PUBLIC_URL", f"is required with JWT_DPOP={settings.jwt_dpop}"))
     return settings, faults
+
+
+def _check_call_monitor(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
+    if settings.call_monitor == CallMonitorMode.OFF:
+        if settings.call_limits and "CALL_MONITOR" not in faulty:
+            yield "CALL_LIMITS", "is used only with CALL_MONITOR; set that too"
+    elif not settings.proof_key and "PROOF_KEY" not in faulty:
+        yield "CALL_MONITOR", "needs PROOF_KEY, by which calls are known"
+
+
+def check_processes(settings: Settings, processes: int) -> Iterator[Fault]:
+    """Yield the faults of settings that several processes cannot have without Redis."""
+    if settings.redis_url or processes < 2:
+        return
+    needing = {
+        "JWT_DPOP": settings.jwt_dpop != DpopMode.OFF,
+        "CALL_MONITOR": settings.call_monitor != CallMonitorMode.OFF,
+    }
+    for name, is_on in needing.items():
+        if is_on:
+            yield name, "needs REDIS_URL with several processes, which share its state"
 
 
 def _check_distinct(settings: Settings) -> Iterator[Fault]:

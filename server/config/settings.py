@@ -17,6 +17,14 @@ class DpopMode(StrEnum):
     REQUIRE = "require"
 
 
+class CallMonitorMode(StrEnum):
+    """Whether Vapi's calls are watched, and whether those that break a rule are ended."""
+
+    OFF = "off"
+    REPORT = "report"
+    ENFORCE = "enforce"
+
+
 class CredentialType(StrEnum):
     """The kind of credential that the app receives."""
 
@@ -116,6 +124,9 @@ class Settings:
     proof_issuer: str = _setting("", validators.text)
     proof_audience: str = _setting("", validators.text)
 
+    call_monitor: str = _setting(CallMonitorMode.OFF, validators.one_of(*CallMonitorMode))
+    call_monitor_seconds: float = _setting(10.0, validators.between(1, 3600))
+    call_limits: tuple[str, ...] = _setting((), validators.call_limits)
     call_overrides: tuple[str, ...] = _setting(
         ("variableValues.patientProof",), validators.text_items
     )

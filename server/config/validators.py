@@ -20,6 +20,7 @@ MAX_ASSISTANTS: Final = 200
 MAX_CONSENTS: Final = 16
 
 _ASSISTANT: Final = re.compile(rf"({NAME_PATTERN}):([\x21-\x7e]+)")
+_CALL_LIMIT: Final = re.compile(r"(active):[1-9][0-9]{0,5}|(minutes):[1-9][0-9]{0,5}/day")
 _CONSENT: Final = re.compile(rf"({NAME_PATTERN})@{NAME_PATTERN}")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
@@ -148,6 +149,13 @@ def assistants(values: tuple[str, ...]) -> None:
 def consents(values: tuple[str, ...]) -> None:
     """A list of `name@version` with different names."""
     _named_items(values, _CONSENT, MAX_CONSENTS, "must be name@version, comma-separated")
+
+
+def call_limits(values: tuple[str, ...]) -> None:
+    """A list out of `active:N` and `minutes:N/day`."""
+    kinds = [match.lastindex for value in values if (match := _CALL_LIMIT.fullmatch(value))]
+    if len(kinds) < len(values) or len(set(kinds)) < len(kinds):
+        raise ValidationError("must be out of active:N and minutes:N/day, each once, N at least 1")
 
 
 def _named_items(values: tuple[str, ...], form: re.Pattern[str], limit: int, demand: str) -> None:

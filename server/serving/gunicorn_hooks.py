@@ -44,8 +44,12 @@ def log_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def on_starting(_: Any) -> None:
-    """Delete the metrics of an earlier master; a second master (USR2) keeps those of the first."""
+def on_starting(server: Any) -> None:
+    """Check what depends on the number of workers, and delete the metrics of an earlier master.
+
+    A second master (USR2) keeps those of the first.
+    """
+    MASTER.check_processes(server.cfg.workers)
     if METRICS_DIRECTORY in os.environ and "GUNICORN_PID" not in os.environ:
         for file in Path(os.environ[METRICS_DIRECTORY]).glob("*.db"):
             file.unlink()

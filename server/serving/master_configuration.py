@@ -7,10 +7,11 @@ from typing import Final
 
 from server.admin_actions import ActionChannel, admin_record
 from server.config import Settings
+from server.config.checks import check_processes
 from server.config.loader import Configuration, SettingsError, load_configuration
 from server.config.reload import find_changed, find_refusals, find_weakened
 from server.serving.end_of_service import EndOfService
-from server.serving.process import EX_CONFIG, load_or_exit
+from server.serving.process import EX_CONFIG, exit_for_faults, load_or_exit
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,22 @@ class MasterConfiguration:
         self.listeners: tuple[socket.socket, ...] = ()
         self.end = EndOfService()
         self._current: Configuration | None = None
+        self._processes = 1
 
     def get(self, status: int = EX_CONFIG) -> Configuration:
         """Return the configuration; load it the first time, or exit with `status` on a fault."""
         if self._current is None:
             self._current = load_or_exit(status)
         return self._current
+
+    def check_processes(self, processes: int) -> None:
+        """Take the number of workers; exit when the configuration does not permit as many."""
+        self._processes = processes
+        if processes > 1 and (lines := self._faults_of_processes(self.get().settings)):
+            exit_for_faults(lines, EX_CONFIG)
+
+    def _faults_of_processes(self, settings: Settings) -> list[str]:
+        return [f"{name}: {text}" for name, text in check_processes(settings, self._processes)]
 
     def reload(self) -> bool:
         """Load the configuration again, and log the names of the settings that changed.
@@ -48,6 +59,8 @@ class MasterConfiguration:
             new = load_configuration()
         except SettingsError as error:
             return self._refuse("invalid configuration", [*error.faults, *error.warnings])
+        if faults := self._faults_of_processes(new.settings):
+            return self._refuse("invalid configuration", faults)
         if refusals := list(find_refusals(last, new)):
             return self._refuse("reload refused", refusals)
         self._tell_changes(last.settings, new.settings)

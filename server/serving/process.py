@@ -5,9 +5,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, NoReturn
 
 from aiohttp import web
 
@@ -30,9 +30,14 @@ def load_or_exit(status: int = EX_CONFIG) -> Configuration:
     try:
         return load_configuration()
     except SettingsError as error:
-        lines = "\n".join(("Invalid configuration:", *error.faults, *error.warnings))
-        sys.stderr.write(f"{lines}\nconfig.example.env documents each variable.\n")
-        raise SystemExit(status) from None
+        exit_for_faults([*error.faults, *error.warnings], status)
+
+
+def exit_for_faults(lines: Iterable[str], status: int) -> NoReturn:
+    """Print the faults of the configuration to standard error, and exit."""
+    text = "\n".join(("Invalid configuration:", *lines))
+    sys.stderr.write(f"{text}\nconfig.example.env documents each variable.\n")
+    raise SystemExit(status) from None
 
 
 def listen(host: str, port: int) -> Iterator[socket.socket]:

@@ -34,7 +34,7 @@ async def desktop(launched: Browser, url: str) -> None:
     await take(page, "playground-desktop")
     page = await open_page(launched, url, scheme="dark")
     await page.get_by_role("button", name="Run all").click()
-    await page.get_by_text("23 of 23 as expected").wait_for(timeout=60_000)
+    await page.get_by_text("24 of 24 as expected").wait_for(timeout=60_000)
     await page.locator("body[aria-busy=false]").wait_for()
     await page.get_by_role("button", name="AUTH_TOKEN_EXPIRED").click()
     await page.locator("#badge", has_text="AUTH_TOKEN_EXPIRED").wait_for()

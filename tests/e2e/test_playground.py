@@ -22,7 +22,7 @@ async def url() -> AsyncIterator[str]:
 async def test_all_answers_are_as_expected(chromium: Browser, url: str) -> None:
     page = await open_page(chromium, url)
     await page.get_by_role("button", name="Run all").click()
-    await expect(page.locator("#tally")).to_have_text("23 of 23 as expected", timeout=60_000)
+    await expect(page.locator("#tally")).to_have_text("24 of 24 as expected", timeout=60_000)
 
 
 async def test_keyboard_only(chromium: Browser, url: str) -> None:

@@ -27,6 +27,7 @@ TABLE = [
     ("PAYLOAD_TOO_LARGE", 413, "The request body is too large", None),
     ("UNSUPPORTED_MEDIA_TYPE", 415, "The request body must be JSON", None),
     ("RATE_LIMITED", 429, "Too many voice sessions requested", None),
+    ("CALL_LIMIT_REACHED", 429, "No more calls for this patient now", None),
     ("INTERNAL_ERROR", 500, "Something went wrong on our side", None),
     ("VAPI_SESSION_FAILED", 503, "Unable to create voice session", None),
     ("AUTH_UNAVAILABLE", 503, "Access tokens cannot be checked right now", None),

@@ -39,6 +39,7 @@ TEXTS = {
     "PAYLOAD_TOO_LARGE": APP_BUG,
     "UNSUPPORTED_MEDIA_TYPE": APP_BUG,
     "RATE_LIMITED": "Too many tries. Please wait 60 seconds.",
+    "CALL_LIMIT_REACHED": "You cannot start another call now. Please try again later.",
     "INTERNAL_ERROR": LATER,
     "VAPI_SESSION_FAILED": NOT_TODAY,
     "AUTH_UNAVAILABLE": LATER,

@@ -110,6 +110,7 @@ async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
         ("revoked", 401, "AUTH_TOKEN_REVOKED"),
         ("other_assistant", 403, "ASSISTANT_NOT_ALLOWED"),
         ("no_consent", 403, "CONSENT_REQUIRED"),
+        ("used_up", 429, "CALL_LIMIT_REACHED"),
         ("crash", 500, "INTERNAL_ERROR"),
         ("unavailable", 503, "AUTH_UNAVAILABLE"),
         ("unrecorded", 503, "AUDIT_UNAVAILABLE"),

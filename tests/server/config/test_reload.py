@@ -96,6 +96,8 @@ PROOF = {
         ("VAPI_CREDENTIAL", "session_token", "public_key"),
         ("SESSIONS_PAUSED", "true", "false"),
         ("JWT_MAX_LIFETIME_SECONDS", "60", "0"),
+        ("CALL_MONITOR", "enforce", "report"),
+        ("CALL_MONITOR", "report", "off"),
         ("REDIS_URL", "redis://127.0.0.1", ""),
         ("JWT_ISSUER", "us", ""),
         ("JWT_AUDIENCE", "voice", ""),

@@ -11,6 +11,7 @@ from rig.service import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, mak
 from server.config import Settings, load_settings
 from server.config.loader import SettingsError, load_configuration
 from tests.server.config.support import faults
+from tests.server.config.test_proof_key import PROOF
 
 MINIMUM = {
     "VAPI_API_KEY": PRIVATE_KEY,
@@ -67,6 +68,9 @@ DEFAULTS = {
     "proof_key": "",
     "proof_issuer": "",
     "proof_audience": "",
+    "call_monitor": "off",
+    "call_monitor_seconds": 10,
+    "call_limits": (),
     "call_overrides": ("variableValues.patientProof",),
     "cors_allowed_origins": (),
     "metrics_enabled": False,
@@ -161,6 +165,9 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("SESSIONS_PAUSED", ["true", "false"], ["1", "paused"]),
     ("REDIS_URL", ["redis://h", "unix:///x", "rediss://:p@h:1/0"], ["http://h", "h:6379"]),
     ("REDIS_FAILURE", ["refuse", "serve"], ["ignore"]),
+    ("CALL_MONITOR", ["off"], ["on", "REPORT"]),
+    ("CALL_MONITOR_SECONDS", ["1", "3600"], ["0.9", "3601"]),
+    ("CALL_LIMITS", [], ["active:0", "minutes:30", "active:1, active:2", "calls:1"]),
     ("CORS_ALLOWED_ORIGINS", ["https://a.test, https://b.test"], ["*", "https://a.test/"]),
     ("METRICS_ENABLED", ["true", "false", "True"], ["1", "on"]),
     ("DOCS_ENABLED", ["true", "false"], ["1", "on"]),
@@ -270,3 +277,17 @@ def test_assistants_and_their_faults() -> None:
     assert set(faults(VAPI_ASSISTANTS=",".join(many))) == {"VAPI_ASSISTANTS"}
     consents = [f"n{number}@1" for number in range(17)]
     assert set(faults(CONSENT_REQUIRED=",".join(consents))) == {"CONSENT_REQUIRED"}
+
+
+def test_call_monitor_and_its_faults() -> None:
+    assert make_settings(CALL_MONITOR="report", **PROOF).call_monitor == "report"
+    limits = {"CALL_LIMITS": "active:1, minutes:30/day"}
+    assert make_settings(CALL_MONITOR="enforce", **limits, **PROOF).call_limits == (
+        "active:1",
+        "minutes:30/day",
+    )
+    assert set(faults(CALL_MONITOR="report")) == {"CALL_MONITOR"}
+    assert set(faults(**limits)) == {"CALL_LIMITS"}
+    assert set(faults(CALL_MONITOR="on", **limits)) == {"CALL_MONITOR"}
+    unreadable = {"CALL_MONITOR": "report", "PROOF_KEY_FILE": "/nonexistent"}
+    assert set(faults(**unreadable)) == {"PROOF_KEY_FILE"}

@@ -15,6 +15,8 @@ from server.observability import multiprocess
 from server.serving import gunicorn_hooks as hooks
 from server.serving.master_configuration import MasterConfiguration
 
+MASTER_OF_ONE = SimpleNamespace(cfg=SimpleNamespace(workers=1))
+
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -90,7 +92,7 @@ class TestMetricsFolder:
         monkeypatch.setenv(multiprocess.METRICS_DIRECTORY, str(tmp_path / "none"))
         multiprocess.prepare_metrics_directory(enabled=False)
         assert multiprocess.METRICS_DIRECTORY not in os.environ
-        hooks.on_starting(None)
+        hooks.on_starting(MASTER_OF_ONE)
         hooks.child_exit(None, SimpleNamespace(pid=1))
         hooks.on_exit(None)
 
@@ -98,7 +100,7 @@ class TestMetricsFolder:
         monkeypatch.setenv(multiprocess.METRICS_DIRECTORY, str(tmp_path))
         old = tmp_path / "counter_1.db"
         old.touch()
-        hooks.on_starting(None)
+        hooks.on_starting(MASTER_OF_ONE)
         assert not old.exists()
 
     def test_is_not_emptied_by_a_second_master(
@@ -108,7 +110,7 @@ class TestMetricsFolder:
         monkeypatch.setenv("GUNICORN_PID", "1")
         old = tmp_path / "counter_1.db"
         old.touch()
-        hooks.on_starting(None)
+        hooks.on_starting(MASTER_OF_ONE)
         assert old.exists()
 
     @pytest.mark.parametrize(

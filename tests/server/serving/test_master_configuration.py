@@ -6,6 +6,7 @@ import pytest
 
 from server.serving import gunicorn_hooks
 from server.serving.master_configuration import MasterConfiguration
+from tests.server.config.test_proof_key import PROOF
 
 
 @pytest.fixture
@@ -47,3 +48,31 @@ def test_gunicorn_reloads_only_a_valid_configuration(
     gunicorn_hooks._reload_valid_configurations_only(server)
     server.reload()
     assert bool(reloads) is valid
+
+
+def test_several_processes_need_redis_for_what_they_share(
+    master: MasterConfiguration,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    master.check_processes(2)
+    for name, value in {**PROOF, "CALL_MONITOR": "report"}.items():
+        monkeypatch.setenv(name, value)
+    assert not master.reload()
+    [record] = caplog.records
+    assert "CALL_MONITOR: needs REDIS_URL" in record.getMessage()
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1")
+    assert master.reload()
+    monkeypatch.setenv("JWT_DPOP", "require")
+    monkeypatch.setenv("PUBLIC_URL", "https://sessions.test")
+    monkeypatch.delenv("REDIS_URL")
+    alone = MasterConfiguration()
+    alone.check_processes(1)
+    with pytest.raises(SystemExit) as ended:
+        alone.check_processes(2)
+    assert ended.value.code == 78
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()[1:3]] == [
+        "JWT_DPOP",
+        "CALL_MONITOR",
+    ]
