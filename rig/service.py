@@ -69,6 +69,11 @@ class Service:
     client: ClientSession
     app: web.Application
 
+    @property
+    def port(self) -> int:
+        """Its port on loopback."""
+        return int(self.url.rpartition(":")[2])
+
     async def start(self, token: str | None = None, **request: Any) -> "Answer":
         """Start a session like an app; `request` has options of aiohttp's client."""
         headers = dict(request.pop("headers", {}))

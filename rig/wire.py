@@ -1,16 +1,16 @@
 """A client that sends exact bytes over a real socket."""
 
 import asyncio
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Protocol
 
 import msgspec
 from multidict import CIMultiDict
 
-from rig.service import PATH, Service
+from rig.service import PATH, claims, sign
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -29,6 +29,11 @@ class WireAnswer:
         return msgspec.json.decode(self.body)
 
     @property
+    def closes(self) -> bool:
+        """Whether the server announces that it closes the connection."""
+        return self.headers.get("Connection", "").lower() == "close"
+
+    @property
     def code(self) -> str | None:
         """The code of the error; None for a success."""
         error = self.json.get("error")
@@ -40,10 +45,33 @@ class WireAnswer:
         return str(self.json["error"]["details"])
 
 
+async def read_answer(reader: StreamReader) -> WireAnswer:
+    """Read one response: its head, and the body that the head announces.
+
+    Raises EOFError or OSError when the connection ends before.
+    """
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    status, *lines = head.strip().split("\r\n")
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.add(name, value.strip())
+    body = await reader.readexactly(int(headers.get("Content-Length", "0")))
+    return WireAnswer(int(status.split(" ")[1]), headers, body)
+
+
+class Listens(Protocol):
+    """Something that listens on loopback."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+
 class Wire:
     """A connection that sends exact bytes."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
@@ -54,15 +82,8 @@ class Wire:
             await self._writer.drain()
 
     async def answer(self) -> WireAnswer:
-        """Read one response: its head, and the body that the head announces."""
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        status, *lines = head.strip().split("\r\n")
-        headers: CIMultiDict[str] = CIMultiDict()
-        for line in lines:
-            name, _, value = line.partition(":")
-            headers.add(name, value.strip())
-        body = await self._reader.readexactly(int(headers.get("Content-Length", "0")))
-        return WireAnswer(int(status.split(" ")[1]), headers, body)
+        """Read one response."""
+        return await read_answer(self._reader)
 
     async def rest(self) -> bytes:
         """Read until the server closes the connection."""
@@ -81,10 +102,21 @@ class Wire:
 
 
 @asynccontextmanager
-async def dial(service: Service) -> AsyncIterator[Wire]:
-    """Open a connection to the service."""
-    where = urlsplit(service.url)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+async def connected(to: Listens) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+    """Open a connection. Raises OSError when the port is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", to.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def dial(to: Listens) -> AsyncIterator[Wire]:
+    """Open a connection that is aborted at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", to.port)
     try:
         yield Wire(reader, writer)
     finally:
@@ -107,8 +139,18 @@ def post(body: bytes, *lines: bytes | str, token: str | None = None) -> bytes:
     return head(length, "Content-Type: application/json", *lines, token=token) + body
 
 
-async def exchange(service: Service, data: bytes) -> WireAnswer:
+def get(path: str) -> bytes:
+    """Return a GET request."""
+    return head(method="GET", path=path)
+
+
+def start_request(patient: str = "pt_1", *lines: str, body: bytes = b"{}") -> bytes:
+    """Return a valid request for a session."""
+    return post(body, *lines, token=sign(claims(id=patient)))
+
+
+async def exchange(to: Listens, data: bytes) -> WireAnswer:
     """Send bytes over a new connection; return the first response."""
-    async with dial(service) as wire:
+    async with dial(to) as wire:
         await wire.send(data)
         return await wire.answer()

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from rig.issuer import ISSUER, Issuer, eventually, issuing, key
+from rig.process import ROOT, started
 from rig.redis_server import RedisServer
-from rig.service import PATH, PRIVATE_KEY, claims
-from tests.multiprocess.support import ROOT, started
+from rig.service import PATH, PRIVATE_KEY, VARIABLES, claims
 
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 GUNICORN = Path(sys.executable).with_name("gunicorn")
@@ -134,7 +134,7 @@ async def test_operations_page_leads_to_a_granted_session(
     async with issuing(key(algorithm="RS256")) as issuer:
         settings = local(settings_of(block("env", "TRUSTED_PROXIES")), issuer, redis_server)
         async with (
-            started(COMMAND, tmp_path, **settings) as running,
+            started(COMMAND, tmp_path, {**VARIABLES, **settings}) as running,
             nginx(tmp_path, unused_tcp_port, running.port),
         ):
             url = f"https://127.0.0.1:{unused_tcp_port}{PATH}"
@@ -168,7 +168,9 @@ async def test_kubernetes_settings_admit_patients_only(
     async with issuing(key(algorithm="RS256")) as issuer:
         settings = local(MANIFEST["ConfigMap"]["data"], issuer, redis_server)
         async with (
-            started(COMMAND, tmp_path, **settings, WEB_CONCURRENCY="1") as running,
+            started(
+                COMMAND, tmp_path, {**VARIABLES, **settings, "WEB_CONCURRENCY": "1"}
+            ) as running,
             aiohttp.ClientSession(f"http://127.0.0.1:{running.port}") as client,
         ):
 
@@ -185,7 +187,7 @@ async def test_kubernetes_settings_admit_patients_only(
 async def test_service_runs_with_memory_deny_write_execute(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DENY_WRITE_EXECUTE, *COMMAND]
     async with (
-        started(command, tmp_path, WEB_CONCURRENCY="1") as running,
+        started(command, tmp_path, {**VARIABLES, "WEB_CONCURRENCY": "1"}) as running,
         aiohttp.ClientSession(f"http://127.0.0.1:{running.port}") as client,
         client.get("/healthz") as response,
     ):

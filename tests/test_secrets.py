@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler
 
-from rig.process import serving
+from rig.process import ALONE, started
 from rig.service import NO_FILE, VARIABLES, Service, claims, make_settings, running, sign
 from rig.vapi import vapi
 from rig.wire import exchange, head
@@ -220,7 +220,7 @@ async def test_process_output_contains_no_secret(tmp_path: Path) -> None:
     async with vapi(Behaviour(Fault.STATUS, status=500)) as stand_in:
         variables = {**VARIABLES, **SECRETS, **SOON, "LOG_LEVEL": "DEBUG"}
         variables |= {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "0.05"}
-        async with serving(tmp_path, variables) as served, ClientSession() as client:
+        async with started(ALONE, tmp_path, variables) as served, ClientSession() as client:
             answers = await provoke(Service(served.url, client, web.Application()))
             ended = await served.terminate()
     for text in (*answers, ended.out, ended.err):

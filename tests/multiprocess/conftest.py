@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.multiprocess.support import Running, started
+from rig.process import Running, started
+from rig.service import VARIABLES
 
 Start = Callable[..., Awaitable[Running]]
 
@@ -18,7 +19,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def enter(command: Sequence[str], *, stdout: int = PIPE, **variables: str) -> Running:
-            context = started(command, tmp_path, stdout, **variables)
+            context = started(command, tmp_path, {**VARIABLES, **variables}, stdout=stdout)
             return await stack.enter_async_context(context)
 
         yield enter

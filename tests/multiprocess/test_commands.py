@@ -2,37 +2,28 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from rig import process
+from rig.process import ALONE, TWO_WORKERS, Running
 from rig.redis_server import RedisServer
+from rig.service import VARIABLES
+from rig.wire import exchange, get, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import (
-    ALONE,
-    TWO_WORKERS,
-    Running,
-    ask,
-    environment,
-    http,
-    start_request,
-)
 
 pytestmark = pytest.mark.redis
 
 
 async def run(folder: Path, url: str, *arguments: str) -> None:
-    command = (sys.executable, "-m", "server", *arguments)
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=environment(REDIS_URL=url), stdout=asyncio.subprocess.DEVNULL
-    )
-    assert await process.wait() == 0
+    ended = await process.run(folder, {**VARIABLES, "REDIS_URL": url}, *arguments)
+    assert ended.status == 0
 
 
 async def codes(patient: str, *services: Running) -> list[str | None]:
-    replies = [await ask(each.port, start_request(patient)) for each in services]
+    replies = [await exchange(each, start_request(patient)) for each in services]
     return [reply.json.get("error", {}).get("code") for reply in replies]
 
 
@@ -85,7 +76,7 @@ async def test_pause_without_traffic_is_reported_within_two_seconds(
 
 
 async def scrape(service: Running) -> bytes:
-    return (await ask(service.port, http("GET", "/metrics"))).body
+    return (await exchange(service, get("/metrics"))).body
 
 
 async def test_outage_of_redis_is_one_line_without_a_stack_trace(

@@ -14,18 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from rig.issuer import eventually
+from rig.process import ALONE, HOST, Running
+from rig.wire import connected, exchange, get, read_answer, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import (
-    ALONE,
-    EITHER,
-    HOST,
-    Running,
-    ask,
-    connected,
-    http,
-    read_reply,
-    start_request,
-)
+from tests.multiprocess.support import EITHER
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +49,7 @@ async def open_many(service: Running, count: int) -> AsyncIterator[list[StreamWr
 
 async def served(service: Running) -> list[int]:
     """Send valid requests over new connections."""
-    return [(await ask(service.port, start_request(f"pt_{n}"))).status for n in range(10)]
+    return [(await exchange(service, start_request(f"pt_{n}"))).status for n in range(10)]
 
 
 def limited(limit: str, command: Sequence[str]) -> Sequence[str]:
@@ -69,8 +61,8 @@ async def is_closed(connection: tuple[StreamReader, StreamWriter]) -> bool:
     """Return whether the service has closed a connection; otherwise it answers a request."""
     reader, writer = connection
     try:
-        writer.write(http("GET", "/healthz"))
-        return (await read_reply(reader)).status != 200
+        writer.write(get("/healthz"))
+        return (await read_answer(reader)).status != 200
     except (EOFError, OSError):
         return True
 
@@ -87,9 +79,7 @@ async def test_connections_beyond_the_maximum(
         async with AsyncExitStack() as stack:
             closed = []
             for count in (accepted, 9):  # connections that wait together are accepted in any order
-                opened = [
-                    await stack.enter_async_context(connected(service.port)) for _ in range(count)
-                ]
+                opened = [await stack.enter_async_context(connected(service)) for _ in range(count)]
                 closed += [await is_closed(each) for each in opened]
             assert closed == [False] * accepted + [True] * 9
 

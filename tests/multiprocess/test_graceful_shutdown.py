@@ -8,20 +8,10 @@ from time import monotonic
 
 import pytest
 
+from rig.process import ALONE, GUNICORN, TWO_WORKERS
+from rig.wire import WireAnswer, connected, exchange, get, read_answer, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import (
-    ALONE,
-    EITHER,
-    GUNICORN,
-    TWO_WORKERS,
-    Load,
-    Reply,
-    ask,
-    connected,
-    http,
-    read_reply,
-    start_request,
-)
+from tests.multiprocess.support import EITHER, Load
 from tests.server.observability.pipes import pipe
 
 ONE_PROCESS = pytest.mark.parametrize(
@@ -29,13 +19,13 @@ ONE_PROCESS = pytest.mark.parametrize(
 )
 
 
-async def readiness(reader: StreamReader, writer: StreamWriter) -> Reply:
+async def readiness(reader: StreamReader, writer: StreamWriter) -> WireAnswer:
     """Request the readiness over a connection that stays open."""
-    writer.write(http("GET", "/readyz"))
-    return await read_reply(reader)
+    writer.write(get("/readyz"))
+    return await read_answer(reader)
 
 
-async def until_draining(reader: StreamReader, writer: StreamWriter) -> Reply:
+async def until_draining(reader: StreamReader, writer: StreamWriter) -> WireAnswer:
     """Request the readiness until it is no longer 200."""
     while (reply := await readiness(reader, writer)).status == 200:
         pass
@@ -45,7 +35,7 @@ async def until_draining(reader: StreamReader, writer: StreamWriter) -> Reply:
 @EITHER
 async def test_no_request_is_lost_under_load(start: Start, command: Sequence[str]) -> None:
     service = await start(command, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="4")
-    load = Load(service.port, enough=500)
+    load = Load(service, enough=500)
     async with load.running(clients=48):
         service.process.terminate()
     assert await service.left() == 0
@@ -59,7 +49,7 @@ async def test_no_request_is_lost_while_workers_are_replaced(
     start: Start,
 ) -> None:
     service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="4")
-    load = Load(service.port, enough=500)
+    load = Load(service, enough=500)
     async with load.running(clients=16):
         service.process.send_signal(signal.SIGHUP)
         for _ in range(2):
@@ -74,13 +64,13 @@ async def test_no_request_is_lost_while_workers_are_replaced(
 async def test_request_that_is_arriving_is_answered(start: Start, command: Sequence[str]) -> None:
     service = await start(command, SHUTDOWN_GRACE_SECONDS="10")
     request = start_request(body=b'{"patientContext": {"id": "pt_1"}}')
-    async with connected(service.port) as probe, connected(service.port) as (reader, writer):
+    async with connected(service) as probe, connected(service) as (reader, writer):
         writer.write(request[:-10])
         assert (await readiness(*probe)).status == 200
         service.process.terminate()
         await until_draining(*probe)
         writer.write(request[-10:])
-        reply = await read_reply(reader)
+        reply = await read_answer(reader)
         assert reply.status == 200
         assert reply.closes
         assert await reader.read() == b""
@@ -92,7 +82,7 @@ async def test_open_connection_sees_that_the_service_is_shutting_down(
     start: Start, command: Sequence[str]
 ) -> None:
     service = await start(command)
-    async with connected(service.port) as probe:
+    async with connected(service) as probe:
         ready = await readiness(*probe)
         assert (ready.status, ready.json["status"], ready.closes) == (200, "ready", False)
         service.process.terminate()
@@ -115,11 +105,11 @@ async def test_worker_that_is_being_started_ends_by_itself(start: Start) -> None
 @EITHER
 async def test_new_connections_are_refused(start: Start, command: Sequence[str]) -> None:
     service = await start(command)
-    assert (await ask(service.port, http("GET", "/healthz"))).status == 200
+    assert (await exchange(service, get("/healthz"))).status == 200
     service.process.terminate()
     assert await service.left() == 0
     with pytest.raises(ConnectionRefusedError):
-        await ask(service.port, http("GET", "/healthz"))
+        await exchange(service, get("/healthz"))
 
 
 @EITHER
@@ -128,10 +118,10 @@ async def test_idle_connections_end_within_35_percent_of_the_grace(
 ) -> None:
     service = await start(command, SHUTDOWN_GRACE_SECONDS="8")
     async with AsyncExitStack() as stack:
-        idle = [await stack.enter_async_context(connected(service.port)) for _ in range(20)]
+        idle = [await stack.enter_async_context(connected(service)) for _ in range(20)]
         for reader, writer in idle[::2]:
-            writer.write(http("GET", "/healthz"))
-            await read_reply(reader)
+            writer.write(get("/healthz"))
+            await read_answer(reader)
         began = monotonic()
         service.process.terminate()
         for reader, _ in idle:
@@ -146,7 +136,7 @@ async def test_requests_on_open_connections_are_answered_or_find_them_closed(
 ) -> None:
     """Each request finds its connection closed or is answered, whenever it is sent."""
     service = await start(command, SHUTDOWN_GRACE_SECONDS="4", RATE_LIMIT="off")
-    load = Load(service.port, enough=100)
+    load = Load(service, enough=100)
     async with load.running(clients=0, sparse=60):
         service.process.terminate()
     assert await service.left() == 0
@@ -167,12 +157,12 @@ async def test_nothing_keeps_the_process_beyond_the_grace(
             RATE_LIMIT="off",
         )
         incomplete = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n", start_request()[:-1]]
-        unread = http("GET", "/openapi.json") * 100
+        unread = get("/openapi.json") * 100
         async with AsyncExitStack() as stack:
             for sent in [*incomplete, unread] * 4:
-                _, writer = await stack.enter_async_context(connected(service.port))
+                _, writer = await stack.enter_async_context(connected(service))
                 writer.write(sent)
-            assert (await ask(service.port, start_request())).status == 200
+            assert (await exchange(service, start_request())).status == 200
             began = monotonic()
             service.process.terminate()
             assert await service.left() == 0
@@ -191,16 +181,16 @@ async def test_invalid_configuration_ends_with_78(start: Start, command: Sequenc
 
 async def test_time_limit_under_gunicorn(start: Start) -> None:
     service = await start((*GUNICORN, "1"), SESSION_BUDGET_SECONDS="0.2", VAPI_TIMEOUT_SECONDS=".1")
-    reply = await ask(service.port, start_request()[:-1])
+    reply = await exchange(service, start_request()[:-1])
     assert reply.status == 408
     assert reply.json["error"]["code"] == "REQUEST_TIMEOUT"
 
 
 async def test_worker_cancels_the_request_of_a_client_that_left(start: Start) -> None:
     service = await start((*GUNICORN, "1"), SESSION_BUDGET_SECONDS="30")
-    async with connected(service.port) as (_, writer):
+    async with connected(service) as (_, writer):
         writer.write(start_request("pt_gone")[:-1])
         await writer.drain()
         # By now the only worker has read the request before.
-        assert (await ask(service.port, http("GET", "/healthz"))).status == 200
+        assert (await exchange(service, get("/healthz"))).status == 200
     await service.audit.find(r'"status":499.*"patient":"pt_gone"')

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from rig.issuer import eventually
+from rig.process import ALONE, HOST
 from rig.service import PATH, sign
+from rig.wire import get
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import ALONE, HOST, http
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -36,7 +37,7 @@ ATTACKS = {
     "large head": GET + b"X: " + EMOJI + b"a" * 31_000 + b"\r\n\r\n",
     "pipelined heads": POST + b"Content-Length: 9\r\n\r\n" + (GET + fields(60, 500) + b"\r\n") * 32,
     "pipelined requests": (GET + b"\r\n") * 20_000,
-    "unread responses": http("GET", "/openapi.json") * 2000,
+    "unread responses": get("/openapi.json") * 2000,
     "large head and body": POST
     + fields(60, 500)
     + b"Content-Length: 90000\r\n\r\n"
@@ -105,7 +106,7 @@ async def test_connection_costs_at_most_100_kib(
     service = await start(ALONE, RATE_LIMIT="off", SESSION_BUDGET_SECONDS="20")
     memory = Memory(service.process.pid)
     with socket.create_connection((HOST, service.port)) as first:
-        first.sendall(http("GET", "/openapi.json"))
+        first.sendall(get("/openapi.json"))
         await asyncio.to_thread(first.recv, 1)
     before = memory.now
     memory.reset_peak()

@@ -7,18 +7,11 @@ from pathlib import Path
 from time import monotonic
 
 from rig.issuer import eventually
-from rig.service import PATH, SECRET, sign
+from rig.process import TWO_WORKERS, Running
+from rig.service import SECRET, sign
+from rig.wire import connected, exchange, post, read_answer, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import (
-    TWO_WORKERS,
-    Load,
-    Running,
-    ask,
-    connected,
-    http,
-    read_reply,
-    start_request,
-)
+from tests.multiprocess.support import Load
 
 NONE = {"VAPI_PUBLIC_API_KEY": "", "RATE_LIMIT": "", "JWT_SECRET": ""}  # these come from files
 
@@ -33,7 +26,7 @@ def write(folder: Path, **variables: str) -> None:
 async def key(service: Running, secret: str = SECRET) -> str:
     """Return the key of the credential that a request gets, or the code of its error."""
     token = sign(key=secret)
-    reply = await ask(service.port, http("POST", PATH, f"Authorization: Bearer {token}"))
+    reply = await exchange(service, post(b"", token=token))
     return str(reply.json["data"]["apiKey"] if reply.status == 200 else reply.json["error"]["code"])
 
 
@@ -136,7 +129,7 @@ async def has_booted(service: Running, count: int) -> bool:
 
 async def test_no_request_is_lost_by_reloads(start: Start) -> None:
     service = await start(TWO_WORKERS, RATE_LIMIT="off", SHUTDOWN_GRACE_SECONDS="5")
-    load = Load(service.port, enough=500)
+    load = Load(service, enough=500)
     async with load.running(clients=8, sparse=60):
         for _ in range(2):
             await reload(service)
@@ -149,7 +142,7 @@ async def test_no_request_is_lost_by_reloads(start: Start) -> None:
 async def test_sigterm_during_a_reload_ends_within_the_grace(start: Start) -> None:
     service = await start(TWO_WORKERS, SHUTDOWN_GRACE_SECONDS="10", SESSION_BUDGET_SECONDS="60")
     request = start_request()
-    async with connected(service.port) as (reader, writer), connected(service.port) as idle:
+    async with connected(service) as (reader, writer), connected(service) as idle:
         writer.write(request[:-1])  # the reload waits for the worker of this request
         service.process.send_signal(signal.SIGHUP)
         await eventually(lambda: has_booted(service, 4))
@@ -157,6 +150,6 @@ async def test_sigterm_during_a_reload_ends_within_the_grace(start: Start) -> No
         service.process.terminate()
         assert await idle[0].read() == b""
         writer.write(request[-1:])
-        assert (await read_reply(reader)).status == 200
+        assert (await read_answer(reader)).status == 200
         assert await service.left() == 0
         assert monotonic() - began < 10

@@ -14,10 +14,10 @@ from aiohttp import ClientSession, TCPConnector, web
 from verify_patient import ProofError, verify_patient
 
 from rig.issuer import eventually, make_key
+from rig.process import TWO_WORKERS, Running
 from rig.service import PATH, PRIVATE_KEY, SECRET, claims, sign
 from tests import pems
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import TWO_WORKERS, Running
 from tests.tools.proofs import instant
 
 NEW_SECRET = "the-next-secret-that-is-longer-than-32-bytes"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rig.issuer import eventually
+from rig.process import GUNICORN, Running
+from rig.wire import exchange, get
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import GUNICORN, Running, ask, http
 from tests.multiprocess.test_shared_metrics import folders_in
 
 # A master starts another one with its own command line.
@@ -46,7 +47,7 @@ async def terminate_first(service: Running) -> None:
 async def statuses(service: Running, path: str) -> list[int]:
     """Send requests over new connections; fail when one is not accepted."""
     async with asyncio.timeout(10):
-        return [(await ask(service.port, http("GET", path))).status for _ in range(5)]
+        return [(await exchange(service, get(path))).status for _ in range(5)]
 
 
 async def test_second_master_serves_without_the_first(start: Start) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from rig.issuer import eventually
+from rig.process import ALONE, TWO_WORKERS, Running
+from rig.wire import exchange, get, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import ALONE, TWO_WORKERS, Running, ask, http, start_request
 
 GRANTED = 'vapi_sessions_requests_total{code="",reason="",route="session",status="200"}'
 
@@ -20,7 +21,7 @@ SCRAPED = GRANTED.replace('session"', 'operations"')
 
 async def metrics(service: Running) -> dict[str, float]:
     """Return all samples."""
-    text = (await ask(service.port, http("GET", "/metrics"))).body.decode()
+    text = (await exchange(service, get("/metrics"))).body.decode()
     samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in samples}
 
@@ -33,7 +34,7 @@ def folders_in(folder: Path) -> list[Path]:
 async def test_response_has_the_metrics_of_all_workers(start: Start) -> None:
     service = await start(TWO_WORKERS, RATE_LIMIT="off", METRICS_ENABLED="true")
     for number in range(20):
-        assert (await ask(service.port, start_request(f"pt_{number}"))).status == 200
+        assert (await exchange(service, start_request(f"pt_{number}"))).status == 200
     for count in range(10):  # of one worker or the other
         found = await metrics(service)
         assert (found[GRANTED], found.get(SCRAPED, 0)) == (20, count)
@@ -56,7 +57,7 @@ async def test_counters_of_a_worker_outlive_it_and_gauges_do_not(
         return not states.exists()
 
     for number in range(20):
-        assert (await ask(service.port, start_request(f"pt_{number}"))).status == 200
+        assert (await exchange(service, start_request(f"pt_{number}"))).status == 200
     await eventually(is_recorded)
     os.kill(victim, signal.SIGKILL)
     await eventually(is_deleted)
@@ -89,8 +90,8 @@ async def test_folder_is_deleted_at_the_end(start: Start, tmp_path: Path) -> Non
 @pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
 async def test_promtool_accepts_the_metrics(start: Start, command: Sequence[str]) -> None:
     service = await start(command, METRICS_ENABLED="true")
-    await ask(service.port, start_request())
-    text = (await ask(service.port, http("GET", "/metrics"))).body
+    await exchange(service, start_request())
+    text = (await exchange(service, get("/metrics"))).body
     checked = subprocess.run(  # noqa: ASYNC221  nothing else runs
         ["promtool", "check", "metrics"], input=text, capture_output=True, check=False
     )

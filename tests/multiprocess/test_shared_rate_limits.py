@@ -2,9 +2,10 @@
 
 import pytest
 
+from rig.process import ALONE, TWO_WORKERS, Running
 from rig.redis_server import RedisServer
+from rig.wire import exchange, get, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import ALONE, TWO_WORKERS, Running, ask, http, start_request
 
 pytestmark = pytest.mark.redis
 
@@ -13,12 +14,12 @@ LIMITED = {"RATE_LIMIT": "6/hour", "REDIS_FAILURE": "serve", "METRICS_ENABLED": 
 
 async def statuses(patient: str, *services: Running) -> list[int]:
     """Send a request to each service, in this order."""
-    return [(await ask(service.port, start_request(patient))).status for service in services]
+    return [(await exchange(service, start_request(patient))).status for service in services]
 
 
 async def metric(service: Running, name: str) -> float:
     """Return the value of a metric."""
-    text = (await ask(service.port, http("GET", "/metrics"))).body.decode()
+    text = (await exchange(service, get("/metrics"))).body.decode()
     (value,) = (line.split()[1] for line in text.splitlines() if line.startswith(f"{name} "))
     return float(value)
 

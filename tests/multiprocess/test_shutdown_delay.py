@@ -9,14 +9,17 @@ from time import monotonic
 import pytest
 
 from rig.issuer import eventually
-from tests.multiprocess.support import EITHER, HOST, TWO_WORKERS, Running, ask, http, started
+from rig.process import TWO_WORKERS, Running, started
+from rig.service import VARIABLES
+from rig.wire import exchange, get
+from tests.multiprocess.support import EITHER
 
-READYZ = http("GET", "/readyz")
-HEALTHZ = http("GET", "/healthz")
+READYZ = get("/readyz")
+HEALTHZ = get("/healthz")
 
 
 async def is_shutting_down(running: Running) -> bool:
-    reply = await ask(running.port, READYZ)
+    reply = await exchange(running, READYZ)
     return reply.status == 503
 
 
@@ -32,25 +35,25 @@ def runs(pid: int) -> bool:
 async def test_new_connections_are_served_until_the_delay_ends(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    more = {"HOST": HOST, "PORT": "0", "SHUTDOWN_DELAY_SECONDS": "2", "SHUTDOWN_GRACE_SECONDS": "2"}
-    async with started(command, tmp_path, **more) as running:
-        assert (await ask(running.port, READYZ)).status == 200  # a worker serves
+    more = {"SHUTDOWN_DELAY_SECONDS": "2", "SHUTDOWN_GRACE_SECONDS": "2"}
+    async with started(command, tmp_path, {**VARIABLES, **more}) as running:
+        assert (await exchange(running, READYZ)).status == 200  # a worker serves
         began = monotonic()
         running.process.send_signal(signal.SIGTERM)
         await eventually(lambda: is_shutting_down(running))
         while monotonic() - began < 1.5:
-            assert (await ask(running.port, HEALTHZ)).status == 200
+            assert (await exchange(running, HEALTHZ)).status == 200
             await asyncio.sleep(0.05)
         assert await running.left() == 0
         assert 2 <= monotonic() - began < 4
         with pytest.raises(OSError):  # noqa: PT011  refused or reset
-            await ask(running.port, HEALTHZ)
+            await exchange(running, HEALTHZ)
 
 
 async def test_reload_has_no_delay(tmp_path: Path) -> None:
-    more = {"HOST": HOST, "PORT": "0", "SHUTDOWN_DELAY_SECONDS": "12"}
-    async with started(TWO_WORKERS, tmp_path, **more) as running:
-        assert (await ask(running.port, READYZ)).status == 200
+    more = {"SHUTDOWN_DELAY_SECONDS": "12"}
+    async with started(TWO_WORKERS, tmp_path, {**VARIABLES, **more}) as running:
+        assert (await exchange(running, READYZ)).status == 200
         old = running.workers()
         running.process.send_signal(signal.SIGHUP)
 
@@ -63,7 +66,7 @@ async def test_reload_has_no_delay(tmp_path: Path) -> None:
 
 
 async def test_all_addresses_are_those_of_both_families(tmp_path: Path) -> None:
-    async with started(TWO_WORKERS, tmp_path, HOST="::", PORT="0") as running:
+    async with started(TWO_WORKERS, tmp_path, {**VARIABLES, "HOST": "::"}) as running:
         for host in ("127.0.0.1", "::1"):
             reader, writer = await asyncio.open_connection(host, running.port)
             writer.write(HEALTHZ)

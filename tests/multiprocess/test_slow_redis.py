@@ -5,10 +5,11 @@ from collections import Counter
 
 import pytest
 
+from rig.process import ALONE, Running
 from rig.redis_server import RedisServer
 from rig.tcp_proxy import TcpProxy
+from rig.wire import connected, read_answer, start_request
 from tests.multiprocess.conftest import Start
-from tests.multiprocess.support import ALONE, connected, read_reply, start_request
 
 pytestmark = pytest.mark.redis
 
@@ -16,13 +17,13 @@ CLIENTS = 400
 REQUESTS = 3
 
 
-async def send_requests(port: int, number: int) -> list[int]:
+async def send_requests(service: Running, number: int) -> list[int]:
     """Send requests one after the other over one connection; return the statuses."""
-    async with connected(port) as (reader, writer):
+    async with connected(service) as (reader, writer):
         statuses = []
         for _ in range(REQUESTS):
             writer.write(start_request(f"pt_{number}"))
-            statuses.append((await read_reply(reader)).status)
+            statuses.append((await read_answer(reader)).status)
         return statuses
 
 
@@ -33,7 +34,7 @@ async def test_load_over_a_slow_network_is_served(
     proxy = TcpProxy(redis_server.port, delay=one_way)
     await proxy.start()
     service = await start(ALONE, REDIS_URL=proxy.url, METRICS_ENABLED="true")
-    tasks = [send_requests(service.port, number) for number in range(CLIENTS)]
+    tasks = [send_requests(service, number) for number in range(CLIENTS)]
     statuses = Counter(status for each in await asyncio.gather(*tasks) for status in each)
     assert statuses == {200: CLIENTS * REQUESTS}
     assert not service.log.matching("Redis")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.process import serving
+from rig.process import ALONE, started
 from rig.service import VARIABLES
 from server.cli.main import main
 
@@ -23,7 +23,7 @@ def test_used_port_is_reported_in_one_line(
 
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
 async def test_process_serves_until_it_is_terminated(arguments: list[str], tmp_path: Path) -> None:
-    async with serving(tmp_path, VARIABLES, *arguments) as served:
+    async with started((*ALONE, *arguments), tmp_path, VARIABLES) as served:
         ended = await served.terminate()
     assert ended.status == 0
     assert "shutting down" in ended.err

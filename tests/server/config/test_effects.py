@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from rig.issuer import Issuer, eventually, hang, issuing, key
-from rig.process import launch, run, serving
+from rig.process import ALONE, launch, run, started
 from rig.redis_server import RedisServer, free_port
 from rig.service import (
     ASSISTANT_ID,
@@ -152,7 +152,7 @@ async def test_settings_with_a_secret(tmp_path: Path) -> None:
     port = free_port()
     async with vapi() as stand_in, ClientSession() as session:
         variables = {**BY_SECRET, "VAPI_BASE_URL": stand_in.url, "PORT": str(port)}
-        async with serving(tmp_path, variables) as served:
+        async with started(ALONE, tmp_path, variables) as served:
             assert served.url == f"http://127.0.0.1:{port}"
             client = Client(served.url, session)
             await check_credential(client)
@@ -251,7 +251,7 @@ async def test_settings_with_public_keys(tmp_path: Path) -> None:
     port = free_port()
     async with vapi(Behaviour(Fault.HANG)) as stand_in, ClientSession() as session:
         variables = {**VARIABLES, **BY_PUBLIC_KEY, "VAPI_BASE_URL": stand_in.url}
-        process = await launch(tmp_path, {**variables, "PORT": str(port)})
+        process = await launch(tmp_path, {**variables, "PORT": str(port)}, *ALONE)
         client = Client(f"http://127.0.0.1:{port}", session)
         try:
             await eventually(accepts_connections(port))
@@ -315,7 +315,7 @@ BY_JWKS = {
 async def test_settings_with_jwks_and_redis(tmp_path: Path, redis_server: RedisServer) -> None:
     async with issuing(key("one")) as issuer, ClientSession() as session:
         variables = {**VARIABLES, **BY_JWKS, **issuer.variables, "REDIS_URL": redis_server.url}
-        async with serving(tmp_path, variables) as served:
+        async with started(ALONE, tmp_path, variables) as served:
             client = Client(served.url, session)
             await check_revocation(client, issuer, redis_server)
             await check_keys(client, issuer)
@@ -390,7 +390,7 @@ PAUSED = {
 async def test_settings_of_a_paused_service(tmp_path: Path) -> None:
     async with issuing(key("one")) as issuer, ClientSession() as session:
         variables = {**VARIABLES, **PAUSED, **issuer.variables}
-        async with serving(tmp_path, variables) as served:
+        async with started(ALONE, tmp_path, variables) as served:
             client = Client(served.url, session)
             token = issuer.keys[0].token()
             await eventually(has_code(client, token, "VAPI_SESSION_FAILED"))

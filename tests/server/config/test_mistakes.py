@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rig.process import Ended, environment, run, serving
+from rig.process import ALONE, GUNICORN, Ended, environment, run, started
 from rig.service import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES
 from tests import pems
-from tests.multiprocess.support import GUNICORN, started
 
 PEM = pems.public(pems.P256)
 REQUIRED = f"""
@@ -218,13 +217,13 @@ def warnings(lines: list[str]) -> list[str]:
 
 
 async def test_a_process_logs_each_warning_once(tmp_path: Path) -> None:
-    async with serving(tmp_path, {**VARIABLES, **MISSPELLED}) as served:
+    async with started(ALONE, tmp_path, {**VARIABLES, **MISSPELLED}) as served:
         ended = await served.terminate()
     assert warnings(ended.err.splitlines()) == ["JWT_AUDIANCE"]
 
 
 async def test_gunicorn_logs_each_warning_once_for_all_workers(tmp_path: Path) -> None:
-    async with started((*GUNICORN, "2"), tmp_path, **MISSPELLED) as running:
+    async with started((*GUNICORN, "2"), tmp_path, {**VARIABLES, **MISSPELLED}) as running:
         await running.log.find("Booting worker.*")
         running.process.terminate()
         assert await running.left() == 0

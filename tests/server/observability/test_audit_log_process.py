@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import re
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from yarl import URL
 
 from rig.issuer import eventually
-from rig.service import PATH, claims, sign
-from tests.multiprocess.support import ALONE, EITHER, GUNICORN, ROOT, Stream, environment
+from rig.process import ALONE, GUNICORN, ROOT, Running, environment, started
+from rig.service import PATH, VARIABLES, claims, sign
+from tests.multiprocess.support import EITHER
 from tests.server.observability.pipes import Pipe, pipe
 
-PORT = r"(?:serving on \S+ port |Listening at: http://127\.0\.0\.1:)(\d+)"
 GRACE = 8.0
 
 
@@ -44,10 +43,8 @@ class Answer:
 class Service:
     """A service with a standard output of our own."""
 
-    process: Process
-    log: Stream
+    running: Running
     client: ClientSession
-    url: str
     token: str
     count: int = 0
 
@@ -58,17 +55,16 @@ class Service:
             self.count += 1
             id_ = f"{self.count}".rjust(128, "0")
             headers = {"X-Request-ID": id_, "Authorization": f"Bearer {self.token}"}
-            async with self.client.post(self.url + PATH, headers=headers) as response:
+            async with self.client.post(self.running.url + PATH, headers=headers) as response:
                 body = await response.json()
                 answers[id_] = Answer(response.status, dict(response.headers), body)
         return answers
 
     async def start_pipelined(self, count: int, token: str | None = None) -> dict[str, bytes]:
         """Send requests over one connection without waiting; return the responses by request id."""
-        url = URL(self.url)
         names = [f"{number}".rjust(128, "0") for number in range(self.count, self.count + count)]
         self.count += count
-        reader, writer = await asyncio.open_connection(url.host, url.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.running.port)
         for name in names:
             writer.write(
                 f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: {name}\r\n"
@@ -85,7 +81,7 @@ class Service:
         return responses
 
     async def get(self, path: str) -> Answer:
-        async with self.client.get(self.url + path) as response:
+        async with self.client.get(self.running.url + path) as response:
             body = await response.text()
             parsed = json.loads(body) if body.startswith("{") else body
             return Answer(response.status, dict(response.headers), parsed)
@@ -98,15 +94,12 @@ class Service:
         """Close all connections, and send SIGTERM; return the seconds until the end."""
         await self.client.close()
         began = monotonic()
-        self.process.terminate()
-        assert await self.process.wait() == 0
-        took = monotonic() - began
-        await self.log.whole()
-        return took
+        assert (await self.running.terminate()).status == 0
+        return monotonic() - began
 
     def records(self) -> list[tuple[str, str]]:
         """Return level and message of the log records about the audit log."""
-        records = [json.loads(line) for line in self.log.lines if line.startswith("{")]
+        records = [json.loads(line) for line in self.running.log.lines if line.startswith("{")]
         return [(r["level"], r["message"]) for r in records if "audit l" in r["message"]]
 
 
@@ -115,26 +108,12 @@ async def serving(
     command: Sequence[str], folder: Path, stdout: int, **variables: str
 ) -> AsyncIterator[Service]:
     """Serve with this descriptor as standard output."""
-    (folder / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
-    variables = {"RATE_LIMIT": "off", "METRICS_ENABLED": "true", **variables}
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env=environment(SHUTDOWN_GRACE_SECONDS=f"{GRACE}", **variables),
-        stdout=stdout,
-        stderr=PIPE,
-    )
-    assert process.stderr is not None
-    log = Stream()
-    async with asyncio.TaskGroup() as readers, ClientSession() as client:
-        readers.create_task(log.collect(process.stderr))
-        try:
-            url = f"http://127.0.0.1:{(await log.find(PORT))[1]}"
-            yield Service(process, log, client, url, sign(claims(id="p" * 128)))
-        finally:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
+    more = {"RATE_LIMIT": "off", "METRICS_ENABLED": "true", "SHUTDOWN_GRACE_SECONDS": f"{GRACE}"}
+    async with (
+        started(command, folder, {**VARIABLES, **more, **variables}, stdout=stdout) as running,
+        ClientSession() as client,
+    ):
+        yield Service(running, client, sign(claims(id="p" * 128)))
 
 
 @pytest.fixture
@@ -275,9 +254,9 @@ async def test_blocked_standard_error_blocks_nothing(
 ) -> None:
     output.fill()
     (tmp_path / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
-    variables = {"PORT": f"{unused_tcp_port}", "SHUTDOWN_GRACE_SECONDS": f"{GRACE}"}
+    variables = {**VARIABLES, "PORT": f"{unused_tcp_port}", "SHUTDOWN_GRACE_SECONDS": f"{GRACE}"}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=tmp_path, env=environment(**variables), stdout=DEVNULL, stderr=output.writer
+        *command, cwd=tmp_path, env=environment(variables), stdout=DEVNULL, stderr=output.writer
     )
 
     async def answers(request: bytes, status: bytes) -> bool:

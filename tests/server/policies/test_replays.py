@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession
 
 from middlewares.errors import ApiError, ErrorCode
-from rig.process import serving
+from rig.process import ALONE, started
 from rig.redis_server import RedisServer
 from rig.service import PATH, VARIABLES
 from server.policies.replays import MAX_REMEMBERED, InMemoryReplays, RedisReplays
@@ -124,8 +124,8 @@ async def test_a_proof_is_accepted_by_one_of_two_processes(
     for folder in folders:
         folder.mkdir()
     async with (
-        serving(folders[0], variables) as one,
-        serving(folders[1], variables) as two,
+        started(ALONE, folders[0], variables) as one,
+        started(ALONE, folders[1], variables) as two,
         ClientSession() as session,
     ):
         for first, second in ((one, two), (two, one)):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from rig.issuer import eventually
-from rig.process import serving
+from rig.process import ALONE, started
 from rig.service import NO_FILE, PATH, VARIABLES, make_settings, sign
 from rig.wire import post
 from server.app import create_app
@@ -55,7 +55,7 @@ async def is_shutting_down(client: ClientSession, url: str) -> bool:
 
 async def test_second_sigint_ends_the_process_at_once(tmp_path: Path) -> None:
     variables = {**VARIABLES, "SHUTDOWN_DELAY_SECONDS": "30"}
-    async with serving(tmp_path, variables) as served, ClientSession() as client:
+    async with started(ALONE, tmp_path, variables) as served, ClientSession() as client:
         served.process.send_signal(signal.SIGINT)
         await eventually(lambda: is_shutting_down(client, served.url))
         ended = await served.terminate(signal.SIGINT)
@@ -64,10 +64,12 @@ async def test_second_sigint_ends_the_process_at_once(tmp_path: Path) -> None:
 
 
 async def test_all_addresses_are_those_of_both_families(tmp_path: Path) -> None:
-    async with serving(tmp_path, {**VARIABLES, "HOST": "::"}) as served, ClientSession() as client:
-        port = served.url.rpartition(":")[2]
+    async with (
+        started(ALONE, tmp_path, {**VARIABLES, "HOST": "::"}) as served,
+        ClientSession() as client,
+    ):
         for host in ("127.0.0.1", "[::1]"):
-            async with client.post(f"http://{host}:{port}{PATH}") as answer:
+            async with client.post(f"http://{host}:{served.port}{PATH}") as answer:
                 assert answer.status == 401
         ended = await served.terminate()
     peers = [json.loads(line)["peer"] for line in ended.out.splitlines()]
@@ -127,14 +129,13 @@ def test_invalid_settings_end_the_process(capsys: pytest.CaptureFixture[str]) ->
 
 async def test_process_answers_every_request_before_it_ends(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(f"{n}={v}" for n, v in VARIABLES.items()))
-    async with serving(tmp_path, {"RATE_LIMIT": "off", "LOG_LEVEL": "INFO"}) as served:
+    async with started(ALONE, tmp_path, {"RATE_LIMIT": "off", "LOG_LEVEL": "INFO"}) as served:
         async with ClientSession() as client:
             headers = {"Authorization": f"Bearer {sign()}"}
             for _ in range(40):  # more than the limit that an unset RATE_LIMIT would be
                 async with client.post(served.url + PATH, headers=headers) as answer:
                     assert answer.status == 200
-        port = int(served.url.rpartition(":")[2])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         sent = post(b"{}", token=sign())
         writer.write(sent[:-1])
         await writer.drain()
@@ -154,7 +155,7 @@ async def test_process_answers_every_request_before_it_ends(tmp_path: Path) -> N
 async def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("JWT_SECRET=${JWT}'#\nMETRICS_ENABLED=true\n")
     variables = {**VARIABLES, "METRICS_ENABLED": "", "JWT_SECRET": '${HOME} "#" ' + "x" * 40}
-    async with serving(tmp_path, variables) as served, ClientSession() as client:
+    async with started(ALONE, tmp_path, variables) as served, ClientSession() as client:
         token = sign(key=variables["JWT_SECRET"])
         headers = {"Authorization": f"Bearer {token}"}
         async with client.post(served.url + PATH, headers=headers) as answer:
