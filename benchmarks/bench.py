@@ -43,12 +43,14 @@ class Case:
     tokens: str
     connections: int = CONNECTIONS
     variables: Mapping[str, str] = field(default_factory=dict)
+    redis: bool = False
 
     @property
     def name(self) -> str:
         """The name in the table."""
         suffixes = [
             ", session token" if self.variables else "",
+            ", Redis" if self.redis else "",
             f", {self.connections:,} connections" if self.connections != CONNECTIONS else "",
         ]
         return f"{self.algorithm} {self.tokens}{''.join(suffixes)}"
@@ -62,6 +64,8 @@ CASES = [
     Case("HS256", "repeated", MANY_CONNECTIONS),
     Case("HS256", "distinct", variables=SESSION_TOKEN),
     Case("HS256", "repeated", variables=SESSION_TOKEN),
+    Case("HS256", "distinct", redis=True),
+    Case("HS256", "repeated", redis=True),
     Case("RS256", "distinct"),
     Case("RS256", "repeated"),
     Case("ES256", "distinct"),
@@ -153,13 +157,18 @@ def measure(case: Case, folder: Path) -> Result:
     material = material_of(case.algorithm)
     tokens = write_tokens(material, folder)[case.tokens]
     with ExitStack() as stack:
+        variables = dict(case.variables)
+        if case.redis:
+            variables["REDIS_URL"] = stack.enter_context(servers.redis())
         contestants = {
             "bare": stack.enter_context(servers.bare()),
-            "service": stack.enter_context(servers.service(material, **case.variables)),
+            "service": stack.enter_context(servers.service(material, **variables)),
         }
         if not case.variables:
-            contestants["fastify"] = stack.enter_context(servers.fastify(material))
-            contestants["fastapi"] = stack.enter_context(servers.fastapi(material))
+            fastify = servers.fastify(material, variables.get("REDIS_URL", ""))
+            contestants["fastify"] = stack.enter_context(fastify)
+            if not case.redis:
+                contestants["fastapi"] = stack.enter_context(servers.fastapi(material))
             check_same_work(contestants, make_token(material, 0))
         return run_rounds(contestants, case, tokens)
 

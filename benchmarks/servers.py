@@ -14,6 +14,7 @@ from benchmarks.keys import Material
 
 START_SECONDS = 20.0
 SERVER_CORE = "0"
+LOAD_CORE = "1"
 FASTIFY = Path(__file__).parent / "peers" / "fastify" / "server.mjs"
 
 SERVICE = {
@@ -62,10 +63,12 @@ def _accepts(port: int) -> bool:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[Server]:
+def _running(
+    command: Sequence[str], port: int, environment: Mapping[str, str], core: str = SERVER_CORE
+) -> Iterator[Server]:
     """Run a server on one core for the duration of the context, which starts once it accepts."""
     process = subprocess.Popen(
-        ["taskset", "-c", SERVER_CORE, *command],
+        ["taskset", "-c", core, *command],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
     )
@@ -104,11 +107,21 @@ def fastapi(material: Material) -> Iterator[Server]:
 
 
 @contextmanager
-def fastify(material: Material) -> Iterator[Server]:
-    """Run the Fastify peer."""
+def fastify(material: Material, redis_url: str = "") -> Iterator[Server]:
+    """Run the Fastify peer; with an address of Redis it asks ioredis."""
     port = _free_port()
-    with _running(["node", str(FASTIFY), str(port)], port, _peer_environment(material)) as server:
+    environment = {**_peer_environment(material), "PEER_REDIS": redis_url}
+    with _running(["node", str(FASTIFY), str(port)], port, environment) as server:
         yield server
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """Run a Redis beside the load generator; yield its address."""
+    port = _free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with _running(["redis-server", *options], port, {}, core=LOAD_CORE):
+        yield f"redis://127.0.0.1:{port}"
 
 
 @contextmanager

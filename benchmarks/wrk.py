@@ -5,10 +5,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.servers import Server
+from benchmarks.servers import LOAD_CORE, Server
 
 PATH = "/api/v1/sessions/vapi/start"
-_LOAD_CORE = "1"
 _SCRIPT = Path(__file__).with_name("requests.lua")
 
 
@@ -48,7 +47,7 @@ def get(server: Server, path: str, *, connections: int, seconds: int) -> float:
 
 def _wrk(connections: int, seconds: int, *arguments: str) -> str:
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
-    command = ["taskset", "-c", _LOAD_CORE, "wrk", *options, *arguments]
+    command = ["taskset", "-c", LOAD_CORE, "wrk", *options, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

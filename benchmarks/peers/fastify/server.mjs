@@ -5,9 +5,10 @@ import { writeSync } from 'node:fs';
 
 import { createVerifier } from 'fast-jwt';
 import Fastify from 'fastify';
+import { Redis } from 'ioredis';
 
 const PORT = Number(process.argv[2]);
-const { PEER_KEY, PEER_ALGORITHM } = process.env;
+const { PEER_KEY, PEER_ALGORITHM, PEER_REDIS } = process.env;
 const LIMIT = 1_000_000;
 const WINDOW_MILLISECONDS = 60_000;
 const MAX_WINDOWS = 65_536;
@@ -75,6 +76,27 @@ function acquire(patient) {
   if (window.count > LIMIT) throw new ApiError('RATE_LIMITED');
 }
 
+// With Redis, the two look-ups of the service's own first version: revocations and pause, then the limit.
+const redis = PEER_REDIS ? new Redis(PEER_REDIS, { enableAutoPipelining: true }) : null;
+redis?.defineCommand('count', {
+  numberOfKeys: 1,
+  lua: `
+    local count = redis.call('INCR', KEYS[1])
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) left = tonumber(ARGV[1]) end
+    return count > tonumber(ARGV[2]) and left or -1`,
+});
+
+/** Look up pause and revocation of a patient, and count the request; throw ApiError. */
+async function acquireInRedis(patient) {
+  const revoked = `{vapi-sessions}:revoked:patient:${patient}`;
+  const [paused, entry] = await redis.mget('{vapi-sessions}:paused', revoked);
+  if (paused !== null || entry !== null) throw new ApiError('AUTH_TOKEN_INVALID');
+  const key = `{vapi-sessions}:limit:${patient}`;
+  const wait = await redis.count(key, WINDOW_MILLISECONDS, LIMIT);
+  if (wait >= 0) throw new ApiError('RATE_LIMITED');
+}
+
 const app = Fastify({
   genReqId(request) {
     const sent = request.headers['x-request-id'];
@@ -88,6 +110,10 @@ app.addHook('onRequest', (request, reply, done) => {
   const claims = authenticate(request.headers.authorization);
   request.patient = claims.id;
   if (claims.type !== 'patient') throw new ApiError('FORBIDDEN');
+  if (redis) {
+    acquireInRedis(claims.id).then(() => done(), done);
+    return;
+  }
   acquire(claims.id);
   done();
 });
