@@ -39,8 +39,8 @@ class RequestTimeouts:
         if self._timer is None:
             self._timer = loop.call_at(expires_at, self._expire_oldest, loop)
 
-    def has_expired(self, task: Task) -> bool:
-        """Return whether the time limit of a started task has expired."""
+    def has_cancelled(self, task: Task) -> bool:
+        """Return whether the time limit of a task expired, so that the task was cancelled."""
         return task not in self._expiries
 
     def finish(self, task: Task) -> None:
@@ -79,7 +79,7 @@ def timeout(*, timeouts: RequestTimeouts) -> Middleware:
         try:
             return await handler(request)
         except (asyncio.CancelledError, TimeoutError) as error:
-            if timeouts.has_expired(task) and task.cancelling() == earlier_cancellations + 1:
+            if timeouts.has_cancelled(task) and task.cancelling() == earlier_cancellations + 1:
                 raise _timeout_error(request, timeouts.seconds) from error
             raise  # cancelled by another party, or an uncaught TimeoutError of the service
         finally:

@@ -51,7 +51,7 @@ PREFIX: Final = "/api/v1/sessions"
 PATH: Final = "/vapi/start"
 
 
-class Scope(Enum):
+class Where(Enum):
     """The requests that a middleware handles."""
 
     ALL = auto()
@@ -63,7 +63,7 @@ def middleware_stack(
     components: Components,
     timeouts: RequestTimeouts,
     observe: Observer | None = None,
-) -> list[tuple[Scope, Middleware]]:
+) -> list[tuple[Where, Middleware]]:
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
     role = None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
     scope = settings.jwt_required_scope
@@ -73,25 +73,25 @@ def middleware_stack(
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
     audit_log = components.audit_log
     lines = {"write": audit_log.write, "write_refusal": audit_log.write_refusal}
-    stack: list[tuple[Scope, Middleware | None]] = [
+    stack: list[tuple[Where, Middleware | None]] = [
         # Outermost: it sets the request id and records the final status of every request.
-        (Scope.ALL, audit(event=EVENT, **lines, hash_key=hash_key, trusted_proxies=proxies)),
+        (Where.ALL, audit(event=EVENT, **lines, hash_key=hash_key, trusted_proxies=proxies)),
         # Outside the error handler: error responses are measured and get the headers too.
-        (Scope.ALL, response_headers(observe=observe)),
+        (Where.ALL, response_headers(observe=observe)),
         # Outside the error handler: scripts of an allowed origin must be able to read errors.
-        (Scope.ALL, _cors(settings) if settings.cors_allowed_origins else None),
+        (Where.ALL, _cors(settings) if settings.cors_allowed_origins else None),
         # Every exception of the middlewares below becomes an error response.
-        (Scope.ALL, error_handler()),
+        (Where.ALL, error_handler()),
         # Inside the error handler: an expired time limit is answered like any other error.
-        (Scope.ALL, timeout(timeouts=timeouts)),
+        (Where.ALL, timeout(timeouts=timeouts)),
         # Unauthenticated requests stop here; with JWT_DPOP also those without a proof.
-        (Scope.ENDPOINT, _authentication(settings, components)),
+        (Where.ENDPOINT, _authentication(settings, components)),
         # Before authorization: a caller whose access ended learns nothing else.
-        (Scope.ENDPOINT, revocation(check_access=check_access) if check_access else None),
+        (Where.ENDPOINT, revocation(check_access=check_access) if check_access else None),
         # Before the rate limit: only patients are counted.
-        (Scope.ENDPOINT, authorization(role=role, scope=scope, id_claim=id_claim)),
+        (Where.ENDPOINT, authorization(role=role, scope=scope, id_claim=id_claim)),
         # Innermost: the body of a request over the limit is not read.
-        (Scope.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
+        (Where.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
     ]
     return [(scope, middleware) for scope, middleware in stack if middleware is not None]
 
@@ -160,7 +160,7 @@ def _application(
 ) -> web.Application:
     timeouts = RequestTimeouts(settings.session_budget_seconds)
     stack = middleware_stack(settings, components, timeouts, observe)
-    app = web.Application(middlewares=[each for scope, each in stack if scope is Scope.ALL])
+    app = web.Application(middlewares=[each for scope, each in stack if scope is Where.ALL])
     app[TIMEOUTS], app[DRAINING] = timeouts, asyncio.Event()
     app.on_response_prepare.append(remove_server_header)
     app.cleanup_ctx.append(lambda _: components.running())
@@ -178,7 +178,7 @@ def _application(
         clock=time,
     )
     for scope, middleware in reversed(stack):
-        if scope is Scope.ENDPOINT:
+        if scope is Where.ENDPOINT:
             start = partial(middleware, handler=start)
     add_route(app, hdrs.METH_POST, path, start, name=EVENT)
     return app

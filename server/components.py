@@ -103,7 +103,7 @@ class Components:
         """Return if a session of this assistant can be started and recorded now.
 
         Raises `ApiError`: VAPI_SESSION_FAILED while sessions are paused or Vapi is not available;
-        last, AUDIT_UNAVAILABLE. The place for the audit line is kept until the caller suspends.
+        last, AUDIT_UNAVAILABLE. The queue has room for the audit line until the caller suspends.
         """
         self.pause.ensure_not_paused()
         await self.vapi.ensure_available(assistant_id)

@@ -225,7 +225,7 @@ _QUOTED: Final = re.compile(r"(['\"]).*\1", re.DOTALL)
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
-def find_questionable(settings: Settings) -> Iterator[str]:
+def advise(settings: Settings) -> Iterator[str]:
     """Yield a warning for each valid setting that is probably a mistake."""
     if settings.jwt_role_claim == ROLE_OFF:
         yield "JWT_ROLE_CLAIM: is off, so every user of the issuer is a patient"

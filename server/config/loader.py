@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from environs import Env, EnvValidationError, ValidationError
 
-from server.config.checks import find_questionable, validate
+from server.config.checks import advise, validate
 from server.config.settings import VARIABLES, Pem, Settings
 from server.config.sources import Sources, printable, read_sources
 from server.config.validators import Rule
@@ -153,7 +153,7 @@ def _load_configuration(
         settings = _load(sources)
     except SettingsError as error:
         raise SettingsError(list(_prefixed(prefix, dotenv.name, error.faults)), warnings) from None
-    advice = tuple(_prefixed(prefix, dotenv.name, find_questionable(settings)))
+    advice = tuple(_prefixed(prefix, dotenv.name, advise(settings)))
     return Configuration(settings, warnings, advice, sources)
 
 

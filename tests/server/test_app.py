@@ -10,7 +10,7 @@ from middlewares.timeout import RequestTimeouts
 from rig import service as support
 from rig.service import make_settings, sign
 from server import app
-from server.app import PATH, PREFIX, Scope, app_factory, middleware_stack, mount
+from server.app import PATH, PREFIX, Where, app_factory, middleware_stack, mount
 from server.components import Components
 from server.serving.master_configuration import MasterConfiguration
 from server.serving.runner import Runner
@@ -24,7 +24,7 @@ def test_path() -> None:
 FULL = {"CORS_ALLOWED_ORIGINS": "https://app.test", "REDIS_URL": "redis://127.0.0.1:1"}
 
 
-def stack_with(**variables: str) -> dict[str, Scope]:
+def stack_with(**variables: str) -> dict[str, Where]:
     settings = make_settings(**variables)
     stack = middleware_stack(settings, Components(settings), RequestTimeouts(3))
     return {getattr(link, "__name__", "").removesuffix("_middleware"): on for on, link in stack}
@@ -43,7 +43,7 @@ def test_order_of_middlewares() -> None:
         "authorization",
         "rate_limit",
     ]
-    assert list(stack.values()) == [Scope.ALL] * 5 + [Scope.ENDPOINT] * 4
+    assert list(stack.values()) == [Where.ALL] * 5 + [Where.ENDPOINT] * 4
 
 
 def test_unconfigured_middlewares_are_omitted() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from rig.service import ASSISTANT_ID, make_settings
-from server.config.checks import find_questionable
+from server.config.checks import advise
 from tests import pems
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test/"}
@@ -38,6 +38,6 @@ JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": 
     ],
 )
 def test_questionable_settings(variables: dict[str, str], names: list[str]) -> None:
-    warnings = list(find_questionable(make_settings(**variables)))
+    warnings = list(advise(make_settings(**variables)))
     assert [warning.split(":")[0] for warning in warnings] == names
     assert all("\n" not in warning for warning in warnings)
