@@ -197,7 +197,7 @@ def test_finish_undoes_only_its_own_cancellation() -> None:
     clock.now += 1
     timeouts.start(in_time)
     clock.reach(103)
-    assert (timeouts.has_expired(late), timeouts.has_expired(in_time)) == (True, False)
+    assert (timeouts.has_cancelled(late), timeouts.has_cancelled(in_time)) == (True, False)
     for task in (late, in_time):
         timeouts.finish(task)
     assert (late.uncancelled, in_time.uncancelled) == (1, 0)
