@@ -1,27 +1,24 @@
-"""What the commands share: the interface of a command, and its common arguments."""
+"""What the commands share: common arguments, and how a command fails."""
 
 import argparse
 import sys
-from typing import Final, Protocol
-
-from server.config.loader import Configuration
+from typing import Final
 
 _MAX_SECONDS: Final = 10**9
 _MAX_LINE_BYTES: Final = 1024
 
 
-class Command(Protocol):
-    """A module of this package that implements one command."""
+class CommandFailed(Exception):  # noqa: N818  it ends a command, and is no defect
+    """Ends a command with the exit status 1; its text tells the operator why."""
 
-    @property
-    def HELP(self) -> str:  # noqa: N802  a constant of the module
-        """One line for the list of commands."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Declare the arguments of the command."""
+def add_nothing(_: argparse.ArgumentParser) -> None:
+    """Declare no arguments."""
 
-    def run(self, configuration: Configuration, arguments: argparse.Namespace, /) -> int:
-        """Run the command; return its exit status."""
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
 
 
 def add_for(parser: argparse.ArgumentParser, text: str) -> None:
@@ -41,9 +38,3 @@ def read_patient(text: str) -> str:
         return text
     line = sys.stdin.buffer.readline(_MAX_LINE_BYTES).decode("utf-8", "replace")
     return line.removesuffix("\n").removesuffix("\r")
-
-
-def fail(text: str) -> int:
-    """Write the reason of a failure to standard error; return the exit status 1."""
-    sys.stderr.write(f"{text}\n")
-    return 1

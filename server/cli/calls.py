@@ -1,8 +1,10 @@
-"""`python -m server calls`: lists the calls in progress, read from Vapi."""
+"""The calls in progress, read from Vapi: `calls` lists them, `end` ends them."""
 
 import argparse
 import asyncio
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from time import time
 from typing import Final
@@ -11,41 +13,17 @@ from aiohttp import ClientSession, DummyCookieJar
 
 from middlewares.audit import patient_name
 from middlewares.context import rfc3339
+from server.admin_actions import admin_record, report
 from server.calls.classify import Classified, classify
-from server.cli.arguments import fail
+from server.cli.arguments import CommandFailed, read_patient
 from server.config import Settings
 from server.config.loader import Configuration
 from server.proof import make_proof_verifier
 from server.vapi.assistants import assistants_by_name
 from server.vapi.call_api import CallApi, CallListError
 
-HELP: Final = "list the calls in progress"
-
 _LONGEST_CALL: Final = 43_200 + 3600
 """Seconds: Vapi's longest call, and a margin for a call that waits."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--json`."""
-    parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    """Print the calls; return 1 when they cannot be read."""
-    settings = configuration.settings
-    calls = asyncio.run(_read_alone(settings))
-    if calls is None:
-        return 1
-    listed = [_row(settings, each) for each in calls]
-    if arguments.json:
-        print(json.dumps([asdict(row) for row in listed]))
-        return 0
-    print(f"{'SINCE':<20} {'PATIENT':<18} {'CALL':<36} FLAGS")
-    for row in listed:
-        since, patient = row.started_at[:19] + "Z", (row.patient or "-")[:18]
-        print(f"{since:<20} {patient:<18} {row.call_id[:36]:<36} {','.join(row.flags)}")
-        print(f"{'':<20} assistant {(row.assistant_id or '-')[:48]}")
-    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +38,27 @@ class CallRow:
     flags: list[str]
 
 
+def calls(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    """Print the calls in progress."""
+    settings = configuration.settings
+    rows = [_row(settings, each) for each in asyncio.run(_read_alone(settings))]
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        print("\n".join(_table(rows)))
+    return 0
+
+
+def _table(rows: Sequence[CallRow]) -> Iterator[str]:
+    """Yield lines of at most 80 characters, two for each call."""
+    yield f"{'SINCE':<20} {'PATIENT':<22} CALL"
+    yield "  ASSISTANT, FLAGS"
+    for row in rows:
+        since, patient = row.started_at[:19] + "Z", (row.patient or "-")[:22]
+        yield f"{since:<20} {patient:<22} {row.call_id[:36]}"
+        yield f"  {(row.assistant_id or '-')[:40]}  {','.join(row.flags) or '-'}"
+
+
 def _row(settings: Settings, each: Classified) -> CallRow:
     call = each.call
     began = call.created_at if call.started_at is None else call.started_at
@@ -69,11 +68,11 @@ def _row(settings: Settings, each: Classified) -> CallRow:
         assistant_id=call.assistant_id,
         started_at=rfc3339(began),
         seconds=round(call.seconds(time())),
-        flags=flags(each),
+        flags=_flags(each),
     )
 
 
-def flags(each: Classified) -> list[str]:
+def _flags(each: Classified) -> list[str]:
     """Return what is wrong with a call."""
     found = {
         "unknown": not each.is_known,
@@ -83,38 +82,50 @@ def flags(each: Classified) -> list[str]:
     return [name for name, is_true in found.items() if is_true]
 
 
-async def _read_alone(settings: Settings) -> list[Classified] | None:
+async def _read_alone(settings: Settings) -> list[Classified]:
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-        return await read_in_progress(settings, session)
+        return await _read_in_progress(settings, session)
 
 
-async def read_in_progress(settings: Settings, session: ClientSession) -> list[Classified] | None:
-    """Return the calls in progress; None, after a message, when they cannot be read."""
+async def _read_in_progress(settings: Settings, session: ClientSession) -> list[Classified]:
+    """Return the calls in progress. Raises `CommandFailed` when they cannot be read."""
     verify = make_proof_verifier(settings)
     if verify is None:
-        fail("Calls cannot be told apart: set PROOF_KEY")
-        return None
+        raise CommandFailed("Calls cannot be told apart: set PROOF_KEY")
     now = time()
     try:
-        listed = await make_call_api(settings).read(session, now - _LONGEST_CALL, now + 60)
+        listed = await _make_call_api(settings).read(session, now - _LONGEST_CALL, now + 60)
     except CallListError as error:
-        fail(f"Vapi's calls cannot be read: {error}")
-        return None
+        raise CommandFailed(f"Vapi's calls cannot be read: {error}") from None
     if listed.unreadable:
-        fail("One call is too large to be read, and is not listed")
+        sys.stderr.write("One call is too large to be read, and is not listed\n")
     ours = frozenset({settings.vapi_assistant_id, *assistants_by_name(settings).values()} - {""})
     found = classify(listed.calls.values(), verify, ours)
     return [each for each in found if each.call.is_in_progress]
 
 
-def make_call_api(settings: Settings) -> CallApi:
-    """Return the client of Vapi's calls."""
+def _make_call_api(settings: Settings) -> CallApi:
     return CallApi(
         base_url=settings.vapi_base_url,
         api_key=settings.vapi_api_key,
         public_key=settings.vapi_public_api_key,
         allowed=settings.call_overrides,
     )
+
+
+def add_end(parser: argparse.ArgumentParser) -> None:
+    """Declare `--call`, `--patient` and `--all`."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--call", metavar="ID", help="the call with this id")
+    text = "the patient's calls; - reads the id from standard input"
+    which.add_argument("--patient", metavar="ID", type=read_patient, help=text)
+    which.add_argument("--all", action="store_true", help="all calls with a proof of ours")
+
+
+def end(configuration: Configuration, arguments: argparse.Namespace) -> int:
+    """End calls; return 1 when one could not be ended."""
+    selection = Selection(arguments.call, arguments.patient)
+    return asyncio.run(_end(configuration.settings, selection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,18 @@ class Selection:
         return each.proof_id is not None
 
 
+async def _end(settings: Settings, selection: Selection) -> int:
+    ended = await end_calls(settings, selection)
+    patient = selection.patient
+    if selection.call_id is not None:
+        if not ended:
+            print(f"{selection.call_id} is not in progress")
+        patient = next((each.patient for each in ended), None)
+    record = admin_record("end", hash_key=settings.audit_hash_key, patient=patient)
+    await report(settings.redis_url, record)
+    return exit_status(ended)
+
+
 @dataclass(frozen=True, slots=True)
 class EndedCall:
     """The patient of a call that was chosen to end, and whether it has ended."""
@@ -141,20 +164,18 @@ class EndedCall:
     has_ended: bool
 
 
-async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall] | None:
-    """End calls and print a line for each; return None, after a message, without their list."""
+async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall]:
+    """End calls and print a line for each. Raises `CommandFailed` when they cannot be read."""
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
-        calls = await read_in_progress(settings, session)
-        if calls is None:
-            return None
-        api = make_call_api(settings)
-        chosen = [each for each in calls if selection.includes(each)]
+        in_progress = await _read_in_progress(settings, session)
+        api = _make_call_api(settings)
+        chosen = [each for each in in_progress if selection.includes(each)]
         results = await asyncio.gather(*(api.end(session, each.call) for each in chosen))
     for each, has_ended in zip(chosen, results, strict=True):
         print(f"{each.call.id} {'ended' if has_ended else 'could not be ended'}")
     return [EndedCall(each.patient, result) for each, result in zip(chosen, results, strict=True)]
 
 
-def exit_status(calls: list[EndedCall] | None) -> int:
+def exit_status(ended: Sequence[EndedCall]) -> int:
     """Return 0 if all calls have been ended, else 1."""
-    return 0 if calls is not None and all(each.has_ended for each in calls) else 1
+    return 0 if all(each.has_ended for each in ended) else 1

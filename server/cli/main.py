@@ -1,38 +1,38 @@
-"""The command line: `python -m server COMMAND`, one module for each command."""
+"""The command line: `python -m server COMMAND`."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from server import __version__
-from server.cli import (
-    calls,
-    check,
-    end,
-    pause,
-    resume,
-    revocations,
-    revoke,
-    serve,
-    token,
-    unrevoke,
-)
-from server.cli.arguments import Command
+from server.cli import access, calls, check, serve, token
+from server.cli.arguments import CommandFailed, add_json, add_nothing
+from server.config.loader import Configuration
 from server.observability.log_records import configure_logging
 from server.serving.process import load_or_exit
 
-_COMMANDS: Final[Mapping[str, Command]] = {
-    "serve": serve,
-    "check": check,
-    "token": token,
-    "revoke": revoke,
-    "unrevoke": unrevoke,
-    "revocations": revocations,
-    "pause": pause,
-    "resume": resume,
-    "calls": calls,
-    "end": end,
-}
+AddArguments = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[Configuration, argparse.Namespace], int]
+"""Runs a command; returns its exit status. Raises `CommandFailed`."""
+
+_COMMANDS: Final[Sequence[tuple[str, str, AddArguments, Run]]] = [
+    ("serve", "serve (the default)", add_nothing, serve.run),
+    ("check", check.HELP, check.add_arguments, check.run),
+    ("token", "print a patient token, signed with JWT_SECRET", token.add_arguments, token.run),
+    ("revoke", "revoke a token or all tokens of a patient", access.add_revoke, access.revoke),
+    (
+        "unrevoke",
+        "lift a revocation",
+        access.add_subject,
+        access.unrevoke,
+    ),
+    ("revocations", "list what is revoked, and until when", add_json, access.revocations),
+    ("pause", "pause all sessions of all processes", access.add_pause, access.pause),
+    ("resume", "end the pause of all sessions", add_nothing, access.resume),
+    ("calls", "list the calls in progress", add_json, calls.calls),
+    ("end", "end calls in progress", calls.add_end, calls.end),
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,8 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     configuration = load_or_exit()
     configure_logging(configuration.settings.log_level, configuration.settings.log_format)
-    status: int = parsed.run(configuration, parsed)
-    return status
+    run: Run = parsed.run
+    try:
+        return run(configuration, parsed)
+    except CommandFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=serve.run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name, command in _COMMANDS.items():
-        own = commands.add_parser(name, help=command.HELP)
-        command.add_arguments(own)
-        own.set_defaults(run=command.run)
+    for name, text, add_arguments, run in _COMMANDS:
+        command = commands.add_parser(name, help=text)
+        add_arguments(command)
+        command.set_defaults(run=run)
     return parser

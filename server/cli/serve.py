@@ -2,28 +2,21 @@
 
 import argparse
 import logging
-from typing import Final
 
 import uvloop
 
 from server import __version__
 from server.app import create_app
-from server.cli.arguments import fail
+from server.cli.arguments import CommandFailed
 from server.config.loader import Configuration
 from server.serving import process
 from server.serving.runner import Runner
 
 log = logging.getLogger(__name__)
 
-HELP: Final = "serve (the default)"
-
-
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Declare no arguments."""
-
 
 def run(configuration: Configuration, _: argparse.Namespace) -> int:
-    """Serve; return 1 when the address is not available."""
+    """Serve until the process is terminated."""
     configuration.log_warnings()
     settings = configuration.settings
 
@@ -42,5 +35,6 @@ def run(configuration: Configuration, _: argparse.Namespace) -> int:
     try:
         uvloop.run(serve())
     except OSError as error:
-        return fail(f"Cannot serve on {settings.host} port {settings.port}: {error.strerror}")
+        text = f"Cannot serve on {settings.host} port {settings.port}: {error.strerror}"
+        raise CommandFailed(text) from None
     return 0

@@ -8,13 +8,11 @@ from typing import Final
 import jwt
 
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
-from server.cli.arguments import add_for, fail, read_patient
+from server.cli.arguments import CommandFailed, add_for, read_patient
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
 from server.config.loader import Configuration
 from server.config.settings import ROLE_OFF
-
-HELP: Final = "print a patient token, signed with JWT_SECRET"
 
 _PATIENT_HELP: Final = "the patient id; - reads it from standard input"
 _DEFAULT_SECONDS: Final = 3600
@@ -33,13 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
-    """Print a token; return 1 when the configuration accepts no such token."""
+    """Print a token."""
     settings = configuration.settings
     seconds = arguments.seconds or int(settings.jwt_max_lifetime_seconds) or _DEFAULT_SECONDS
     try:
         print(issue_test_token(settings, arguments.patient, seconds=seconds, now=time()))
     except ValueError as error:
-        return fail(str(error))
+        raise CommandFailed(str(error)) from None
     return 0
 
 

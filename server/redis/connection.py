@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
-import hiredis
 from aiohappyeyeballs import start_connection
 
 from server.config.redis_url import RedisAddress, parse_redis_url
@@ -72,6 +71,10 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
+        import hiredis  # only with REDIS_URL
+
+        self._pack = hiredis.pack_command
+        self._protocol_error = hiredis.HiredisError
         self._reader = hiredis.Reader(replyError=_reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
@@ -94,7 +97,7 @@ class Connection(asyncio.Protocol):
             raise RedisConnectionLost
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
-        packed = hiredis.pack_command((command, *arguments))  # type: ignore[arg-type]
+        packed = self._pack((command, *arguments))  # type: ignore[arg-type]
         self._outgoing.append(packed)
         future = asyncio.get_running_loop().create_future()
         self._pending.append(future)
@@ -119,7 +122,7 @@ class Connection(asyncio.Protocol):
         try:
             for start in range(0, len(data), _PIECE_BYTES):
                 self._parse(data[start : start + _PIECE_BYTES])
-        except (hiredis.HiredisError, UnexpectedAnswer) as error:
+        except (self._protocol_error, UnexpectedAnswer) as error:
             if self._pending and not (first := self._pending.popleft()).done():
                 first.set_exception(UnexpectedAnswer())  # sent again, it would fail again
             self.close(error)

@@ -1,10 +1,13 @@
 """The command line: exit statuses of an invalid configuration and of wrong arguments, and help."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from rig.process import Ended, run
+from rig.process import Ended, environment, run
+from rig.service import VARIABLES
 from server import __version__
 from server.cli.main import main
 
@@ -75,6 +78,20 @@ def test_wrong_arguments_print_the_usage(command: str, capfd: Captured) -> None:
 
 async def test_the_version_needs_no_configuration(tmp_path: Path) -> None:
     assert await run(tmp_path, {}, "--version") == Ended(0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["token --patient x", "check"])
+@pytest.mark.parametrize("redis_url", ["", "redis://127.0.0.1:1"])
+def test_the_client_of_redis_is_imported_only_where_redis_is_used(
+    command: str, redis_url: str, tmp_path: Path
+) -> None:
+    variables = {**VARIABLES, "REDIS_URL": redis_url}
+    program = f"import sys; from server.cli.main import main; main({command.split()}); "
+    program += "sys.exit('hiredis' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(variables), check=False
+    )
+    assert bool(ended.returncode) is bool(redis_url and command == "check")
 
 
 def test_help_lists_the_commands(capfd: Captured) -> None:
