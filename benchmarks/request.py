@@ -34,7 +34,7 @@ from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
 from server.auth.tokens import Decode
 from server.config import load_settings
-from server.serving.runner import Runner
+from server.serving.run import Runner
 
 ROUNDS = 6
 TOKENS = 10_000

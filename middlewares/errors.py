@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from secrets import token_hex
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.context import CONTEXT
-from middlewares.headers import json_response
+from middlewares.headers import json_response, set_standard_headers
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +194,23 @@ def error_response(error: ApiError) -> web.Response:
     response = json_response(body, status=definition.status, headers=headers)
     if error.close:
         response.force_close()
+    return response
+
+
+def outer_error_response(details: str | None, error: BaseException | None) -> web.Response:
+    """Return the response to what never reached the middlewares, with the standard headers.
+
+    `details` say what is wrong with the request; None means that the service failed, and `error`
+    is logged under the request id of the response.
+    """
+    request_id = token_hex(16)
+    if details is None:
+        log.error("request failed", exc_info=error, extra={"request_id": request_id})
+        response = error_response(internal_error(request_id))
+    else:
+        log.info("not well-formed HTTP (%s)", type(error).__name__)
+        response = error_response(ApiError(ErrorCode.INVALID_REQUEST, details))
+    set_standard_headers(response, request_id, 0)
     return response
 
 

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
-from middlewares.context import CONTEXT, http_date
+from middlewares.context import CONTEXT, STARTED_AT, http_date
 
 JSON: Final = "application/json; charset=utf-8"
 
@@ -28,8 +28,6 @@ class JsonResponse(web.Response):
 
     is_text = True
     """Whether the fields are still text; `add_fields` needs it."""
-    may_encode = False
-    """Set by the service's own server, which has no signal handlers that change headers."""
     _is_sent = False
 
     def __init__(self, body: bytes, *, status: int, headers: Mapping[str, str]) -> None:
@@ -69,7 +67,7 @@ class JsonResponse(web.Response):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send everything, if the client keeps the connection (HTTP/1.1); else the head."""
-        if not (self.may_encode and self.is_text and self._suits(request)):
+        if not (self.is_text and self._suits(request)):
             return await super().prepare(request)
         await request.writer.write_eof(self._encode())
         self._is_sent = True
@@ -82,7 +80,8 @@ class JsonResponse(web.Response):
 
     def _suits(self, request: web.BaseRequest) -> bool:
         return (
-            request.keep_alive
+            STARTED_AT in request  # the service's own server: no signal handlers change headers
+            and request.keep_alive
             and self.keep_alive is None
             and request.version == HttpVersion11
             and request.method != hdrs.METH_HEAD

@@ -12,9 +12,9 @@ import jwt
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.typedefs import Middleware
 
-from server.app import create_app
+from server.app import connection_limits, create_app
 from server.config import Settings, load_settings
-from server.serving.runner import Runner
+from server.serving.run import Runner
 
 SECRET = "a-secret-of-the-tests-that-is-64-bytes-long-enough-for-HS512-too"
 PRIVATE_KEY = "11111111-private-4111-8111-111111111111"
@@ -120,7 +120,7 @@ async def running(settings: Settings, *middlewares: Middleware) -> AsyncIterator
     """
     app = create_app(settings)
     app.middlewares.extend(middlewares)
-    runner = Runner(app, grace=settings.shutdown_grace_seconds)
+    runner = Runner(app, connection_limits(settings), grace=settings.shutdown_grace_seconds)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

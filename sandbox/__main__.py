@@ -13,10 +13,9 @@ from sandbox.development import MOBILE_PORT, Companions, create_development
 from sandbox.serving import HOST, bind, bind_if_free, origin
 from sandbox.settings import development_settings, is_configured, wants_other_hosts
 from server.cli import main as commands
-from server.config.loader import SettingsError
+from server.config.loader import EX_CONFIG, SettingsError
 from server.observability.log_records import configure_logging
-from server.serving.process import EX_CONFIG, serve
-from server.serving.runner import Runner
+from server.serving.run import serve
 
 
 async def develop(environ: Mapping[str, str]) -> int:
@@ -35,12 +34,12 @@ async def develop(environ: Mapping[str, str]) -> int:
         configure_logging(settings.log_level, settings.log_format)
         companions = Companions(vapi=vapi, lab=lab, tokens=tokens, tools=tools, mobile=mobile)
         app = create_development(settings, companions, secret)
-        runner = Runner(app, grace=settings.shutdown_grace_seconds)
         try:
             await serve(
-                runner,
+                app,
                 settings.host,
                 settings.port,
+                grace=settings.shutdown_grace_seconds,
                 on_start=lambda _: print(banner(settings, secret, mobile=mobile), flush=True),
             )
         except OSError as error:

@@ -1,6 +1,5 @@
 """The application: the middleware stack as one list, and the routes behind it."""
 
-import asyncio
 from enum import Enum, auto
 from functools import partial
 from time import time
@@ -12,9 +11,10 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.audit import audit
 from middlewares.authentication import authentication
 from middlewares.authorization import authorization
+from middlewares.context import STARTED_AT
 from middlewares.cors import cors
 from middlewares.dpop import PROOF_HEADER, dpop_authentication
-from middlewares.errors import error_handler
+from middlewares.errors import error_handler, outer_error_response
 from middlewares.headers import Observer, remove_server_header, response_headers
 from middlewares.rate_limit import rate_limit
 from middlewares.revocation import revocation
@@ -34,15 +34,14 @@ from server.components import (
 )
 from server.config import Settings
 from server.config.settings import ROLE_OFF, DpopMode
+from server.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
 from server.policies.consent import make_consent_check
 from server.proof import make_proof_issuer
-from server.serving.connection_limit import ConnectionLimit
-from server.serving.connection_server import receives_compressed_bodies
-from server.serving.master_configuration import MASTER, WORKER_BOOT_ERROR
-from server.serving.runner import WorkerRunner
-from server.serving.state import CONNECTIONS, DRAINING, SHUTTING_DOWN, TIMEOUTS
+from server.serving.connection_limits import Limits
+from server.serving.gunicorn import worker_runner
+from server.serving.server import INTERFACE, Interface, receives_compressed_bodies
 from server.vapi.assistants import make_assistant_choice
 from server.vapi.credentials import make_credential_issuer
 
@@ -126,13 +125,17 @@ def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.
     components = Components(settings, actions)
     metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if settings.metrics_enabled else None
     observe = metrics.observe if metrics else None
-    app = _application(settings, components, PREFIX + PATH, observe)
-    app[CONNECTIONS] = ConnectionLimit(settings.max_connections)
-    app[SHUTTING_DOWN] = asyncio.Event()
-    operations.add_routes(app, settings, components, PREFIX + PATH, app[SHUTTING_DOWN])
+    timeouts = RequestTimeouts(settings.session_budget_seconds)
+    app = _application(settings, components, PREFIX + PATH, timeouts, observe)
+    app[INTERFACE] = interface = Interface(
+        error_response=outer_error_response,
+        started_at=STARTED_AT,
+        expire_requests=timeouts.expire_all,
+    )
+    operations.add_routes(app, settings, components, PREFIX + PATH, interface.shutting_down)
     if metrics is not None:
         add_component_metrics(metrics, components)
-        add_connection_metrics(metrics, app[CONNECTIONS])
+        add_connection_metrics(metrics, interface.connections)
         add_process_metrics(metrics, app)
         operations.add_metrics(app, metrics)
     add_fallback(app)
@@ -149,19 +152,22 @@ def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -
     """
     if prefix and not prefix.startswith("/"):
         raise ValueError("prefix must start with a slash")
-    sub_app = _application(settings, Components(settings), "")
+    timeouts = RequestTimeouts(settings.session_budget_seconds)
+    sub_app = _application(settings, Components(settings), "", timeouts)
     add_exact_subapp(host_app, prefix.rstrip("/") + PATH, sub_app)
     mount_proof_keys(host_app, settings, prefix.rstrip("/"), sub_app.middlewares)
     return sub_app
 
 
 def _application(
-    settings: Settings, components: Components, path: str, observe: Observer | None = None
+    settings: Settings,
+    components: Components,
+    path: str,
+    timeouts: RequestTimeouts,
+    observe: Observer | None = None,
 ) -> web.Application:
-    timeouts = RequestTimeouts(settings.session_budget_seconds)
     stack = middleware_stack(settings, components, timeouts, observe)
     app = web.Application(middlewares=[each for scope, each in stack if scope is Where.ALL])
-    app[TIMEOUTS], app[DRAINING] = timeouts, asyncio.Event()
     app.on_response_prepare.append(remove_server_header)
     app.cleanup_ctx.append(lambda _: components.running())
     start: Handler = make_start_handler(
@@ -184,15 +190,18 @@ def _application(
     return app
 
 
+def connection_limits(settings: Settings) -> Limits:
+    """Return the limits of the server of `create_app`."""
+    return Limits(settings.max_connections, settings.keepalive_seconds)
+
+
 async def app_factory() -> web.AppRunner:
     """Create the service in a worker of `gunicorn server.app:app_factory`."""
     settings = MASTER.get(status=WORKER_BOOT_ERROR).settings
     configure_logging(settings.log_level, settings.log_format)
-    return WorkerRunner(
+    return worker_runner(
         create_app(settings, MASTER.actions),
+        connection_limits(settings),
         grace=settings.shutdown_grace_seconds,
         delay=settings.shutdown_delay_seconds,
-        keepalive=settings.keepalive_seconds,
-        listeners=MASTER.listeners,
-        end=MASTER.end,
     )

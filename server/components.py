@@ -1,7 +1,8 @@
 """The components with the lifetime of the application, and their metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
@@ -27,13 +28,16 @@ from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.policies.replays import InMemoryReplays, RedisReplays
 from server.policies.revocations import RevocationList
 from server.redis.client import RedisClient, RedisState
-from server.serving.connection_limit import ConnectionLimit
-from server.serving.supervisor import Run, supervise
+from server.serving.connection_limits import Connections
+from server.serving.run import GRACE_SHARES
 from server.vapi.assistants import names_by_id
 from server.vapi.health import VapiHealth, VapiState
 
-_AUDIT_SHARE: Final = 0.1
-"""The share of the shutdown grace for writing the audit lines that still wait."""
+_RESTART_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+Run = Callable[[], Awaitable[None]]
 
 
 class Components:
@@ -42,7 +46,7 @@ class Components:
     def __init__(self, settings: Settings, actions: ActionChannel | None = None) -> None:
         self.audit_log = AuditLog(standard_output())
         self._actions = actions
-        self._audit_seconds = settings.shutdown_grace_seconds * _AUDIT_SHARE
+        self._audit_seconds = settings.shutdown_grace_seconds * GRACE_SHARES.clean_up
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
         self.rules = make_claim_rules(settings)
@@ -160,6 +164,16 @@ class Components:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def supervise(run: Run) -> None:
+    """Run until `run` returns; log an unexpected error and restart after a second."""
+    while True:
+        try:
+            return await run()
+        except Exception:
+            log.exception("a background task failed and will be restarted")
+            await asyncio.sleep(_RESTART_SECONDS)
+
+
 def add_component_metrics(metrics: Metrics, components: Components) -> None:
     """Add a metric for each number that the components keep; `docs/operations.md` lists them.
 
@@ -200,7 +214,7 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
 
 
-def add_connection_metrics(metrics: Metrics, limit: ConnectionLimit) -> None:
+def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
     """Add the number of open connections, its maximum, and the number of refused connections."""
     metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
     metrics.add_gauge(

@@ -16,8 +16,8 @@ from rig.redis_server import RedisServer
 from rig.service import VARIABLES, Service, make_settings, running
 from server.admin_actions import ActionChannel
 from server.config.settings import VARIABLES as NAMES
+from server.master_configuration import MasterConfiguration
 from server.observability.audit_log import AuditLog
-from server.serving.master_configuration import MasterConfiguration
 
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]

@@ -22,7 +22,7 @@ from server.components import (
 )
 from server.config import Settings
 from server.observability.metrics import Metrics
-from server.serving.connection_limit import ConnectionLimit
+from server.serving.connection_limits import Connections
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -207,7 +207,7 @@ def exported() -> set[str]:
     )
     metrics = Metrics()
     add_component_metrics(metrics, Components(settings))
-    add_connection_metrics(metrics, ConnectionLimit(settings.max_connections))
+    add_connection_metrics(metrics, Connections())
     add_process_metrics(metrics, web.Application())
     metrics.observe(ResponseFacts("", 200, None, None, 0.1))
     return set(re.findall(r"^(\w+)", metrics.render().decode(), re.MULTILINE))

@@ -8,9 +8,8 @@ from typing import Final
 from server import __version__
 from server.cli import access, calls, check, serve, token
 from server.cli.arguments import CommandFailed, add_json, add_nothing
-from server.config.loader import Configuration
+from server.config.loader import Configuration, load_or_exit
 from server.observability.log_records import configure_logging
-from server.serving.process import load_or_exit
 
 AddArguments = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[Configuration, argparse.Namespace], int]

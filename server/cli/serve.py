@@ -6,11 +6,10 @@ import logging
 import uvloop
 
 from server import __version__
-from server.app import create_app
+from server.app import connection_limits, create_app
 from server.cli.arguments import CommandFailed
 from server.config.loader import Configuration
-from server.serving import process
-from server.serving.runner import Runner
+from server.serving.run import serve
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +22,17 @@ def run(configuration: Configuration, _: argparse.Namespace) -> int:
     def log_version(_: int) -> None:
         log.info("version %s", __version__)
 
-    async def serve() -> None:
-        runner = Runner(
-            create_app(settings),
-            grace=settings.shutdown_grace_seconds,
-            delay=settings.shutdown_delay_seconds,
-            keepalive=settings.keepalive_seconds,
-        )
-        await process.serve(runner, settings.host, settings.port, on_start=log_version)
-
+    serving = serve(
+        create_app(settings),
+        settings.host,
+        settings.port,
+        connection_limits(settings),
+        grace=settings.shutdown_grace_seconds,
+        delay=settings.shutdown_delay_seconds,
+        on_start=log_version,
+    )
     try:
-        uvloop.run(serve())
+        uvloop.run(serving)
     except OSError as error:
         text = f"Cannot serve on {settings.host} port {settings.port}: {error.strerror}"
         raise CommandFailed(text) from None

@@ -3,10 +3,11 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from environs import Env, EnvValidationError, ValidationError
 
@@ -79,6 +80,9 @@ def _parse(value: Any, *, unset: object, kind: object, rules: tuple[Rule, ...]) 
     return converted
 
 
+EX_CONFIG: Final = 78
+"""The exit status for an invalid configuration (sysexits.h)."""
+
 _DOTENV: Final = Path(".env")
 _VARIABLE: Final = re.compile(rf"\b({'|'.join(VARIABLES)})\b")
 
@@ -138,6 +142,21 @@ def load_configuration(
     Raises `SettingsError`.
     """
     return _load_configuration(environ, dotenv)
+
+
+def load_or_exit(status: int = EX_CONFIG) -> Configuration:
+    """Load the settings; on a fault, print all faults to standard error and exit with `status`."""
+    try:
+        return load_configuration()
+    except SettingsError as error:
+        exit_for_faults([*error.faults, *error.warnings], status)
+
+
+def exit_for_faults(lines: Iterable[str], status: int) -> NoReturn:
+    """Print the faults of the configuration to standard error, and exit."""
+    text = "\n".join(("Invalid configuration:", *lines))
+    sys.stderr.write(f"{text}\nconfig.example.env documents each variable.\n")
+    raise SystemExit(status) from None
 
 
 def _load_configuration(

@@ -2,31 +2,42 @@
 
 import asyncio
 import re
+from collections.abc import Callable
+from email.utils import formatdate
 from time import perf_counter
 from typing import Any, Final, cast
 
 from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from middlewares.headers import JsonResponse
-from server.serving import limits
-from server.serving.bounded_reads import BoundedReads
-from server.serving.client_socket import has_unread_bytes, limit_buffers
-from server.serving.error_responses import LimitError, final_error_response
+from server.serving import connection_limits as limits
 from server.serving.inbound import NOT_HTTP, Inbound
+from server.serving.transport import BoundedReads, has_unread_bytes
+
+ErrorResponse = Callable[[str | None, BaseException | None], web.Response]
+"""Returns the response to what never reaches the application. The text says what is wrong with the
+request, for the client; it is None when the error, which is given, is the service's own."""
+
+_NOT_HTTP: Final = "The request is not well-formed HTTP"
 
 _TOO_MANY_FIELDS: Final = "Too many headers received"  # the parser's words
 _WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
+class LimitError(Exception):
+    """A request exceeds a limit of the connection; the text names it, for the client."""
+
+
 class Connection(RequestHandler):
-    """aiohttp's connection with limits, one request at a time, and the service's error bodies."""
+    """aiohttp's connection with limits, one request at a time, and error bodies of ours."""
 
     __slots__ = (
         "_answered",
         "_closes",
         "_draining",
+        "_error_response",
         "_inbound",
         "_is_broken",
         "_timer",
@@ -34,12 +45,17 @@ class Connection(RequestHandler):
     )
 
     def __init__(
-        self, server: web.Server, draining: asyncio.Event, keepalive_seconds: float
+        self,
+        server: web.Server,
+        draining: asyncio.Event,
+        keepalive_seconds: float,
+        error_response: ErrorResponse,
     ) -> None:
         loop, options = asyncio.get_running_loop(), limits.AIOHTTP_OPTIONS
         super().__init__(server, loop=loop, keepalive_timeout=keepalive_seconds, **options)
         self._msg_queue_resume_size = -1  # `finish_response` resumes reading
         self._draining = draining
+        self._error_response = error_response
         self._inbound = Inbound()
         self._answered = 0
         self._closes = False  # the response to the last request ends the connection
@@ -48,9 +64,8 @@ class Connection(RequestHandler):
         self._timer: asyncio.TimerHandle | None = None  # for the head that is arriving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Limit the time for a first request, and the memory while the client does not read."""
+        """Limit the time for a first request."""
         super().connection_made(transport)
-        limit_buffers(cast("asyncio.Transport", transport))
         self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -170,8 +185,6 @@ class Connection(RequestHandler):
         """Send the response, then parse what has arrived in the meantime."""
         if self._draining.is_set() or (self._closes and self._answered + 1 == self._request_count):
             resp.force_close()
-        if isinstance(resp, JsonResponse):
-            resp.may_encode = True
         self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
         result = await super().finish_response(request, resp, start_time)
         self._answered += 1
@@ -192,7 +205,30 @@ class Connection(RequestHandler):
         self, _: web.BaseRequest, status: int = 500, exc: Any = None, __: Any = None
     ) -> web.StreamResponse:
         """Answer what the parser rejected, or what failed outside the middlewares."""
-        return final_error_response(status, exc)
+        details = (str(exc) if isinstance(exc, LimitError) else _NOT_HTTP) if status < 500 else None
+        return _FinalResponse(self._error_response(details, exc))
+
+
+class _FinalResponse(web.Response):
+    """The last response of a connection, without the `Server` header that aiohttp would add."""
+
+    def __init__(self, plain: web.Response) -> None:
+        headers = {**plain.headers, hdrs.CONNECTION: "close"}
+        super().__init__(status=plain.status, body=plain.body, headers=headers)
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Send everything."""
+        body = cast("bytes", self.body)
+        self.headers.update(
+            {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(usegmt=True)}
+        )
+        await request.writer.write_headers(f"HTTP/1.1 {self.status} {self.reason}", self.headers)
+        await request.writer.write_eof(b"" if request.method == hdrs.METH_HEAD else body)
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: everything has been sent."""
 
 
 def _is_well_formed(message: RawRequestMessage) -> bool:

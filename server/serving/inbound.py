@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
-from server.serving.limits import MAX_HEAD_BYTES
+from server.serving.connection_limits import MAX_HEAD_BYTES
 
 NOT_HTTP: Final = b"\0"
 """The parser rejects this byte in any part of a head."""

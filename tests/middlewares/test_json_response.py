@@ -11,9 +11,9 @@ from aiohttp.test_utils import make_mocked_request
 from pytest_aiohttp import AiohttpClient
 from yarl import URL
 
-from middlewares.headers import JSON, json_response
+from middlewares.context import STARTED_AT
+from middlewares.headers import JSON, JsonResponse, json_response
 from rig.service import PATH, Service, claims, make_settings, running, sign
-from server.serving import connection
 
 ORIGIN = "https://app.clinic.example"
 PATIENTS = count(2)
@@ -94,7 +94,7 @@ async def test_bytes_are_those_that_aiohttp_sends(
     monkeypatch: pytest.MonkeyPatch, origins: str
 ) -> None:
     received = await exchange_all(CORS_ALLOWED_ORIGINS=origins)
-    monkeypatch.setattr(connection, "JsonResponse", type("Unused", (), {}))
+    monkeypatch.setattr(JsonResponse, "_suits", lambda *_: False)
     assert received == await exchange_all(CORS_ALLOWED_ORIGINS=origins)
     statuses = set(re.findall(r"HTTP/1.1 (\d+)", "".join(received.values())))
     assert statuses == {"100", "200", "400", "401", "403", "404", "405", "413", "415", "429"}
@@ -170,6 +170,6 @@ def test_date_is_the_current_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_prepare_returns_the_writer() -> None:
     response, incoming = json_response(b"[]"), make_mocked_request("GET", "/")
-    response.may_encode = True
+    incoming[STARTED_AT] = 0.0
     assert await response.prepare(incoming) is incoming.writer
     assert response.keep_alive

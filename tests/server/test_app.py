@@ -12,8 +12,8 @@ from rig.service import make_settings, sign
 from server import app
 from server.app import PATH, PREFIX, Where, app_factory, middleware_stack, mount
 from server.components import Components
-from server.serving.master_configuration import MasterConfiguration
-from server.serving.runner import Runner
+from server.master_configuration import MasterConfiguration
+from server.serving.run import Runner
 from tests.conftest import AuditLines
 
 

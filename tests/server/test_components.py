@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from rig.service import make_settings
-from server.components import Components
+from server import components
+from server.components import Components, supervise
 from tests.table import NOWHERE
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}
@@ -81,3 +82,29 @@ async def test_background_tasks_end_after_an_error() -> None:
         async with components.running():
             raise ZeroDivisionError
     assert asyncio.all_tasks() == before
+
+
+async def test_task_that_returns_is_not_restarted() -> None:
+    runs = []
+
+    async def run() -> None:
+        runs.append(1)
+
+    await supervise(run)
+    assert len(runs) == 1
+
+
+async def test_task_that_fails_is_logged_and_restarted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(components, "_RESTART_SECONDS", 0)
+    runs = []
+
+    async def run() -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise ZeroDivisionError("unforeseen")
+
+    await supervise(run)
+    assert len(runs) == 3
+    assert caplog.text.count("ZeroDivisionError: unforeseen") == 2

@@ -10,7 +10,7 @@ from rig.vapi import vapi
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.api.operations import add_metrics
 from server.observability.metrics import Metrics
-from server.serving.state import SHUTTING_DOWN
+from server.serving.server import INTERFACE
 from tests.conftest import AuditLines, Serve
 from tests.table import NOWHERE
 
@@ -128,7 +128,7 @@ async def test_started_unless_redis_rejects_the_credentials(
 
 
 async def test_readyz_while_shutting_down(service: Service) -> None:
-    service.app[SHUTTING_DOWN].set()
+    service.app[INTERFACE].shutting_down.set()
     answer = await service.ask("GET", "/readyz")
     assert (answer.status, answer.json["status"]) == (503, "shutting down")
     assert (await service.ask("GET", "/healthz")).status == 200

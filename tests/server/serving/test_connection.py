@@ -1,28 +1,26 @@
-"""Errors outside the middlewares."""
+"""The life of a connection: times, half-closed connections, errors outside the middlewares."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import NoReturn
 
 import pytest
 from aiohttp import ClientSession, ServerDisconnectedError, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
-from rig.service import PATH, make_settings, sign
-from rig.wire import head
+from rig.issuer import eventually
+from rig.service import Service, make_settings, running, sign
+from rig.wire import Wire, dial, head, post
 from server.app import create_app
-from server.serving.runner import Runner
-from tests.conftest import Serve
-
-CHUNKED = f"""POST {PATH} HTTP/1.1
-Host: localhost
-Authorization: Bearer {{}}
-Content-Type: application/json
-Transfer-Encoding: chunked
-
-"""
+from server.serving import connection
+from server.serving import connection_limits as limits
+from server.serving.connection_limits import Limits
+from server.serving.run import Runner, listen
+from tests.conftest import AuditLines, Serve
 
 
 @asynccontextmanager
@@ -45,7 +43,7 @@ async def test_malformed_framing_of_a_body_is_rejected_at_once(
     service = await serve(SESSION_BUDGET_SECONDS="50")
     port = int(service.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(CHUNKED.format(sign()).replace("\n", "\r\n").encode() + b"1\r\n{\r\n")
+    writer.write(CHUNKED.partition(b"2\r\n{}")[0] + b"1\r\n{\r\n")
     await service.ask("GET", "/healthz")  # by now the service waits for the body
     writer.write(b"no number\r\n")
     answer = await reader.read()
@@ -107,3 +105,249 @@ async def test_unix_domain_socket(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     finally:
         await runner.cleanup()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+TOKEN = sign()
+REQUEST = post(b"{}", token=TOKEN)
+CHUNKED = (
+    head("Transfer-Encoding: chunked", "Content-Type: application/json", token=TOKEN)
+    + b"2\r\n{}\r\n0\r\n\r\n"
+)
+
+
+def delayed(until: asyncio.Event) -> Middleware:
+    """Return a middleware that delays sessions until `until` is set."""
+
+    @web.middleware
+    async def delay(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "POST":
+            await until.wait()
+        return await handler(request)
+
+    return delay
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+async def test_every_request_before_the_end_is_answered(service: Service, count: int) -> None:
+    async with dial(service) as wire:
+        await wire.send(head(method="GET", path="/healthz") * (count - 1) + REQUEST)
+        wire.end()
+        assert [(await wire.answer()).status for _ in range(count)] == [200] * count
+        assert await wire.rest() == b""
+
+
+async def test_last_response_closes_the_connection(service: Service) -> None:
+    async with dial(service) as wire:
+        await wire.send(REQUEST)
+        assert "Connection" not in (await wire.answer()).headers
+        await wire.send(REQUEST)
+        wire.end()
+        await wire.answer()
+        assert await wire.rest() == b""
+
+
+async def test_response_under_way_is_waited_for() -> None:
+    go = asyncio.Event()
+    async with running(make_settings(), delayed(go)) as service, dial(service) as wire:
+        await wire.send(REQUEST)
+        wire.end()
+        await service.ask("GET", "/healthz")  # by now the end has been read
+        go.set()
+        assert (await wire.answer()).status == 200
+        assert await wire.rest() == b""
+
+
+async def test_client_that_left_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, audit_lines: AuditLines
+) -> None:
+    monkeypatch.setattr(limits, "HALF_CLOSED_SECONDS", 0.01)
+    lines = []
+
+    async def audited() -> bool:
+        lines.extend(audit_lines())
+        return bool(lines)
+
+    settings = make_settings(SESSION_BUDGET_SECONDS="50")
+    async with running(settings, delayed(asyncio.Event())) as service, dial(service) as wire:
+        await wire.send(REQUEST)
+        wire.leave()
+        await eventually(audited)
+    assert [line["status"] for line in lines] == [499]
+
+
+async def test_incomplete_head_is_not_well_formed(service: Service) -> None:
+    for sent in (b"GET / HT", b"hello", REQUEST[:-5], head("X-A: " + "a" * 9000)[:-2]):
+        async with dial(service) as wire:
+            await wire.send(sent)
+            wire.end()
+            answer = await wire.answer()
+            assert (answer.status, answer.code) == (400, "INVALID_REQUEST"), sent
+            assert await wire.rest() == b""
+
+
+async def test_incomplete_body_ends_the_request(service: Service, audit_lines: AuditLines) -> None:
+    async with dial(service) as wire:
+        await wire.send(REQUEST[:-1])
+        wire.end()
+        assert await wire.rest() == b""
+    assert [line["status"] for line in audit_lines()] == [499]
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", REQUEST, CHUNKED])
+@pytest.mark.parametrize("size", [1, 10_000])
+async def test_empty_lines_are_ignored(
+    service: Service, before: bytes, sent: bytes, size: int
+) -> None:
+    whole = before + sent
+    async with dial(service) as wire:
+        for start in range(0, len(whole), size):
+            await wire.send(whole[start : start + size])
+            await asyncio.sleep(0)
+        wire.end()
+        if before:
+            assert (await wire.answer()).status == 200
+        assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /api/v1/ses"], ids=["nothing", "half a line"])
+async def test_connection_without_a_first_request_is_closed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.01)
+    service = await serve()
+    port = int(service.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    assert await reader.read() == b""
+    writer.close()
+
+
+GET = head(method="GET", path="/healthz")
+
+
+@asynccontextmanager
+async def used(keepalive: float) -> AsyncIterator[Wire]:
+    """Yield a connection that has had a response and may be idle for `keepalive` seconds."""
+    app = create_app(make_settings())
+    runner = Runner(app, Limits(keepalive_seconds=keepalive), grace=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        service = Service(f"http://127.0.0.1:{runner.addresses[0][1]}", ClientSession(), app)
+        async with service.client, dial(service) as wire:
+            await wire.send(GET)
+            assert (await wire.answer()).status == 200
+            yield wire
+    finally:
+        await runner.cleanup()
+
+
+async def test_idle_connection_is_closed_after_the_keepalive_time() -> None:
+    began = monotonic()
+    async with used(keepalive=0.3) as wire:
+        assert await wire.rest() == b""
+    assert monotonic() - began >= 0.3
+
+
+async def test_connection_survives_the_time_for_the_first_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.1)
+    async with used(keepalive=100) as wire:
+        for _ in range(2):
+            await asyncio.sleep(0.15)
+            await wire.send(GET)
+            assert (await wire.answer()).status == 200
+
+
+async def test_request_that_is_arriving_survives_the_keepalive_time() -> None:
+    async with used(keepalive=0.2) as wire:
+        for _ in range(2):
+            await wire.send(GET[:1])
+            await asyncio.sleep(0.4)
+            await wire.send(GET[1:])
+            assert (await wire.answer()).status == 200
+        assert await wire.rest() == b""
+
+
+async def test_time_for_a_head_counts_from_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with used(keepalive=0.2) as wire:
+        monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
+        began = monotonic()
+        sending = asyncio.create_task(drip(wire))
+        assert await wire.rest() == b""
+        assert 0.4 < monotonic() - began < 2
+        sending.cancel()
+
+
+async def drip(wire: Wire) -> None:
+    """Send a header field that never ends, byte by byte."""
+    await wire.send(GET[:-2] + b"X-A: ")
+    while True:
+        await wire.send(b"a")
+        await asyncio.sleep(0.02)
+
+
+def block(self: connection.Connection, piece: bytes) -> None:
+    """Parse, and keep the event loop busy after that."""
+    PARSE(self, piece)
+    time.sleep(0.3)
+
+
+PARSE = connection.Connection._on_message
+
+
+async def test_waiting_for_the_event_loop_counts(
+    serve: Serve, audit_lines: AuditLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection.Connection, "_on_message", block)
+    service = await serve(SESSION_BUDGET_SECONDS="10")
+    async with dial(service) as wire:
+        await wire.send(post(b"{}", token=sign()))
+        answer = await wire.answer()
+    assert answer.status == 200
+    assert float(answer.headers["Server-Timing"].removeprefix("total;dur=")) >= 300
+    assert audit_lines()[0]["duration_ms"] >= 300
+
+
+async def test_budget_can_end_before_the_first_middleware(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection.Connection, "_on_message", block)
+    service = await serve(SESSION_BUDGET_SECONDS="0.2", VAPI_TIMEOUT_SECONDS="0.1")
+    async with dial(service) as wire:
+        request = post(b"{}", token=sign())
+        await wire.send(request[:-1])
+        answer = await wire.answer()
+    assert answer.code == "REQUEST_TIMEOUT"
+
+
+@asynccontextmanager
+async def accepting(**variables: str) -> AsyncIterator[Service]:
+    """Serve with the listening sockets of a process."""
+    app = create_app(make_settings(**variables))
+    runner = Runner(app, grace=0.1)
+    await runner.setup()
+    listeners = list(listen("127.0.0.1", 0))
+    try:
+        runner.accept_from(listeners)
+        url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
+        async with ClientSession() as client:
+            yield Service(url, client, app)
+    finally:
+        await runner.cleanup()
+        for listener in listeners:
+            listener.close()
+
+
+async def test_large_body_arrives_without_stalls() -> None:
+    body = b" " * 800_000 + b"{}"
+    async with accepting(MAX_BODY_BYTES="1000000", RATE_LIMIT="off") as service:
+        for _ in range(5):
+            async with dial(service) as wire:
+                began = time.monotonic()
+                sending = asyncio.create_task(wire.send(post(body, token=sign())))
+                assert (await wire.answer()).status == 200
+                assert time.monotonic() - began < 1
+                await sending

@@ -1,11 +1,8 @@
 """The configuration of gunicorn's master: it is loaded once, and reloaded only when it is valid."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from server.serving import gunicorn_hooks
-from server.serving.master_configuration import MasterConfiguration
+from server.master_configuration import MasterConfiguration
 from tests.server.config.test_proof_key import PROOF
 
 
@@ -35,19 +32,6 @@ def test_reload_keeps_the_last_valid_configuration(
     assert master.get().settings.max_body_bytes == 16384
     [record] = caplog.records
     assert "MAX_BODY_BYTES: must be a whole number" in record.getMessage()
-
-
-@pytest.mark.parametrize("valid", [True, False])
-def test_gunicorn_reloads_only_a_valid_configuration(
-    master: MasterConfiguration, monkeypatch: pytest.MonkeyPatch, *, valid: bool
-) -> None:
-    monkeypatch.setattr(gunicorn_hooks, "MASTER", master)
-    monkeypatch.setenv("MAX_BODY_BYTES", "7" if valid else "many")
-    reloads: list[str] = []
-    server = SimpleNamespace(reload=lambda: reloads.append("reload"))
-    gunicorn_hooks._reload_valid_configurations_only(server)
-    server.reload()
-    assert bool(reloads) is valid
 
 
 def test_several_processes_need_redis_for_what_they_share(

@@ -1,17 +1,21 @@
 """The configuration of gunicorn's master, which its workers inherit."""
 
 import logging
-import socket
 from collections.abc import Iterable
 from typing import Final
 
 from server.admin_actions import ActionChannel, admin_record
 from server.config import Settings
 from server.config.checks import check_processes
-from server.config.loader import Configuration, SettingsError, load_configuration
+from server.config.loader import (
+    EX_CONFIG,
+    Configuration,
+    SettingsError,
+    exit_for_faults,
+    load_configuration,
+    load_or_exit,
+)
 from server.config.reload import find_changed, find_refusals, find_weakened
-from server.serving.end_of_service import EndOfService
-from server.serving.process import EX_CONFIG, exit_for_faults, load_or_exit
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +26,11 @@ WORKER_BOOT_ERROR: Final = 3
 class MasterConfiguration:
     """The last valid configuration of this process and of the process that forked it.
 
-    `listeners` are the sockets of a worker, `end` tells it why it ends, and one worker gets each
-    line of `actions` for the audit log.
+    One worker gets each line of `actions` for the audit log.
     """
 
     def __init__(self, actions: ActionChannel) -> None:
         self.actions = actions
-        self.listeners: tuple[socket.socket, ...] = ()
-        self.end = EndOfService()
         self._current: Configuration | None = None
         self._processes = 1
 

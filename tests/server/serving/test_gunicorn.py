@@ -1,0 +1,97 @@
+"""The values and hooks for gunicorn; `tests/multiprocess` runs them in real processes."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from server.serving import gunicorn as hooks
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("0.0.0.0", "0.0.0.0:8080"), ("::1", "[::1]:8080"), ("box", "box:8080")]
+)
+def test_ipv6_address_has_brackets(host: str, written: str) -> None:
+    assert hooks.address(host, 8080) == written
+
+
+@pytest.mark.parametrize(("grace", "whole"), [(0.0, 1), (0.5, 1), (10.0, 10), (10.1, 11)])
+def test_grace_is_rounded_up(grace: float, whole: int) -> None:
+    assert hooks.whole_seconds(grace) == whole
+
+
+def test_gunicorn_records_propagate() -> None:
+    loggers = hooks.log_config("WARNING")["loggers"]
+    assert loggers["gunicorn.error"] == {"level": "WARNING", "handlers": [], "propagate": True}
+
+
+class Master(SimpleNamespace):
+    """A stand-in for gunicorn's master; it records what it is called for."""
+
+    def __init__(self, **state: object) -> None:
+        none = {"reexec_pid": 0, "master_pid": 0, "systemd": False}
+        super().__init__(**{**none, **state})
+        self.LISTENERS = [SimpleNamespace(sock="socket")]
+        self.calls: list[object] = []
+        self.kill_workers = self.calls.append
+        self.reload: Callable[[], None] = lambda: self.calls.append("reload")
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Record which sockets stop accepting, and restore the state of the process."""
+    sockets: list[Any] = []
+    monkeypatch.setattr(hooks, "stop_accepting", sockets.extend)
+    monkeypatch.setattr(hooks._process, "end", hooks.EndOfService())
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    yield sockets
+    signal.signal(signal.SIGTERM, before)
+
+
+def prepare(master: Master, *, delay: float = 0, may_reload: bool = True) -> Master:
+    hooks.prepare_master(master, may_reload=lambda: may_reload, delay=lambda: delay)
+    return master
+
+
+@pytest.mark.parametrize(("delay", "filtered"), [(0, ["socket"]), (2, [])])
+@pytest.mark.parametrize("systemd", [False, True])
+def test_sigterm_tells_the_workers_that_the_service_ends(
+    stopped: list[Any], delay: float, filtered: list[str], *, systemd: bool
+) -> None:
+    master = prepare(Master(systemd=systemd), delay=delay)
+    signal.raise_signal(signal.SIGTERM)
+    end = hooks._process.end
+    assert (end.is_announced, end.closes_sockets) == (True, not systemd)
+    assert stopped == ([] if systemd else filtered)
+    assert (master.calls, master.num_workers) == ([signal.SIGTERM], 0)
+
+
+@pytest.mark.parametrize("other", [{"reexec_pid": 7}, {"master_pid": 7}])
+def test_sigterm_leaves_sockets_open_that_another_master_shares(
+    stopped: list[Any], other: dict[str, Any]
+) -> None:
+    prepare(Master(**other))
+    signal.raise_signal(signal.SIGTERM)
+    assert (stopped, hooks._process.end.is_announced) == ([], False)
+
+
+def test_sigterm_ends_a_worker_that_is_being_started(
+    stopped: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(Master())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped == []
+
+
+@pytest.mark.parametrize("valid", [True, False])
+@pytest.mark.usefixtures("stopped")
+def test_only_a_valid_configuration_is_reloaded(*, valid: bool) -> None:
+    master = prepare(Master(), may_reload=valid)
+    master.reload()
+    assert master.calls == (["reload"] if valid else [])
