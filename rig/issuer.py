@@ -30,7 +30,9 @@ def make_key(algorithm: str) -> Any:
     curves: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}
     if algorithm in curves:
         return ec.generate_private_key(curves[algorithm])
-    return ed25519.Ed25519PrivateKey.generate() if algorithm == "EdDSA" else rsa_key()
+    if algorithm in {"EdDSA", "Ed25519"}:
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa_key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Key:
 
     def jwk(self, **more: Any) -> dict[str, Any]:
         """Return the public key as a JWK; a value of `...` omits the member."""
-        maker: Any = jwt.algorithms.get_default_algorithms()[self.algorithm]
+        name = "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
+        maker: Any = jwt.algorithms.get_default_algorithms()[name]
         made = maker.to_jwk(self.private.public_key(), as_dict=True)
         kid = ... if self.kid is None else self.kid
         all_ = {**made, "kid": kid, "use": "sig", "alg": self.algorithm, **more}

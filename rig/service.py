@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Final
 
 import jwt
 from aiohttp import ClientResponse, ClientSession, web
@@ -23,6 +23,9 @@ ASSISTANT_ID = "33333333-3333-4333-8333-333333333333"
 ORG_ID = "44444444-org-4444-8444-444444444444"
 PATH = "/api/v1/sessions/vapi/start"
 NO_FILE = Path("/nonexistent/.env")
+
+_JWS: Final = jwt.PyJWS()
+_JWS.register_algorithm("Ed25519", jwt.get_algorithm_by_name("EdDSA"))  # RFC 9864
 
 VARIABLES: Mapping[str, str] = {
     "VAPI_API_KEY": PRIVATE_KEY,
@@ -58,7 +61,7 @@ def sign(
     """Sign a token with these claims or payload bytes; `headers` are added to the JOSE header."""
     if not isinstance(payload, bytes):
         payload = json.dumps(claims() if payload is None else payload).encode()
-    return jwt.PyJWS().encode(payload, key, algorithm, headers=headers or None)
+    return _JWS.encode(payload, key, algorithm, headers=headers or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,25 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from middlewares.errors import ApiError, Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import Claims
 from server.auth.tokens import base64url_decode
-from server.config.keys import algorithms_of
+from server.config.keys import accepted_algorithms, algorithms_of
 
 MAX_KEYS_OF_AN_ID: Final = 4
 """A token is tried with at most this many keys of its `kid`."""
 
 _COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66}
+_KINDS: Final[dict[str, Any]] = {
+    "EC": ECAlgorithm,
+    "OKP": OKPAlgorithm,
+    "RSA": RSAAlgorithm,
+    "oct": HMACAlgorithm,
+}
 _MAX_SHOWN: Final = 80
 
 MakeDecoders = Callable[[object, Iterable[str]], Mapping[str, Decoder]]
@@ -45,7 +51,8 @@ class JwkSet:
         unused: list[str] = []
         for jwk in _members(document):
             key, algorithms, reason = _read(jwk)
-            if not reason and algorithms.isdisjoint(allowed):
+            algorithms &= accepted_algorithms(key, allowed)
+            if not reason and not algorithms:
                 reason = "no algorithm of it is one of JWT_ALGORITHMS"
             fingerprint = b"" if reason else _fingerprint(key)
             if not reason and not self._has_room(jwk.get("kid"), fingerprint):
@@ -53,7 +60,7 @@ class JwkSet:
             if reason:
                 unused.append(f"{json.dumps(jwk.get('kid'))[:_MAX_SHOWN]} ({reason})")
                 continue
-            decoders = make_decoders(key, algorithms & allowed)
+            decoders = make_decoders(key, algorithms)
             self._add(jwk.get("kid"), fingerprint, decoders)
         self.unused = tuple(unused)
         """The keys that are not used: for each its `kid` and the reason."""
@@ -126,13 +133,14 @@ def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str], str]:
     if not isinstance(jwk.get("kid"), str | None):
         return None, frozenset(), "its kid is not a string"
     try:
-        key = jwt.PyJWK(_padded(jwk)).key
+        key = _KINDS[jwk["kty"]].from_jwk(_padded(jwk))
     except Exception:  # noqa: BLE001  PyJWT raises many types for malformed keys
         return None, frozenset(), "it is malformed or of an unknown kind"
-    own, usable = jwk.get("alg"), algorithms_of(key)
+    usable = algorithms_of(key)
     if not usable:
         return None, frozenset(), "it is private, symmetric, too weak or of another curve"
-    return key, usable & {own} if own else usable, ""
+    own = str(jwk.get("alg") or "")
+    return key, accepted_algorithms(key, [own]) if own else usable, ""
 
 
 def _padded(jwk: dict[str, Any]) -> dict[str, Any]:

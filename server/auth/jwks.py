@@ -14,6 +14,7 @@ from middlewares.errors import ApiError, ErrorCode, Reason
 from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import invalid_token
 from server.auth.jwk_set import JwkSet, NoUsableKeyError
+from server.config.keys import ED25519_ALGORITHMS
 from server.http_client import FetchError, fetch_json, retry_delay
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,8 @@ class JwksProvider:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._algorithms = frozenset(algorithms)
+        if self._algorithms & ED25519_ALGORITHMS:
+            self._algorithms |= ED25519_ALGORITHMS
         self._usable_seconds = max(cache_seconds, stale_seconds)
         self._cooldown_seconds = cooldown_seconds
         self._wait = wait

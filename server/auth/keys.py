@@ -12,7 +12,7 @@ from server.auth.jwk_set import JwkSet, MakeDecoders
 from server.auth.jwks import JwksProvider
 from server.auth.tokens import VerificationKey, make_decode
 from server.config import Settings
-from server.config.keys import algorithms_of, load_proof_keys, load_public_keys
+from server.config.keys import accepted_algorithms, load_proof_keys, load_public_keys
 
 log = logging.getLogger(__name__)
 
@@ -67,18 +67,21 @@ def make_static_provider(settings: Settings) -> StaticKeyProvider:
     return StaticKeyProvider(
         {
             algorithm: _decoder(algorithm, keys, settings)
-            for algorithm in settings.jwt_algorithms
-            if (keys := _configured_keys(algorithm, settings))
+            for algorithm, keys in _configured_keys(settings).items()
         }
     )
 
 
-def _configured_keys(algorithm: str, settings: Settings) -> list[object]:
-    """Return the keys of the configuration that verify this algorithm."""
+def _configured_keys(settings: Settings) -> dict[str, list[object]]:
+    """Return the keys of the configuration by the algorithms that they verify."""
+    secrets = [each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each]
     if settings.jwt_secret:
-        return [each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each]
-    public_keys = load_public_keys(settings.jwt_public_key)
-    return [key for key in public_keys if algorithm in algorithms_of(key)]
+        return dict.fromkeys(settings.jwt_algorithms, secrets)
+    found: dict[str, list[object]] = {}
+    for key in load_public_keys(settings.jwt_public_key):
+        for algorithm in accepted_algorithms(key, settings.jwt_algorithms):
+            found.setdefault(algorithm, []).append(key)
+    return found
 
 
 def _decoder(algorithm: str, keys: Iterable[object], settings: Settings) -> Decoder:

@@ -21,6 +21,10 @@ milliseconds. Raises ValueError or RecursionError.
 """
 
 
+_IMPLEMENTATIONS: Final = get_default_algorithms()
+_IMPLEMENTATIONS["Ed25519"] = _IMPLEMENTATIONS["EdDSA"]  # RFC 9864
+
+
 class VerificationKey:
     """A public key or HMAC secret, prepared once, and the one algorithm it is used with.
 
@@ -31,7 +35,7 @@ class VerificationKey:
 
     def __init__(self, algorithm: str, key: object) -> None:
         self.algorithm = algorithm
-        implementation = get_default_algorithms()[algorithm]
+        implementation = _IMPLEMENTATIONS[algorithm]
         self._key = implementation.prepare_key(key)
         self._verify = implementation.verify
 

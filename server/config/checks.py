@@ -37,12 +37,15 @@ def find_swagger_ui() -> Path | None:
     return Path(spec.origin).parent / "dist" if spec and spec.origin else None
 
 
-MIN_SECRET_BYTES: Final = 32
+_MIN_SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""RFC 7518 section 3.2: a secret is at least as long as the hash."""
 MIN_SIGNING_KEY_CHARACTERS: Final = 32
 """RFC 7518 section 3.2: a key for HS256 has at least 256 bits."""
 
 _KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
 _ONE_KEY_SOURCE: Final = "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL"
+
+_MAKE_SECRET: Final = "try openssl rand -base64 48"
 
 Fault = tuple[str, str]
 
@@ -177,7 +180,7 @@ def _check_key_material(settings: Settings) -> Iterator[Fault]:
     if not chosen <= allowed:
         yield "JWT_ALGORITHMS", f"must be some of {', '.join(sorted(allowed))} with {kind}"
     if settings.jwt_secret:
-        yield from _check_secret("JWT_SECRET", settings.jwt_secret)
+        yield from _check_secret("JWT_SECRET", settings.jwt_secret, chosen)
     elif settings.jwt_public_key:
         yield from _check_public_keys(settings, chosen)
 
@@ -186,12 +189,14 @@ def _check_previous_secret(settings: Settings, faulty: frozenset[str]) -> Iterat
     if settings.jwt_secret_previous and not (settings.jwt_secret or "JWT_SECRET" in faulty):
         yield "JWT_SECRET_PREVIOUS", "is used only with JWT_SECRET; set that too or remove this"
     elif settings.jwt_secret_previous:
-        yield from _check_secret("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous)
+        chosen = frozenset(settings.jwt_algorithms)
+        yield from _check_secret("JWT_SECRET_PREVIOUS", settings.jwt_secret_previous, chosen)
 
 
-def _check_secret(name: str, secret: bytes) -> Iterator[Fault]:
-    if len(secret) < MIN_SECRET_BYTES:
-        yield name, f"must be at least {MIN_SECRET_BYTES} bytes; try openssl rand -base64 48"
+def _check_secret(name: str, secret: bytes, chosen: frozenset[str]) -> Iterator[Fault]:
+    used = max(chosen & HMAC_ALGORITHMS, default="HS256")
+    if len(secret) < _MIN_SECRET_BYTES[used]:
+        yield name, f"must be at least {_MIN_SECRET_BYTES[used]} bytes for {used}; {_MAKE_SECRET}"
     elif not _can_sign(secret):
         yield name, "looks like a PEM or SSH key; use JWT_PUBLIC_KEY for a public key"
 

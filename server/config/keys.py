@@ -1,7 +1,7 @@
 """The keys in the settings: public keys of tokens, and the private keys of patient proofs."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -14,7 +14,9 @@ from server.config.settings import Settings
 
 HMAC_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-PUBLIC_ALGORITHMS: Final = RSA_ALGORITHMS | {"ES256", "ES384", "ES512", "EdDSA"}
+ED25519_ALGORITHMS: Final = frozenset({"EdDSA", "Ed25519"})
+"""Two names of one algorithm (RFC 9864); an Ed448 key has the former only."""
+PUBLIC_ALGORITHMS: Final = RSA_ALGORITHMS | {"ES256", "ES384", "ES512"} | ED25519_ALGORITHMS
 
 MIN_RSA_BITS: Final = 2048
 
@@ -71,9 +73,19 @@ def algorithms_of(key: object) -> frozenset[str]:
     if isinstance(key, ec.EllipticCurvePublicKey):
         algorithm = _OF_CURVE.get(key.curve.name)
         return frozenset({algorithm}) if algorithm else frozenset()
-    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return frozenset({"EdDSA"})
-    return frozenset()
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return ED25519_ALGORITHMS
+    return frozenset({"EdDSA"}) if isinstance(key, ed448.Ed448PublicKey) else frozenset()
+
+
+def accepted_algorithms(key: object, chosen: Collection[str]) -> frozenset[str]:
+    """Return the chosen algorithms that a public key can verify.
+
+    For an Ed25519 key `EdDSA` and `Ed25519` are one algorithm: who chooses one accepts both.
+    """
+    usable = algorithms_of(key)
+    accepted = usable.intersection(chosen)
+    return usable if accepted and usable == ED25519_ALGORITHMS else accepted
 
 
 PROOF_TYPE: Final = "patient-proof+jwt"

@@ -244,7 +244,7 @@ async def test_gunicorn_ends_with_the_same_messages(tmp_path: Path) -> None:
     assert (process.returncode, out) == (78, b"")
     assert err.decode().splitlines() == [
         "Invalid configuration:",
-        "JWT_SECRET: must be at least 32 bytes; try openssl rand -base64 48",
+        "JWT_SECRET: must be at least 32 bytes for HS256; try openssl rand -base64 48",
         "PORT: must be a whole number",
         "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?",
         END,

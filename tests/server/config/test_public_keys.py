@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from server.config.keys import (
+    ED25519_ALGORITHMS,
     MAX_PEM_BLOCKS,
     RSA_ALGORITHMS,
     algorithms_of,
@@ -23,7 +24,7 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         (pems.P256, {"ES256"}),
         (pems.P384, {"ES384"}),
         (pems.P521, {"ES512"}),
-        (pems.ED25519, {"EdDSA"}),
+        (pems.ED25519, ED25519_ALGORITHMS),
         (pems.ED448, {"EdDSA"}),
     ],
     ids=["RSA", "P-256", "P-384", "P-521", "Ed25519", "Ed448"],
@@ -48,7 +49,7 @@ def test_several_blocks_are_loaded_in_order() -> None:
     blocks = [pems.public(key) for key in (pems.P256, pems.RSA, pems.ED25519)]
     text = "Explanatory text (RFC 7468).\n" + "\n".join(blocks) + "more text"
     kinds = [algorithms_of(key) for key in load_public_keys(text)]
-    assert kinds == [{"ES256"}, RSA_ALGORITHMS, {"EdDSA"}]
+    assert kinds == [{"ES256"}, RSA_ALGORITHMS, ED25519_ALGORITHMS]
 
 
 def test_the_number_of_blocks_is_limited() -> None:

@@ -36,6 +36,13 @@ def test_default_algorithms(variables: dict[str, str], algorithms: tuple[str, ..
         {"VAPI_CREDENTIAL": "public_key", "VAPI_ORG_ID": ""},
         {"SESSION_BUDGET_SECONDS": "0.2", "VAPI_TIMEOUT_SECONDS": "0.1"},
         {"JWT_SECRET": "x" * 32, "JWT_SECRET_PREVIOUS": "y" * 32},
+        {"JWT_SECRET": "x" * 48, "JWT_ALGORITHMS": "HS384"},
+        {"JWT_SECRET": "x" * 64, "JWT_ALGORITHMS": "HS512"},
+        {
+            "JWT_PUBLIC_KEY": pems.public(pems.ED25519),
+            "JWT_ALGORITHMS": "Ed25519",
+            "JWT_SECRET": "",
+        },
         {"VAPI_CREDENTIAL": "session_token", "VAPI_API_KEY": "x" * 32},
         {"VAPI_CREDENTIAL": "public_key", "VAPI_API_KEY": "x"},
         {"JWT_SECRET": "", "JWT_JWKS_URL": f"{JWKS}?appid=1", "JWT_ISSUER": "us"},
@@ -64,6 +71,12 @@ def test_valid_combinations(variables: dict[str, str]) -> None:
         ({"JWT_SECRET": "", "JWT_JWKS_URL": JWKS}, {"JWT_ISSUER"}),
         ({"JWT_SECRET": "", "JWT_JWKS_URL": "http://a.test"}, {"JWT_JWKS_URL", "JWT_ISSUER"}),
         ({"JWT_SECRET": "x" * 31}, {"JWT_SECRET"}),
+        ({"JWT_SECRET": "x" * 47, "JWT_ALGORITHMS": "HS384"}, {"JWT_SECRET"}),
+        ({"JWT_SECRET": "x" * 63, "JWT_ALGORITHMS": "HS512,HS256"}, {"JWT_SECRET"}),
+        (
+            {"JWT_SECRET_PREVIOUS": "x" * 63, "JWT_ALGORITHMS": "HS256,HS512"},
+            {"JWT_SECRET_PREVIOUS"},
+        ),
         ({"JWT_SECRET": PEM}, {"JWT_SECRET"}),
         ({"JWT_SECRET": f"ssh-rsa {'A' * 40}"}, {"JWT_SECRET"}),
         ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": "x"}, {"JWT_PUBLIC_KEY"}),
@@ -79,6 +92,14 @@ def test_valid_combinations(variables: dict[str, str]) -> None:
         ),
         (
             {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "ES256"},
+            {"JWT_ALGORITHMS"},
+        ),
+        (
+            {
+                "JWT_SECRET": "",
+                "JWT_PUBLIC_KEY": pems.public(pems.ED448),
+                "JWT_ALGORITHMS": "Ed25519",
+            },
             {"JWT_ALGORITHMS"},
         ),
         (

@@ -14,7 +14,8 @@ from rig.issuer import Key, key, make_key, rsa_key
 from rig.service import sign
 from server.auth.jwk_set import JwkSet, NoUsableKeyError
 from server.auth.tokens import base64url_decode
-from server.config.keys import PUBLIC_ALGORITHMS
+from server.config.keys import ED25519_ALGORITHMS, PUBLIC_ALGORITHMS
+from tests import pems
 from tests.server.auth.keys.conftest import make_decoders
 
 MINE = key("mine", "ES256")
@@ -30,9 +31,10 @@ async def test_key_verifies_its_algorithm_only(algorithm: str) -> None:
     mine = key("mine", algorithm)
     key_set = read(mine.jwk())
     decode = key_set.find(algorithm, "mine")
+    same = ED25519_ALGORITHMS if algorithm == "EdDSA" else {algorithm}
     assert decode is not None
     assert (await decode(mine.token()))["id"] == "pt_1"
-    assert all(key_set.find(other, "mine") is None for other in PUBLIC_ALGORITHMS - {algorithm})
+    assert all(key_set.find(other, "mine") is None for other in PUBLIC_ALGORITHMS - same)
 
 
 def test_key_without_alg_verifies_all_allowed_algorithms_of_its_type() -> None:
@@ -67,6 +69,7 @@ def test_key_of_an_algorithm_that_is_not_allowed_is_ignored() -> None:
         pytest.param(MINE.jwk(alg="RS256"), id="algorithm of another type"),
         pytest.param(MINE.jwk(alg="none"), id="alg is none"),
         pytest.param(MINE.jwk(alg=7), id="alg is a number"),
+        pytest.param(MINE.jwk(alg=["ES256"]), id="alg is a list"),
         pytest.param(MINE.jwk(kid=7), id="kid is a number"),
         pytest.param(MINE.jwk(x="AA"), id="not a point of the curve"),
         pytest.param(MINE.jwk(crv="secp256k1", alg=...), id="unsupported curve"),
@@ -161,6 +164,23 @@ def test_only_an_unknown_key_needs_a_refetch(
 
 def test_null_members_are_absent() -> None:
     assert read(MINE.jwk(use=None, key_ops=None, alg=None, x5c=None)).find("ES256", "mine")
+
+
+@pytest.mark.parametrize("allowed", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519", ...])
+def test_ed25519_key_verifies_both_of_its_names(alg: Any, allowed: str) -> None:
+    key_set = read(key("mine", "Ed25519").jwk(alg=alg), allowed={allowed})
+    assert all(key_set.find(each, "mine") for each in ("EdDSA", "Ed25519"))
+
+
+def test_ed448_key_verifies_eddsa_only() -> None:
+    jwk = Key("EdDSA", pems.ED448, "mine").jwk(alg=...)
+    key_set = read(jwk, allowed={"EdDSA", "Ed25519"})
+    assert key_set.find("EdDSA", "mine") is not None
+    assert key_set.find("Ed25519", "mine") is None
+    for odd, allowed in [(jwk, "Ed25519"), ({**jwk, "alg": "Ed25519"}, "EdDSA")]:
+        with pytest.raises(NoUsableKeyError):
+            read(odd, allowed={allowed})
 
 
 async def test_coordinates_without_leading_zeros_are_padded() -> None:

@@ -96,6 +96,23 @@ async def test_public_key_verifies_each_algorithm_of_its_type(
     assert (confused.status, confused.code) == (401, "AUTH_TOKEN_INVALID")
 
 
+@pytest.mark.parametrize("named", ["EdDSA", "Ed25519"])
+async def test_either_name_of_ed25519_accepts_both(serve: Serve, named: str) -> None:
+    pem = pems.public(pems.ED25519)
+    service = await serve(JWT_SECRET="", JWT_PUBLIC_KEY=pem, JWT_ALGORITHMS=named)
+    for algorithm in ("EdDSA", "Ed25519"):
+        assert (await service.start(sign(key=pems.ED25519, algorithm=algorithm))).status == 200
+    forged = sign(key=make_key("Ed25519"), algorithm="Ed25519")
+    assert (await service.start(forged)).code == "AUTH_TOKEN_INVALID"
+
+
+async def test_ed448_has_the_name_eddsa_only(serve: Serve) -> None:
+    pem = pems.public(pems.ED448)
+    service = await serve(JWT_SECRET="", JWT_PUBLIC_KEY=pem, JWT_ALGORITHMS="EdDSA")
+    assert (await service.start(sign(key=pems.ED448, algorithm="EdDSA"))).status == 200
+    assert (await service.start(sign(key=pems.ED448, algorithm="Ed25519"))).status == 401
+
+
 @pytest.mark.parametrize(("algorithm", "key"), EIGHT_KEYS)
 async def test_each_of_eight_public_keys_verifies(algorithm: str, key: Any) -> None:
     assert await verifies(eight_public_keys(), sign(key=key, algorithm=algorithm), algorithm)
