@@ -74,7 +74,9 @@ def make_static_provider(settings: Settings) -> StaticKeyProvider:
 
 def _configured_keys(settings: Settings) -> dict[str, list[object]]:
     """Return the keys of the configuration by the algorithms that they verify."""
-    secrets = [each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each]
+    secrets: list[object] = [
+        each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each
+    ]
     if settings.jwt_secret:
         return dict.fromkeys(settings.jwt_algorithms, secrets)
     found: dict[str, list[object]] = {}
