@@ -6,16 +6,18 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab
-from sandbox.local_requests import local_requests_only
+from sandbox.local_requests import local_origins, local_requests_only
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.serving import HOST, origin, port_of, serving
 from sandbox.tools.server import PATH as TOOL_PATH
 from sandbox.tools.server import ToolServer, create_tool_server
 from sandbox.vapi.app import create_vapi
+from sandbox.vapi.room import Tool
 from server import app as service
 from server.config import Settings
 from server.config.settings import CredentialType
@@ -54,7 +56,7 @@ def create_development(
         str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
     }
     failures = FailureInjector()
-    vapi = _vapi(settings, companions)
+    vapi = _vapi(settings, companions, webhook_secret)
     lab = Lab(
         settings=settings,
         vapi=vapi,
@@ -63,14 +65,15 @@ def create_development(
         tool_server_url=origin(companions.tools) + TOOL_PATH,
         webhook_secret=webhook_secret,
     )
-    lab_app = create_lab(lab, page_origin=own)
-    lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=[own]))
+    pages = local_origins(settings.port)
+    lab_app = create_lab(lab, page_origins=pages)
+    lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=pages))
     companion_servers = [
         serving(vapi, *companions.all_vapi),
         serving(_tool_server(settings, own, companions.tools, webhook_secret), companions.tools),
         serving(lab_app, companions.lab),
         serving(
-            _with_session_tokens(settings, own, failures, port_of(companions.tokens)),
+            _with_session_tokens(settings, pages, failures, port_of(companions.tokens)),
             companions.tokens,
         ),
     ]
@@ -78,18 +81,27 @@ def create_development(
         endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
     )
     app = _service_with_failures(settings, failures, settings.port)
+    app.middlewares.insert(3, _lead_to_playground)
     app.add_subapp(PATH, create_playground(addresses, settings))
     # First, because the service checks Vapi when it starts.
     app.cleanup_ctx.insert(0, partial(_run_companions, companion_servers))
     return app
 
 
-def _vapi(settings: Settings, companions: Companions) -> web.Application:
+@web.middleware
+async def _lead_to_playground(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path == "/" and request.method in {hdrs.METH_GET, hdrs.METH_HEAD}:
+        return web.Response(status=302, headers={hdrs.LOCATION: PATH})
+    return await handler(request)
+
+
+def _vapi(settings: Settings, companions: Companions, webhook_secret: str) -> web.Application:
     app = create_vapi(
         private_key=settings.vapi_api_key,
         public_key=settings.vapi_public_api_key,
         org_id=settings.vapi_org_id,
         assistant_id=settings.vapi_assistant_id,
+        tool=Tool(url=origin(companions.tools) + TOOL_PATH, secret=webhook_secret),
     )
     ports = [port_of(each) for each in companions.all_vapi]
     # Like Vapi, its stand-in serves every origin.
@@ -123,14 +135,14 @@ def _service_with_failures(
 
 
 def _with_session_tokens(
-    settings: Settings, page: str, failures: FailureInjector, port: int
+    settings: Settings, pages: tuple[str, ...], failures: FailureInjector, port: int
 ) -> web.Application:
     """Return a second service that issues session tokens, for the same page."""
     changed = replace(
         settings,
         vapi_credential=CredentialType.SESSION_TOKEN,
-        vapi_allowed_origins=(page,),
-        cors_allowed_origins=(page,),
+        vapi_allowed_origins=pages,
+        cors_allowed_origins=pages,
     )
     return _service_with_failures(changed, failures, port)
 

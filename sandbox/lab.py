@@ -56,9 +56,9 @@ LAB = web.AppKey("lab", Lab)
 _CLIENT = web.AppKey("client", ClientSession)
 
 
-def create_lab(lab: Lab, *, page_origin: str) -> web.Application:
+def create_lab(lab: Lab, *, page_origins: Collection[str]) -> web.Application:
     """Return the helpers; only the playground page can call them."""
-    app = web.Application(middlewares=[cors(origins=[page_origin])])
+    app = web.Application(middlewares=[cors(origins=page_origins)])
     app[LAB] = lab
     app.cleanup_ctx.append(_client)
     app.router.add_post("/tokens", _tokens)

@@ -48,6 +48,11 @@ def local_hosts(port: int) -> set[str]:
     return hosts.union(_NAMES) if port == _HTTP_PORT else hosts
 
 
+def local_origins(port: int) -> tuple[str, ...]:
+    """Return the origins of pages that this machine serves on a port."""
+    return tuple(f"http://{host}" for host in sorted(local_hosts(port)))
+
+
 def _are_allowed(sent: Sequence[str], host: str, origins: Collection[str]) -> bool:
     return all(each == f"http://{host}" or each in origins for each in sent)
 

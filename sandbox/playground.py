@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
+from yarl import URL
 
-from sandbox.serving import answer
+from sandbox.serving import HOST, answer
 from server.config import Settings
 
 PATH = "/playground"
-STATIC = Path(str(resources.files("sandbox"))) / "static"
+_HERE = Path(str(resources.files("sandbox")))
+STATIC = _HERE / "static"
+SDK = _HERE / "sdk"
 PATIENTS = (
     {"id": "pt_1001", "name": "Amara Okafor"},
     {"id": "pt_1002", "name": "Jonas Lindqvist"},
@@ -28,28 +30,47 @@ class Addresses:
     lab: str
     vapi: str
 
+    def at(self, host: str) -> "Addresses":
+        """Return the same addresses by another name of this machine."""
+
+        def moved(url: str) -> str:
+            return str(URL(url).with_host(host))
+
+        endpoints = {kind: moved(url) for kind, url in self.endpoints.items()}
+        return Addresses(endpoints=endpoints, lab=moved(self.lab), vapi=moved(self.vapi))
+
 
 def create_playground(addresses: Addresses, settings: Settings) -> web.Application:
-    """Return the page as a sub-application for `PATH`."""
-    config = {
-        "endpoints": dict(addresses.endpoints),
-        "lab": addresses.lab,
-        "vapiUrl": addresses.vapi,
-        "patients": PATIENTS,
-        "maxBodyBytes": settings.max_body_bytes,
-        "rateLimit": int(settings.rate_limit.partition("/")[0] or 0),
-    }
-    policy = _policy(addresses)
+    """Return the page as a sub-application for `PATH`.
 
-    async def index(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": policy})
+    The page may be reached by any name of this machine, and reaches everything else by that name.
+    """
 
-    async def page_config(_: web.Request) -> web.Response:
-        return answer(config)
+    async def index(request: web.Request) -> web.FileResponse:
+        headers = {"Content-Security-Policy": _policy(addresses.at(request.url.host or HOST))}
+        return web.FileResponse(STATIC / "index.html", headers=headers)
+
+    async def page_config(request: web.Request) -> web.Response:
+        here = addresses.at(request.url.host or HOST)
+        return answer(
+            {
+                "endpoints": here.endpoints,
+                "lab": here.lab,
+                "vapiUrl": here.vapi,
+                "patients": PATIENTS,
+                "maxBodyBytes": settings.max_body_bytes,
+                "rateLimit": int(settings.rate_limit.partition("/")[0] or 0),
+                "realSdk": (STATIC / "vapi-sdk.js").exists(),
+            }
+        )
+
+    async def sdk(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(SDK / f"{request.match_info['name']}.js")
 
     app = web.Application()
     app.router.add_get("", index)
     app.router.add_get("/config.json", page_config)
+    app.router.add_get("/{name:vapi|vapi-events|vapi-room}.js", sdk)
     app.router.add_static("/static", STATIC)
     return app
 
@@ -57,7 +78,8 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
 def _policy(addresses: Addresses) -> str:
     """Return the policy: the page connects to this machine only."""
     urls = [*addresses.endpoints.values(), addresses.lab, addresses.vapi]
-    origins = sorted({f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, urls)})
+    origins = sorted({str(URL(url).origin()) for url in urls})
+    room = str(URL(addresses.vapi).with_scheme("ws").origin())
     own = "script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:"
     ends = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    return f"default-src 'none'; {own}; connect-src 'self' {' '.join(origins)}; {ends}"
+    return f"default-src 'none'; {own}; connect-src 'self' {' '.join(origins)} {room}; {ends}"

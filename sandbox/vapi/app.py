@@ -1,4 +1,4 @@
-"""The stand-in's routes: assistant, call list, web calls, and the control of a call."""
+"""The stand-in's routes: assistant, call list, web calls, their rooms and their control."""
 
 from collections import deque
 
@@ -10,8 +10,10 @@ from sandbox.vapi.account import Account
 from sandbox.vapi.call_list import CALL_LIST, CALLS, CallListFaults, control_call, list_calls
 from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
 from sandbox.vapi.calls import CallStore, WebCall, new_call, timestamp
-from sandbox.vapi.errors import UNKNOWN_BEHAVIOUR, Refusal, error_response
+from sandbox.vapi.conversation import PACE_SECONDS
+from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, UNKNOWN_BEHAVIOUR, Refusal, error_response
 from sandbox.vapi.faults import SWITCH, Switch, inject_faults, release_stuck
+from sandbox.vapi.room import ROOMS, Rooms, Tool, close_rooms, room
 
 PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
 
@@ -27,8 +29,13 @@ def create_vapi(
     org_id: str,
     assistant_id: str,
     calls: CallStore | None = None,
+    tool: Tool | None = None,
+    pace: float = PACE_SECONDS,
 ) -> web.Application:
-    """Return the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` has its calls."""
+    """Return the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` has its calls.
+
+    In a call the assistant calls `tool`; each utterance takes `pace` seconds.
+    """
     app = web.Application(middlewares=[_record, inject_faults(), _refusals])
     app[ACCOUNT] = Account(
         private_key=private_key, public_key=public_key, org_id=org_id, assistant_id=assistant_id
@@ -36,14 +43,17 @@ def create_vapi(
     app[SWITCH] = Switch()
     app[CALLS] = CallStore() if calls is None else calls
     app[CALL_LIST] = CallListFaults()
+    app[ROOMS] = Rooms(calls=app[CALLS], tool=tool, pace=pace)
     app[REQUESTS] = deque(maxlen=10_000)
     app.router.add_get("/assistant/{id}", _assistant)
     app.router.add_get("/call", _call_list)
     app.router.add_post("/call/web", _call_web)
+    app.router.add_get("/room/{id}", room)
     app.router.add_post("/{id}/control", control_call)
-    app.router.add_options("/call/web", _preflight)
+    for path in ("/call/web", "/{id}/control"):
+        app.router.add_options(path, _preflight)
     app.on_response_prepare.append(_open_to_every_origin)
-    app.on_shutdown.append(release_stuck)
+    app.on_shutdown.extend((release_stuck, close_rooms))
     return app
 
 
@@ -107,6 +117,8 @@ async def _call_web(request: web.Request) -> web.Response:
     grant.restrictions.check(requested, origin)
     requested.validate()
     _require_known(account, requested)
+    if request.query.get("simulate") == "over-concurrency-limit":
+        raise Refusal(400, OVER_CONCURRENCY_LIMIT)
     call = new_call(account.org_id, requested, request.url.origin())
     request.app[CALLS].add(WebCall(call, grant.credential_type, origin))
     return answer(call, 201)

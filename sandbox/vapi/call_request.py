@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from sandbox.vapi.errors import NOTHING_NAMED, Refusal
-from sandbox.vapi.fields import ASSISTANT_OVERRIDES, BEYOND_ASSISTANT, CREATE_WEB_CALL
+from sandbox.vapi.fields import ASSISTANT_OVERRIDES, BEYOND_ASSISTANT, CREATE_WEB_CALL, LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,18 @@ class CallRequest:
             faults.append("assistantId must be a UUID")
         if not faults and not isinstance(self.overrides.get("variableValues"), dict | None):
             faults.append("assistantOverrides.variableValues must be an object")
-        return faults
+        return faults or [*self._out_of_range()]
+
+    def _out_of_range(self) -> Iterator[str]:
+        for part in ("assistant", "assistantOverrides"):
+            for name, (least, most) in LIMITS.items():
+                value = (self.body.get(part) or {}).get(name, least)
+                if not isinstance(value, int | float) or isinstance(value, bool):
+                    yield f"{part}.{name} must be a number"
+                elif value < least:
+                    yield f"{part}.{name} must not be less than {least}"
+                elif value > most:
+                    yield f"{part}.{name} must not be greater than {most}"
 
 
 def parse_call_request(body: bytes) -> CallRequest:

@@ -1,11 +1,13 @@
 """The calls that the stand-in accepted, by id, and how many of them are active."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from secrets import randbits
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -14,9 +16,13 @@ from yarl import URL
 from sandbox.vapi.call_request import CallRequest
 from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, Refusal
 
-CONCURRENCY_LIMIT = 10
-# A call of the stand-in has no audio, so it ends by itself.
-CALL_SECONDS = 10.0
+CONCURRENCY_LIMIT: Final = 10
+# Vapi's defaults of `customerJoinTimeoutSeconds` and `maxDurationSeconds`.
+JOIN_SECONDS: Final = 15.0
+MAX_SECONDS: Final = 600.0
+_NO_AUDIO: Final = "call.in-progress.error-assistant-did-not-receive-customer-audio"
+_TOO_LONG: Final = "exceeded-max-duration"
+_TICK: Final = 0.01
 
 
 class Monitor(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -67,6 +73,11 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     cost: int = 0
     artifact_plan: ArtifactPlan = ArtifactPlan()
 
+    def limit(self, name: str, default: float) -> float:
+        """Return a limit in seconds: of the overrides, else of a transient assistant."""
+        assistant = {} if self.assistant is UNSET else self.assistant
+        return float(self.assistant_overrides.get(name) or assistant.get(name) or default)
+
 
 def new_call(org_id: str, requested: CallRequest, origin: URL) -> Call:
     """Return the requested call; `origin` is the address at which the stand-in was reached."""
@@ -111,55 +122,104 @@ class WebCall:
     origin: str
 
 
+@dataclass(slots=True)
+class _Active:
+    """An active call: when it ends by itself and why; `ended` is set when it ends."""
+
+    deadline: float
+    reason: str
+    last: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class CallStore:
     """Keeps the calls in the order in which they began.
 
-    `limit` is the number of calls that may be active at once; a call is active for `seconds`.
+    `limit` is the number of calls that may be active at once. A call without the customer's audio
+    ends after `customerJoinTimeoutSeconds`, by default `seconds`; any call ends after
+    `maxDurationSeconds`.
     """
 
     def __init__(
         self,
         *,
         limit: int = CONCURRENCY_LIMIT,
-        seconds: float = CALL_SECONDS,
+        seconds: float = JOIN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
         self._calls: dict[str, WebCall] = {}
-        self._ends: dict[str, float] = {}
+        self._active: dict[str, _Active] = {}
 
     def add(self, call: WebCall) -> None:
         """Add a call. Raises Refusal when the maximum number of calls is active."""
         self.end_overdue()
-        if len(self._ends) >= self._limit:
+        if len(self._active) >= self._limit:
             raise Refusal(400, OVER_CONCURRENCY_LIMIT)
-        self._ends[call.call.id] = self._clock() + self._seconds
+        last = self._clock() + call.call.limit("maxDurationSeconds", MAX_SECONDS)
         self._calls[call.call.id] = call
+        self._active[call.call.id] = _Active(last, _TOO_LONG, last)
+        self._expect_audio(call.call)
+
+    def join(self, call_id: str) -> None:
+        """Note that the customer's audio arrives in an active call."""
+        active = self._active[call_id]
+        active.deadline, active.reason = active.last, _TOO_LONG
+        call, now = self._calls[call_id], timestamp()
+        if call.call.started_at is UNSET:
+            self._replace(call_id, status="in-progress", updated_at=now, started_at=now)
+
+    def leave(self, call_id: str) -> None:
+        """Note that the customer has left: the call ends, unless its room is kept."""
+        call = self._calls[call_id].call
+        if call.transport.room_delete_on_user_leave_enabled:
+            self.end(call_id, "customer-ended-call")
+        elif call_id in self._active:
+            self._expect_audio(call)
+
+    def _expect_audio(self, call: Call) -> None:
+        active = self._active[call.id]
+        deadline = self._clock() + call.limit("customerJoinTimeoutSeconds", self._seconds)
+        if deadline < active.last:
+            active.deadline, active.reason = deadline, _NO_AUDIO
 
     def end_overdue(self) -> None:
         """End the calls whose time is over."""
         now = self._clock()
-        for call_id in [each for each, end in self._ends.items() if end <= now]:
-            self.end(call_id, "silence-timed-out")
+        overdue = [(id_, each) for id_, each in self._active.items() if each.deadline <= now]
+        for call_id, active in overdue:
+            self.end(call_id, active.reason)
 
     def end(self, call_id: str, reason: str) -> bool:
         """End a call; return whether it was active."""
-        if self._ends.pop(call_id, None) is None:
+        active = self._active.pop(call_id, None)
+        if active is None:
             return False
-        call, now = self._calls[call_id], timestamp()
-        ended = structs.replace(
-            call.call, status="ended", updated_at=now, ended_at=now, ended_reason=reason
-        )
-        self._calls[call_id] = replace(call, call=ended)
+        now = timestamp()
+        self._replace(call_id, status="ended", updated_at=now, ended_at=now, ended_reason=reason)
+        active.ended.set()
         return True
+
+    async def until_ended(self, call_id: str) -> str:
+        """Wait until a call has ended; return the reason."""
+        while active := self._active.get(call_id):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(active.deadline - self._clock(), _TICK)):
+                    await active.ended.wait()
+            self.end_overdue()
+        return str(self._calls[call_id].call.ended_reason)
+
+    def _replace(self, call_id: str, **changes: Any) -> None:
+        call = self._calls[call_id]
+        self._calls[call_id] = replace(call, call=structs.replace(call.call, **changes))
 
     @property
     def active(self) -> frozenset[str]:
         """The ids of the calls that have not ended."""
         self.end_overdue()
-        return frozenset(self._ends)
+        return frozenset(self._active)
 
     def get(self, call_id: str) -> WebCall | None:
         """Return the call with this id, active or ended."""

@@ -21,7 +21,10 @@ CREATE_WEB_CALL = frozenset(
         *BEYOND_ASSISTANT,
     }
 )
-# `AssistantOverrides`.
+# Limits in seconds, least and most. `customerJoinTimeoutSeconds` has a page of its own in Vapi's
+# documentation, and is absent from the OpenAPI document.
+LIMITS = {"customerJoinTimeoutSeconds": (1, 60), "maxDurationSeconds": (10, 43_200)}
+# `AssistantOverrides`, and `customerJoinTimeoutSeconds`.
 ASSISTANT_OVERRIDES = frozenset(
     {
         "analysisPlan",
@@ -32,6 +35,7 @@ ASSISTANT_OVERRIDES = frozenset(
         "compliancePlan",
         "credentialIds",
         "credentials",
+        "customerJoinTimeoutSeconds",
         "endCallMessage",
         "endCallPhrases",
         "firstMessage",

@@ -81,7 +81,7 @@ def _lab(settings: Settings, vapi: web.Application, page: str) -> web.Applicatio
         tool_server_url="http://127.0.0.1:1",
         webhook_secret="unused",
     )
-    return create_lab(lab, page_origin=page)
+    return create_lab(lab, page_origins=[page])
 
 
 def _page(addresses: Addresses, settings: Settings) -> web.Application:

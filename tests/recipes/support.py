@@ -21,6 +21,7 @@ from rig.service import (
     running,
 )
 from rig.vapi import make_vapi
+from sandbox.playground import SDK
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi.calls import Call, CallStore
 from tests.server.config.test_proof_key import PROOF
@@ -56,6 +57,8 @@ def lay_out(folder: Path, *, module: bool = True) -> None:
     for page in PAGES:
         (code,) = blocks(page, "js")
         (folder / f"{page}.js").write_text(code)
+    for file in SDK.glob("vapi*.js"):
+        shutil.copy(file, folder)
     shutil.copytree(HERE / "drivers", folder / "drivers")
     (folder / "package.json").write_text(json.dumps({"type": "module"} if module else {}))
     (folder / "node_modules").symlink_to(MODULES)

@@ -45,6 +45,25 @@ def test_wrong_use_of_an_sdk_is_found(folder: Path, right: str, wrong: str) -> N
     assert "react-native.js" in errors
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("  setMuted(mute)", "  mute(mute)"),
+        ("async stop() {", "stop() {"),
+        ("static async runNetworkTestsStandalone", "async runNetworkTestsStandalone"),
+        ("constructor(apiToken, apiBaseUrl,", "constructor(apiBaseUrl, apiToken, more,"),
+    ],
+)
+def test_class_of_the_sandbox_without_a_member_is_found(
+    folder: Path, right: str, wrong: str
+) -> None:
+    vapi = folder / "vapi.js"
+    source = vapi.read_text()
+    assert right in source
+    vapi.write_text(source.replace(right, wrong))
+    assert "drivers/conformance.ts" in type_errors(folder)
+
+
 @pytest.mark.parametrize(("page", "language"), [("web", "html"), ("react-native", "jsx")])
 def test_examples_have_the_right_syntax(packages: None, page: str, language: str) -> None:
     (example,) = blocks(page, language)

@@ -91,13 +91,44 @@ async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
     allowed = re.search(r"connect-src ([^;]+)", policy)
     assert allowed is not None
     assert all(
-        source == "'self'" or source.startswith("http://127.0.0.1:")
+        source == "'self'" or source.startswith(("http://127.0.0.1:", "ws://127.0.0.1:"))
         for source in allowed[1].split()
     )
     assert "https://" not in text
     for path in re.findall(r'(?:src|href)="(/playground/[^"#]+)"', text):
         async with sandbox.client.get(sandbox.url + path) as file:
             assert file.status == 200, path
+
+
+async def test_root_leads_to_the_playground(sandbox: Sandbox) -> None:
+    async with sandbox.client.get(f"{sandbox.url}/", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, "/playground")
+    async with sandbox.client.post(f"{sandbox.url}/") as answer:
+        assert answer.status == 404
+
+
+async def test_page_stays_with_the_name_that_it_was_reached_by(sandbox: Sandbox) -> None:
+    url = f"http://localhost:{sandbox.settings.port}"
+    async with sandbox.client.get(f"{url}/playground/config.json") as answer:
+        config = await answer.json()
+    addresses = [config["lab"], config["vapiUrl"], *config["endpoints"].values()]
+    assert all(each.startswith("http://localhost:") for each in addresses)
+    headers = {"Authorization": f"Bearer {await sandbox.token('valid')}", "Origin": url}
+    for endpoint in config["endpoints"].values():
+        async with sandbox.client.post(endpoint, headers=headers) as answer:
+            assert answer.status == 200
+    async with sandbox.client.post(
+        f"{config['lab']}/credentials", json={}, headers=headers
+    ) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == url
+
+
+async def test_class_for_apps_is_served(sandbox: Sandbox) -> None:
+    for name in ("vapi", "vapi-events", "vapi-room"):
+        async with sandbox.client.get(f"{sandbox.url}/playground/{name}.js") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/javascript")
+    async with sandbox.client.get(f"{sandbox.url}/playground/bundle.js") as answer:
+        assert answer.status == 404
 
 
 @pytest.mark.parametrize(

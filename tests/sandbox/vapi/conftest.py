@@ -43,5 +43,6 @@ async def vapi(aiohttp_client: AiohttpClient, clock: Clock) -> Client:
         org_id=ORG,
         assistant_id=ASSISTANT,
         calls=CallStore(limit=3, seconds=10, clock=clock),
+        pace=0.001,
     )
     return cast("Client", await aiohttp_client(PlainServer(app)))
