@@ -126,7 +126,7 @@ async def test_page_stays_with_the_name_that_it_was_reached_by(sandbox: Sandbox)
 async def test_class_for_apps_is_served(sandbox: Sandbox) -> None:
     for name in ("vapi", "vapi-events", "vapi-room"):
         async with sandbox.client.get(f"{sandbox.url}/playground/{name}.js") as answer:
-            assert (answer.status, answer.content_type) == (200, "text/javascript")
+            assert (answer.status, answer.content_type.endswith("/javascript")) == (200, True)
     async with sandbox.client.get(f"{sandbox.url}/playground/bundle.js") as answer:
         assert answer.status == 404
 
