@@ -22,11 +22,10 @@ from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
 from server.policies.call_limits import CallLimits
-from server.policies.patient_names import make_patient_names
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.policies.replays import InMemoryReplays, RedisReplays
-from server.policies.revocations import RevocationList
+from server.policies.revocations import RevocationList, make_patient_names
 from server.redis.client import RedisClient, RedisState
 from server.serving.connection_limits import Connections
 from server.serving.run import GRACE_SHARES
@@ -73,7 +72,10 @@ class Components:
         limit = None
         if settings.rate_limit != "off":
             limit = RedisLimit(
-                redis, settings.rate_limit, names=self.names, on_failure=self.limiter_failures
+                redis,
+                settings.rate_limit,
+                name_of=self.names.current,
+                on_failure=self.limiter_failures,
             )
         return RevocationList(
             redis,

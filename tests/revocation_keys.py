@@ -1,7 +1,6 @@
 """The keys that a revocation has in Redis, as the service writes them."""
 
-from server.policies.patient_names import CLEAR_NAMES
-from server.policies.revocation_index import KEY_PREFIX, token_entry
+from server.policies.revocations import CLEAR_NAMES, KEY_PREFIX, token_entry
 
 
 def token_key(token_id: str) -> bytes:

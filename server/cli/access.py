@@ -18,10 +18,14 @@ from server.cli.arguments import CommandFailed, add_for, read_patient
 from server.cli.calls import Selection, end_calls, exit_status
 from server.config import Settings
 from server.config.loader import Configuration
-from server.policies import revocation_index
-from server.policies.patient_names import make_patient_names
+from server.policies import revocations as revocation_list
 from server.policies.pause import PAUSE_KEY, encode_pause
-from server.policies.revocation_index import Revocation, list_revocations, token_entry
+from server.policies.revocations import (
+    Revocation,
+    list_revocations,
+    make_patient_names,
+    token_entry,
+)
 from server.redis.connection import RedisFailure, describe, execute_once
 
 _DEFAULT_SECONDS: Final = 366 * 86400
@@ -62,7 +66,7 @@ async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
     seconds = arguments.seconds or _longest_lifetime(settings)
     with _redis_of(settings, "revoked", "where the service looks revocations up"):
         entry = _entries(settings, jti, patient, "revoked")[0]
-        await revocation_index.revoke(settings.redis_url, entry, seconds)
+        await revocation_list.revoke(settings.redis_url, entry, seconds)
     print(f"revoked for {seconds} seconds")
     hash_key, until = settings.audit_hash_key, time() + seconds
     record = admin_record("revoke", hash_key=hash_key, patient=patient, jti=jti, until=until)
@@ -88,7 +92,7 @@ def unrevoke(configuration: Configuration, arguments: argparse.Namespace) -> int
 async def _unrevoke(settings: Settings, jti: str | None, patient: str | None) -> int:
     with _redis_of(settings, "changed", "where the service looks revocations up"):
         entries = _entries(settings, jti, patient, "changed")
-        lifted = await revocation_index.unrevoke(settings.redis_url, entries)
+        lifted = await revocation_list.unrevoke(settings.redis_url, entries)
     print("no longer revoked" if lifted else "there was no revocation")
     record = admin_record("unrevoke", hash_key=settings.audit_hash_key, patient=patient, jti=jti)
     await report(settings.redis_url, record)

@@ -13,7 +13,7 @@ import msgspec
 
 from middlewares.context import Clock
 from middlewares.errors import ApiError, ErrorCode
-from server.policies.patient_names import PatientNames
+from server.policies.revocations import PatientNames
 
 _NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
 

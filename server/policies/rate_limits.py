@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any, Final
 
 from middlewares.context import Clock
-from server.policies.patient_names import PatientNames
 from server.redis.client import PROBE_KEY, READ_ONLY, RedisClient
 from server.redis.connection import (
     Execute,
@@ -102,18 +101,23 @@ class InMemoryRateLimiter:
 class RedisLimit:
     """Counts in Redis, together with other processes, in the script that reads the revocations.
 
-    `on_failure` is called for each request that Redis does not count; `is_rejected` is set while
-    Redis rejects to count, by the last probe.
+    `name_of` returns the name of a patient id in keys. `on_failure` is called for each request that
+    Redis does not count; `is_rejected` is set while Redis rejects to count, by the last probe.
     """
 
     def __init__(
-        self, redis: RedisClient, limit: str, *, names: PatientNames, on_failure: Callable[[], None]
+        self,
+        redis: RedisClient,
+        limit: str,
+        *,
+        name_of: Callable[[str], bytes],
+        on_failure: Callable[[], None],
     ) -> None:
         amount, period = parse_rate(limit)
         self.on_failure = on_failure
         self._prefix = f"{{vapi-sessions}}:limit:{limit}:".encode()
         self._arguments = (period * 1000, amount)
-        self._names = names
+        self._name_of = name_of
         self.is_rejected = False
         redis.probes.append(self._probe)
 
@@ -124,7 +128,7 @@ class RedisLimit:
 
         Nothing is counted when a key but the first has a value. Raises `RedisFailure`.
         """
-        name = self._names.current(patient_id).removeprefix(b"patient:")
+        name = self._name_of(patient_id).removeprefix(b"patient:")
         return await _run_script(execute, [*keys, self._prefix + name], self._arguments)
 
     async def _probe(self, execute: Execute) -> None:

@@ -1,17 +1,22 @@
-"""The revocation list in Redis: tokens and patients, as entries that expire by themselves."""
+"""Revocations of tokens and patients in Redis: how they are named, written, listed and looked up.
 
+A revocation is an entry `jti:…`, `patient:…` or `patient-hmac:…`, whose key expires by itself. A
+sorted set lists the entries by the time of their end, since SCAN ignores an ACL's key patterns.
+"""
+
+import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from middlewares.context import Access, Clock, Principal
 from middlewares.errors import ApiError, ErrorCode
-from server.policies.patient_names import CLEAR_NAMES, PatientNames
+from server.config import Settings
 from server.policies.pause import PAUSE_KEY
 from server.policies.rate_limits import RedisLimit
-from server.policies.revocation_index import KEY_PREFIX, token_entry
 from server.redis.client import PROBE_KEY, RedisClient
 from server.redis.connection import (
     Argument,
@@ -20,7 +25,123 @@ from server.redis.connection import (
     RedisError,
     RedisReplyError,
     UnexpectedAnswer,
+    execute_once,
+    open_connection,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PatientNames:
+    """The forms in which a patient id can stand in a key.
+
+    New keys have the first. Lookups name all of them, so that what was written before
+    `hash_key` was set or replaced still counts.
+    """
+
+    hash_key: bytes = b""
+    previous_hash_key: bytes = b""
+
+    def current(self, patient_id: str) -> bytes:
+        """Return the form that is written."""
+        return self.all(patient_id)[0]
+
+    def all(self, patient_id: str) -> list[bytes]:
+        """Return all forms, that of new keys first."""
+        clear = b"patient:" + patient_id.encode()
+        hashed = [
+            _hashed(key, patient_id) for key in (self.hash_key, self.previous_hash_key) if key
+        ]
+        return [*hashed, clear] if self.hash_key else [clear, *hashed]
+
+
+CLEAR_NAMES: Final = PatientNames()
+"""Ids stand in keys as they are."""
+
+
+def make_patient_names(settings: Settings) -> PatientNames:
+    """Return the names that the settings describe."""
+    return PatientNames(settings.audit_hash_key, settings.audit_hash_key_previous)
+
+
+def _hashed(key: bytes, patient_id: str) -> bytes:
+    return b"patient-hmac:" + hmac.digest(key, patient_id.encode(), "sha256").hex().encode()
+
+
+KEY_PREFIX: Final = b"{vapi-sessions}:revoked:"
+INDEX_KEY: Final = b"{vapi-sessions}:revocations"
+
+_REVOKE: Final = b"""
+redis.call('ZADD', KEYS[2], ARGV[2] + ARGV[1], ARGV[3])
+redis.call('SET', KEYS[1], '1', 'EX', ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+return 1
+"""
+"""Takes the key of an entry and the index; the seconds, the time, and the entry."""
+
+_UNREVOKE: Final = b"""
+local removed = 0
+for number, entry in ipairs(ARGV) do
+    removed = removed + redis.call('DEL', KEYS[number])
+    redis.call('ZREM', KEYS[#KEYS], entry)
+end
+return removed
+"""
+"""Takes the keys of entries and the index; the entries. Returns how many were revoked."""
+
+_PAGE: Final = b"""
+local rows = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf',
+    'WITHSCORES', 'LIMIT', ARGV[2], 200)
+local page, bytes = {}, 0
+for row = 1, #rows, 2 do
+    bytes = bytes + #rows[row] + 64
+    if bytes > 32768 and row > 1 then break end
+    page[#page + 1], page[#page + 2] = rows[row], rows[row + 1]
+end
+return page
+"""
+"""Takes the index; the time, and the number of entries to skip. Returns entries and their ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What is revoked, by the id of a token or a patient (or its HMAC), and when that ends."""
+
+    jti: str | None
+    patient: str | None
+    until: float
+
+
+def token_entry(token_id: str) -> bytes:
+    """Return the entry of a token by its `jti`, which can contain any text of a JSON string."""
+    return b"jti:" + token_id.encode("utf-8", "surrogatepass")
+
+
+async def revoke(url: str, entry: bytes, seconds: int) -> None:
+    """Revoke for this time. Raises `RedisFailure`."""
+    keys = (KEY_PREFIX + entry, INDEX_KEY)
+    await execute_once(url, b"EVAL", _REVOKE, len(keys), *keys, seconds, int(time()), entry)
+
+
+async def unrevoke(url: str, entries: Sequence[bytes]) -> bool:
+    """Lift the revocations; return whether there was one. Raises `RedisFailure`."""
+    keys = [*(KEY_PREFIX + entry for entry in entries), INDEX_KEY]
+    return bool(await execute_once(url, b"EVAL", _UNREVOKE, len(keys), *keys, *entries))
+
+
+async def list_revocations(url: str) -> AsyncIterator[Revocation]:
+    """Read the index in pages, the first end first. Raises `RedisFailure`."""
+    now, skip = int(time()), 0
+    async with open_connection(url) as connection:
+        while page := await connection.execute(b"EVAL", _PAGE, 1, INDEX_KEY, now, skip):
+            for entry, end in zip(page[::2], page[1::2], strict=True):
+                yield _revocation(entry, float(end))
+            skip += len(page) // 2
+
+
+def _revocation(entry: bytes, until: float) -> Revocation:
+    kind, _, name = entry.decode("utf-8", "surrogatepass").partition(":")
+    return Revocation(name, None, until) if kind == "jti" else Revocation(None, name, until)
+
 
 _REMEMBERED_SECONDS: Final = 60.0
 _MAX_REMEMBERED: Final = 65536

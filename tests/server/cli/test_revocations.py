@@ -9,8 +9,7 @@ import pytest
 
 from rig.redis_server import RedisServer
 from server.cli.main import main
-from server.policies.patient_names import PatientNames
-from server.policies.revocation_index import INDEX_KEY, KEY_PREFIX
+from server.policies.revocations import INDEX_KEY, KEY_PREFIX, PatientNames
 from tests.conftest import Serve
 from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import code, reports

@@ -34,8 +34,7 @@ from rig.vapi import vapi
 from rig.wire import head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
-from server.policies.patient_names import PatientNames
-from server.policies.revocation_index import KEY_PREFIX
+from server.policies.revocations import KEY_PREFIX, PatientNames
 from tests import pems
 from tests.dpop import PUBLIC_URL, App
 from tests.revocation_keys import token_key

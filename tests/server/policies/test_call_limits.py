@@ -4,7 +4,7 @@ import pytest
 
 from middlewares.errors import ApiError
 from server.policies.call_limits import CallLimits, CallState
-from server.policies.patient_names import CLEAR_NAMES, PatientNames
+from server.policies.revocations import CLEAR_NAMES, PatientNames
 
 NOW = 1_000_000.0
 
