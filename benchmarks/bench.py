@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from benchmarks import servers, wrk
 from benchmarks.keys import MATERIALS, Material, make_token, write_tokens
 from benchmarks.plot import bars
+from rig.service import PATH
 
 OUT = Path("build/bench")
 SECONDS = 2
@@ -122,7 +123,7 @@ def response_shape(server: servers.Server, token: str) -> tuple[int, object, set
     """Start a session. Return the status, the body without its values, and the header names."""
     connection = HTTPConnection("127.0.0.1", server.port)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    connection.request("POST", wrk.PATH, "{}", headers)
+    connection.request("POST", PATH, "{}", headers)
     response = connection.getresponse()
     body = json.loads(response.read())
     connection.close()

@@ -10,6 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from rig.service import SECRET
+
 DISTINCT = 20_000
 REPEATED = 200
 
@@ -26,8 +28,7 @@ class Material:
 
 
 def _secret() -> Material:
-    secret = "a-secret-for-benchmarks-of-32-bytes-or-more"
-    return Material("HS256", secret, secret, secret.encode(), {"JWT_SECRET": secret})
+    return Material("HS256", SECRET, SECRET, SECRET.encode(), {"JWT_SECRET": SECRET})
 
 
 def _pair(algorithm: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Material:

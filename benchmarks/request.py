@@ -25,8 +25,8 @@ from benchmarks.bench import CONNECTIONS
 from benchmarks.keys import MATERIALS, REPEATED, Material, forge, make_token
 from benchmarks.peers import bare
 from benchmarks.servers import SERVICE
-from benchmarks.wrk import PATH
 from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Principal, RequestContext
+from rig.service import PATH
 from sandbox.tools.proofs import new_proof_key
 from server import app as service
 from server.auth import keys as factory

@@ -11,6 +11,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from benchmarks.keys import Material
+from rig.process import ALONE, cpu_seconds, rss_megabytes
+from rig.redis_server import free_port
+from rig.service import SECRET, VARIABLES
 
 START_SECONDS = 20.0
 SERVER_CORE = "0"
@@ -18,14 +21,9 @@ LOAD_CORE = "1"
 FASTIFY = Path(__file__).parent / "peers" / "fastify" / "server.mjs"
 
 SERVICE = {
-    "VAPI_API_KEY": "00000000-bench-4000-8000-000000000000",
-    "VAPI_PUBLIC_API_KEY": "11111111-bench-4111-8111-111111111111",
-    "VAPI_ASSISTANT_ID": "22222222-bench-4222-8222-222222222222",
-    "VAPI_ORG_ID": "33333333-bench-4333-8333-333333333333",
-    "VAPI_CHECK_SECONDS": "0",
+    **{name: value for name, value in VARIABLES.items() if name != "JWT_SECRET"},
     "RATE_LIMIT": "1000000/minute",
     "LOG_LEVEL": "WARNING",
-    "HOST": "127.0.0.1",
 }
 
 
@@ -39,21 +37,12 @@ class Server:
     @property
     def cpu_seconds(self) -> float:
         """The processor time used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     @property
     def memory_mb(self) -> float:
         """The resident memory, in MiB."""
-        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return rss_megabytes(self.pid)
 
 
 def _accepts(port: int) -> bool:
@@ -91,7 +80,7 @@ def _peer_environment(material: Material) -> dict[str, str]:
 @contextmanager
 def bare() -> Iterator[Server]:
     """Run a bare aiohttp handler."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.bare", str(port)]
     with _running(command, port, {}) as server:
         yield server
@@ -100,7 +89,7 @@ def bare() -> Iterator[Server]:
 @contextmanager
 def fastapi(material: Material) -> Iterator[Server]:
     """Run the FastAPI peer."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.fastapi_peer", str(port)]
     with _running(command, port, _peer_environment(material)) as server:
         yield server
@@ -109,7 +98,7 @@ def fastapi(material: Material) -> Iterator[Server]:
 @contextmanager
 def fastify(material: Material, redis_url: str = "") -> Iterator[Server]:
     """Run the Fastify peer; with an address of Redis it asks ioredis."""
-    port = _free_port()
+    port = free_port()
     environment = {**_peer_environment(material), "PEER_REDIS": redis_url}
     with _running(["node", str(FASTIFY), str(port)], port, environment) as server:
         yield server
@@ -118,7 +107,7 @@ def fastify(material: Material, redis_url: str = "") -> Iterator[Server]:
 @contextmanager
 def redis() -> Iterator[str]:
     """Run a Redis beside the load generator; yield its address."""
-    port = _free_port()
+    port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with _running(["redis-server", *options], port, {}, core=LOAD_CORE):
         yield f"redis://127.0.0.1:{port}"
@@ -127,18 +116,17 @@ def redis() -> Iterator[str]:
 @contextmanager
 def service(material: Material, **variables: str) -> Iterator[Server]:
     """Run the service with its default settings, apart from SERVICE and `variables`."""
-    port = _free_port()
+    port = free_port()
     environment = {**SERVICE, **material.variables, **variables, "PORT": str(port)}
-    with _running([sys.executable, "-m", "server"], port, environment) as server:
+    with _running(ALONE, port, environment) as server:
         yield server
 
 
 @contextmanager
 def host(*, with_endpoint: bool) -> Iterator[Server]:
     """Run a host application, with or without the endpoint mounted."""
-    port = _free_port()
+    port = free_port()
     variant = "mounted" if with_endpoint else "alone"
     command = [sys.executable, "-m", "benchmarks.host", str(port), variant]
-    secret = {"JWT_SECRET": "a-secret-for-benchmarks-of-32-bytes-or-more"}
-    with _running(command, port, {**SERVICE, **secret}) as server:
+    with _running(command, port, {**SERVICE, "JWT_SECRET": SECRET}) as server:
         yield server

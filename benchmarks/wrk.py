@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.servers import LOAD_CORE, Server
+from rig.service import PATH
 
-PATH = "/api/v1/sessions/vapi/start"
 _SCRIPT = Path(__file__).with_name("requests.lua")
 
 

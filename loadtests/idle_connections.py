@@ -14,7 +14,7 @@ from time import perf_counter
 
 from loadtests import tokens
 from loadtests.target import Target, serving
-from loadtests.wire import Client, start_request
+from rig.wire import connected, post, read_answer
 
 REQUESTS, SLOW, IDLE = 500, 300, 2000
 
@@ -26,13 +26,13 @@ async def latencies(target: Target) -> list[float]:
     """
     milliseconds = []
     for _ in range(REQUESTS):
-        request = start_request(tokens.good(target.secret)[1])
+        request = post(b"", token=tokens.good(target.secret)[1])
         began = perf_counter()
-        client = await Client.connect(target.port)
-        if await client.send(request) != 200:
-            raise RuntimeError("a valid request was refused")
-        milliseconds.append((perf_counter() - began) * 1000)
-        client.close()
+        async with connected(target) as (reader, writer):
+            writer.write(request)
+            if (await read_answer(reader)).status != 200:
+                raise RuntimeError("a valid request was refused")
+            milliseconds.append((perf_counter() - began) * 1000)
     return milliseconds
 
 
@@ -47,7 +47,7 @@ async def open_many(target: Target, count: int) -> list[StreamWriter]:
 
 async def send_slowly(target: Target, writers: Sequence[StreamWriter]) -> None:
     """Send a request at one byte a second on each connection."""
-    request = start_request(tokens.good(target.secret)[1])
+    request = post(b"", token=tokens.good(target.secret)[1])
     for index in range(len(request)):
         for writer in writers:
             writer.write(request[index : index + 1])
@@ -62,7 +62,7 @@ def line(name: str, milliseconds: Sequence[float]) -> str:
     )
 
 
-async def run(target: Target) -> None:
+async def measure(target: Target) -> None:
     """Measure without and with the other connections. Print both."""
     await latencies(target)  # warm-up
     alone = await latencies(target)
@@ -79,14 +79,14 @@ async def run(target: Target) -> None:
     print(f"{difference:+.2f} ms at p99 (the aim is less than +100 ms)")
 
 
-def main() -> int:
+async def main() -> int:
     """Measure one process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with serving(RATE_LIMIT="off") as target:
-        asyncio.run(run(target))
+    async with serving(RATE_LIMIT="off") as target:
+        await measure(target)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(asyncio.run(main()))

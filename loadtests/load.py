@@ -5,16 +5,17 @@ the load. HOST selects a service that is already running, with JWT_SECRET to sig
 is written to build/load/report.html. Exit status 1: unexpected responses, or p99 above the budget.
 """
 
+import asyncio
 import os
-import subprocess
 import sys
 
-from loadtests.target import ROOT, serving
+from loadtests.target import serving
+from rig.process import ROOT
 
 REPORT = ROOT / "build" / "load"
 
 
-def run(url: str, secret: str) -> int:
+async def run(url: str, secret: str) -> int:
     """Load the service at an address. Return locust's exit status."""
     users, seconds = os.environ.get("USERS") or "50", os.environ.get("SECONDS") or "30"
     REPORT.mkdir(parents=True, exist_ok=True)
@@ -25,21 +26,22 @@ def run(url: str, secret: str) -> int:
         *("--html", str(REPORT / "report.html"), "--csv", str(REPORT / "report")),
     ]
     environ = {**os.environ, "JWT_SECRET": secret, "PYTHONPATH": str(ROOT)}
-    status = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
+    locust = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ)
+    status = await locust.wait()
     print(f"The report: {REPORT / 'report.html'}")
     return status
 
 
-def main() -> int:
+async def main() -> int:
     """Load the service at HOST, or one that is started for the test."""
     if host := os.environ.get("HOST"):
         secret = os.environ.get("JWT_SECRET")
         if not secret:
             raise SystemExit("HOST needs JWT_SECRET, the secret that its tokens are signed with")
-        return run(host, secret)
-    with serving(workers=int(os.environ.get("WORKERS") or "0")) as target:
-        return run(target.url, target.secret)
+        return await run(host, secret)
+    async with serving(workers=int(os.environ.get("WORKERS") or "0")) as target:
+        return await run(target.url, target.secret)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(asyncio.run(main()))

@@ -10,7 +10,7 @@ from locust import FastHttpUser, constant_throughput, events, task
 from locust.env import Environment
 
 from loadtests import tokens
-from loadtests.target import PATH
+from rig.service import PATH
 
 SECRET = os.environ["JWT_SECRET"]
 BUDGET_SECONDS = float(os.environ.get("SESSION_BUDGET_SECONDS", "3"))

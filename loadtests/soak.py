@@ -18,8 +18,9 @@ from time import monotonic
 
 from loadtests import tokens
 from loadtests.plot import plot
-from loadtests.target import ROOT, Target, serving
-from loadtests.wire import Client, start_request
+from loadtests.target import Target, serving
+from rig.process import ROOT
+from rig.wire import connected, post, read_answer
 
 CLIENTS = 16
 REQUESTS_A_CONNECTION = 500
@@ -57,14 +58,14 @@ class Soak:
     async def _load(self, until: float) -> None:
         makes = cycle([tokens.good, *EXPECTED])
         while monotonic() < until:
-            client = await Client.connect(self.target.port)
-            for _, make in zip(range(REQUESTS_A_CONNECTION), makes, strict=False):
-                _, token = make(self.target.secret)
-                status = await client.send(start_request(token))
-                self.responses[make.__name__, status] += 1
-                if monotonic() > until:
-                    break
-            client.close()
+            async with connected(self.target) as (reader, writer):
+                for _, make in zip(range(REQUESTS_A_CONNECTION), makes, strict=False):
+                    _, token = make(self.target.secret)
+                    writer.write(post(b"", token=token))
+                    answer = await read_answer(reader)
+                    self.responses[make.__name__, answer.status] += 1
+                    if monotonic() > until:
+                        break
 
     def growth(self) -> float:
         """Return the growth over the maximum of the first half, in megabytes."""
@@ -78,13 +79,19 @@ class Soak:
         return {key: count for key, count in self.responses.items() if key not in expected}
 
 
+async def load(seconds: float) -> Soak:
+    """Run the test; return what it measured."""
+    async with serving(METRICS_ENABLED="true") as target:
+        soak = Soak(target, seconds)
+        await soak.run()
+    return soak
+
+
 def main() -> int:
     """Run the test. Print and plot the results. Return the exit status."""
     seconds = float(os.environ.get("SECONDS") or "600")
     svg = Path(os.environ.get("SVG") or ROOT / "build" / "soak.svg")
-    with serving(METRICS_ENABLED="true") as target:
-        soak = Soak(target, seconds)
-        asyncio.run(soak.run())
+    soak = asyncio.run(load(seconds))
     growth, count = soak.growth(), soak.responses.total()
     for (name, status), number in sorted(soak.responses.items()):
         print(f"{number:>9,}  {name:<12} {status}")

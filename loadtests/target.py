@@ -1,121 +1,60 @@
 """The service under load, as an operator runs it, and a stand-in for Vapi."""
 
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
-from time import sleep
-from uuid import uuid4
+from tempfile import TemporaryDirectory
 
-ROOT = Path(__file__).parents[1]
-PATH = "/api/v1/sessions/vapi/start"
-_PORT = re.compile(r"(?:serving on \S+ port |[Ll]istening at: http://127\.0\.0\.1:)(\d+)")
-_HERTZ = os.sysconf("SC_CLK_TCK")
+from rig.process import ALONE, GUNICORN, children, cpu_seconds, rss_megabytes, started
+from rig.service import SECRET, VARIABLES
+from rig.vapi import vapi
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running service: its address, the secret of its tokens, its process."""
+    """A running service: its port and its process."""
 
-    url: str
-    secret: str
+    port: int
     pid: int
+    secret: str = SECRET
 
     @property
-    def port(self) -> int:
-        """The port of the address."""
-        return int(self.url.rpartition(":")[2])
-
-    def children(self) -> list[int]:
-        """Return the ids of its child processes: the workers of gunicorn."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        return [int(pid) for pid in children.split()]
+    def url(self) -> str:
+        """The address."""
+        return f"http://127.0.0.1:{self.port}"
 
     def pids(self) -> list[int]:
         """Return the ids of the serving processes: the workers, or the only process."""
-        return self.children() or [self.pid]
+        return children(self.pid) or [self.pid]
 
     def rss_megabytes(self) -> float:
         """Return the resident memory of all serving processes."""
-        return sum(_rss_kilobytes(pid) for pid in self.pids()) / 1024
+        return sum(map(rss_megabytes, self.pids()))
 
     def cpu_seconds(self) -> list[float]:
         """Return the processor time used by each serving process so far."""
-        return [_cpu_seconds(pid) for pid in self.pids()]
+        return list(map(cpu_seconds, self.pids()))
 
 
-def _rss_kilobytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    return int(found[1]) if found else 0
+@asynccontextmanager
+async def serving(*, workers: int = 0, **variables: str) -> AsyncIterator[Target]:
+    """Run the service with its default limits: one process, or `workers` under gunicorn."""
+    command = (*GUNICORN, f"{workers}") if workers else ALONE
+    with TemporaryDirectory(prefix="vapi-sessions-load-") as folder:
+        async with vapi() as stand_in:
+            watched = {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "30"}
+            settings = {**VARIABLES, **watched, **variables}
+            async with started(command, Path(folder), settings, stdout=DEVNULL) as running:
+                while len(children(running.pid)) < workers:  # noqa: ASYNC110  other processes
+                    await asyncio.sleep(0.05)
+                yield Target(running.port, running.pid)
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _HERTZ
-
-
-@contextmanager
-def serving(*, workers: int = 0, **variables: str) -> Iterator[Target]:
-    """Run the service and a stand-in for Vapi: one process, or `workers` under gunicorn."""
-    secret = token_hex(32)
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    environ = {
-        **inherited,
-        "PYTHONPATH": str(ROOT),
-        "VAPI_API_KEY": str(uuid4()),
-        "VAPI_PUBLIC_API_KEY": str(uuid4()),
-        "VAPI_ORG_ID": str(uuid4()),
-        "VAPI_ASSISTANT_ID": str(uuid4()),
-        "JWT_SECRET": secret,
-        "HOST": "127.0.0.1",
-        "PORT": "0",
-        **variables,
-    }
-    with _process(["loadtests.fake_vapi"], environ) as (_, vapi_port):
-        environ["VAPI_BASE_URL"] = f"http://127.0.0.1:{vapi_port}"
-        with _process(_command(workers), environ) as (pid, port):
-            target = Target(f"http://127.0.0.1:{port}", secret, pid)
-            while workers and len(target.children()) < workers:
-                sleep(0.05)
-            yield target
-
-
-def _command(workers: int) -> list[str]:
-    if not workers:
-        return ["server"]
-    worker = "aiohttp.GunicornUVLoopWebWorker"
-    return ["gunicorn", "server.app:app_factory", "-k", worker, "-w", str(workers)]
-
-
-@contextmanager
-def _process(module: list[str], environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """Run a module as a process. Yield its id, and the port that it logs.
-
-    Its output goes to files, so that it never waits for a reader.
-    """
-    folder = ROOT / "build" / "loadtests"
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{module[0]}.log"
-    with log.open("wb") as err, (folder / f"{module[0]}.out").open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module], cwd=ROOT, env=environ, stdout=out, stderr=err
-        )
-        try:
-            yield process.pid, _port(process, log)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _port(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    while process.poll() is None:
-        if found := _PORT.search(log.read_text("utf-8")):
-            return found[1]
-        sleep(0.05)
-    raise SystemExit(f"the service did not start:\n{log.read_text('utf-8')}")
+async def run(*command: str) -> tuple[int, str]:
+    """Run a load generator that prints. Return its exit status and its output."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()

@@ -8,9 +8,9 @@ same for one worker and for two, a further worker on a core of its own adds its 
 figures are printed and not asserted.
 """
 
+import asyncio
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loadtests import tokens
-from loadtests.target import PATH, Target, serving
+from loadtests.target import Target, run, serving
+from rig.service import PATH
 
 CONNECTIONS = 64
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
@@ -51,7 +52,7 @@ class Figures:
         return self.requests / sum(self.cpu)
 
 
-def load(target: Target, seconds: int) -> Figures:
+async def load(target: Target, seconds: int) -> Figures:
     """Run wrk. Raises RuntimeError for a response other than 200."""
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -60,13 +61,13 @@ def load(target: Target, seconds: int) -> Figures:
         (folder / "wrk.lua").write_text(SCRIPT % (folder / "tokens", PATH), "ascii")
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(folder / "wrk.lua")]
         before = target.cpu_seconds()
-        out = subprocess.run([*command, target.url], capture_output=True, text=True, check=True)
+        status, out = await run(*command, target.url)
         used = [
             after - earlier for after, earlier in zip(target.cpu_seconds(), before, strict=True)
         ]
-    found = re.search(r"(\d+) requests in ([\d.]+)s", out.stdout)
-    if found is None or "Non-2xx" in out.stdout:
-        raise RuntimeError(out.stdout)
+    found = re.search(r"(\d+) requests in ([\d.]+)s", out)
+    if status or found is None or "Non-2xx" in out:
+        raise RuntimeError(out)
     return Figures(int(found[1]), float(found[2]), used)
 
 
@@ -87,15 +88,15 @@ def cpu_limit(pids: list[int], share: float) -> Iterator[None]:
             group.rmdir()
 
 
-def measure(workers: int, seconds: int, share: float) -> Figures:
+async def measure(workers: int, seconds: int, share: float) -> Figures:
     """Measure a number of workers."""
-    with serving(workers=workers, RATE_LIMIT="off") as target:
-        load(target, 2)  # warm-up
+    async with serving(workers=workers, RATE_LIMIT="off") as target:
+        await load(target, 2)  # warm-up
         with cpu_limit(target.pids(), share) if share else nullcontext():
-            return load(target, seconds)
+            return await load(target, seconds)
 
 
-def main() -> int:
+async def main() -> int:
     """Measure one worker and two. Print the figures of both."""
     seconds = int(os.environ.get("SECONDS") or "10")
     share = float(os.environ.get("SHARE") or "0")
@@ -104,7 +105,7 @@ def main() -> int:
         if share
         else f"{os.cpu_count()} cores, including the one of wrk"
     )
-    one, two = (measure(workers, seconds, share) for workers in (1, 2))
+    one, two = [await measure(workers, seconds, share) for workers in (1, 2)]
     for name, figures in (("one worker", one), ("two workers", two)):
         used = " + ".join(f"{used:.1f}" for used in figures.cpu)
         print(f"{name:<12} {figures.rate:8,.0f} requests/s, ", end="")
@@ -115,4 +116,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(asyncio.run(main()))

@@ -19,7 +19,8 @@ HOST = "127.0.0.1"
 
 ALONE = (sys.executable, "-m", "server")
 GUNICORN = (
-    *(sys.executable, "-m", "gunicorn", "server.app:app_factory"),
+    # The script: a second master that `python -m gunicorn` starts does not find its modules.
+    *(sys.executable, str(Path(sys.executable).with_name("gunicorn")), "server.app:app_factory"),
     *("-k", "aiohttp.GunicornUVLoopWebWorker", "-w"),
 )
 TWO_WORKERS = (*GUNICORN, "2")

@@ -1,6 +1,7 @@
 """A TCP proxy between a service and an upstream that delays, stalls or refuses."""
 
 import asyncio
+from collections import deque
 from typing import Any
 
 
@@ -48,6 +49,7 @@ class _End(asyncio.Protocol):
         self.proxy = proxy
         self.peer = peer
         self.early: list[bytes] = []
+        self.delayed: deque[bytes] = deque()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -59,9 +61,11 @@ class _End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.proxy.is_stalled:
-            asyncio.get_running_loop().call_later(self.proxy.delay, self._forward, data)
+            self.delayed.append(data)
+            asyncio.get_running_loop().call_later(self.proxy.delay, self._forward)
 
-    def _forward(self, data: bytes) -> None:
+    def _forward(self) -> None:
+        data = self.delayed.popleft()  # in their order, also when the delay becomes shorter
         if self.peer is None:
             self.early.append(data)
         elif not self.peer.transport.is_closing():

@@ -16,8 +16,7 @@ import uvloop
 
 from loadtests.chaos.experiments import EXPERIMENTS, Experiment
 from loadtests.chaos.load import Load, Record
-from loadtests.chaos.rig import Rig, rig
-from loadtests.chaos.upstreams import until
+from loadtests.chaos.rig import Rig, rig, until
 
 BUDGET_SECONDS = 3.0
 MEASUREMENT_SECONDS = 0.5
@@ -62,7 +61,7 @@ HEADER = (
 
 async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     """Run an experiment under load."""
-    load = Load(target.service.port, target.provider.token, rate=RATE, clients=CLIENTS)
+    load = Load(target.service, target.token, rate=RATE, clients=CLIENTS)
     running = asyncio.create_task(load.run())
     await asyncio.sleep(seconds / 4)
     faults = []
@@ -72,7 +71,7 @@ async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
         faults.append("the experiment did not finish")
     ended_at = monotonic()
     memory = target.service.memory_megabytes()
-    if target.service.process.poll() is None:
+    if not target.service.has_ended:
         await asyncio.sleep(max(seconds / 2, experiment.recovery))
     elif not experiment.ends_service:
         faults.append("the service ended")
@@ -132,7 +131,7 @@ async def main() -> int:
                     result = await run(experiment, separate, options.seconds)
             else:
                 result = await run(experiment, shared, options.seconds)
-            if shared.service.process.poll() is not None and experiment is not chosen[-1]:
+            if shared.service.has_ended and experiment is not chosen[-1]:
                 shared = await stack.enter_async_context(rig())
             print(result.row(), flush=True)
             faults += [f"{experiment.name}: {fault}" for fault in result.faults]

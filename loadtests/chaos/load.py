@@ -1,20 +1,16 @@
 """A steady load that accounts for every request."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
-from loadtests.chaos.upstreams import HOST
-from loadtests.target import PATH
+from rig.wire import Listens, WireAnswer, post, read_answer
 
 TIMEOUT_SECONDS = 8.0
 """A request without a response for this long is lost."""
-
-_CODE = re.compile(rb'"code":"([A-Z_]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +59,10 @@ class Load:
     proxies and HTTP clients do. A request on a new connection that gets no response is lost.
     """
 
-    def __init__(self, port: int, token: Callable[[str], str], *, rate: int, clients: int) -> None:
-        self._port = port
+    def __init__(
+        self, service: Listens, token: Callable[[str], str], *, rate: int, clients: int
+    ) -> None:
+        self._service = service
         self._token = token
         self._interval = clients / rate
         self._clients = clients
@@ -82,7 +80,7 @@ class Load:
         self._stopping = True
 
     async def _client(self, number: int) -> None:
-        connection = _Connection(self._port)
+        connection = _Connection(self._service)
         await asyncio.sleep(self._interval * number / self._clients)
         while not self._stopping:
             started = monotonic()
@@ -92,11 +90,11 @@ class Load:
 
     async def _request(self, connection: "_Connection", patient: str) -> None:
         reused = connection.is_open
-        request = _request(self._token(patient))
+        request = post(b"{}", token=self._token(patient))
         sent_at = monotonic()
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                head, body = await connection.send(request)
+                answer = await connection.send(request)
         except ConnectionRefusedError:
             self.record.unconnected += 1
             connection.close()
@@ -107,14 +105,14 @@ class Load:
             else:
                 self.record.lost.append(type(error).__name__)
         else:
-            self.record.answers.append(_answer(sent_at, head, body))
+            self.record.answers.append(_timed(sent_at, answer))
 
 
 class _Connection:
     """A persistent connection that is opened when it is needed."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, service: Listens) -> None:
+        self._service = service
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     @property
@@ -128,34 +126,25 @@ class _Connection:
             self._streams[1].close()
         self._streams = None
 
-    async def send(self, request: bytes) -> tuple[bytes, bytes]:
-        """Send a request; return the head and the body of the response."""
+    async def send(self, request: bytes) -> WireAnswer:
+        """Send a request; return the response."""
         if self._streams is None:
-            self._streams = await asyncio.open_connection(HOST, self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self._service.port)
         reader, writer = self._streams
         writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        body = await reader.readexactly(int(length))
-        if b"connection: close" in head.lower():
+        answer = await read_answer(reader)
+        if answer.closes:
             self.close()
-        return head, body
+        return answer
 
 
-def _request(token: str) -> bytes:
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-    return f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode()
-
-
-def _answer(sent_at: float, head: bytes, body: bytes) -> Answer:
-    code = _CODE.search(body)
-    request_id = head.lower().partition(b"x-request-id: ")[2].partition(b"\r\n")[0]
+def _timed(sent_at: float, answer: WireAnswer) -> Answer:
     return Answer(
         sent_at=sent_at,
         seconds=monotonic() - sent_at,
-        status=int(head[9:12]),
-        code=code[1].decode() if code else "",
-        request_id=request_id.decode(),
+        status=answer.status,
+        code=answer.code or "",
+        request_id=answer.headers["X-Request-ID"],
     )
 
 
@@ -164,5 +153,5 @@ async def idle_connections(port: int, count: int) -> list[asyncio.StreamWriter]:
     writers: list[asyncio.StreamWriter] = []
     for _ in range(count):
         with suppress(OSError):
-            writers.append((await asyncio.open_connection(HOST, port))[1])
+            writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
     return writers

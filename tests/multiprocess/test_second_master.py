@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.multiprocess.conftest import Start
 from tests.multiprocess.test_shared_metrics import folders_in
 
 # A master starts another one with its own command line.
-ONE_WORKER = (str(Path(sys.executable).with_name("gunicorn")), *GUNICORN[3:], "1")
+ONE_WORKER = (*GUNICORN, "1")
 
 
 @asynccontextmanager
