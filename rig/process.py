@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.config.settings import VARIABLES
+from server.config.settings import IN_EITHER_CASE, VARIABLES
 
 ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
@@ -40,7 +40,8 @@ class Ended:
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with exactly these variables of the service."""
-    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    ours = VARIABLES | IN_EITHER_CASE.keys()
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     paths = os.pathsep.join(filter(None, [str(ROOT), inherited.get("PYTHONPATH")]))
     return {**inherited, "PYTHONPATH": paths, **variables}
 

@@ -12,8 +12,11 @@ from server.config.settings import VARIABLES
 
 PORT = 8080
 PROOF_AUDIENCE = "https://tools.clinic.example"
-# These configure development mode; any other setting disables it.
-_NO_CONFIGURATION = frozenset({"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS"})
+# These configure development mode, or every program of the machine; any other setting disables it.
+_NO_CONFIGURATION = frozenset(
+    {"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "CORS_ALLOWED_ORIGINS"}
+    | {"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+)
 _LOOPBACK = frozenset({"", HOST, "localhost", "::1"})
 
 

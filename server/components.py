@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from aiohttp import ClientSession, DummyCookieJar, web
+from aiohttp import web
 
 from middlewares.dpop import UseProof
 from middlewares.rate_limit import AcquireRateLimit
@@ -18,6 +18,7 @@ from server.auth.claims import make_claim_rules
 from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
 from server.config import Settings
 from server.config.settings import CallMonitorMode
+from server.http_client import make_session
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics
@@ -46,6 +47,7 @@ class Components:
         self.audit_log = AuditLog(standard_output())
         self._actions = actions
         self._audit_seconds = settings.shutdown_grace_seconds * GRACE_SHARES.clean_up
+        self._make_session = partial(make_session, settings)
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
         self.rules = make_claim_rules(settings)
@@ -148,7 +150,7 @@ class Components:
     @asynccontextmanager
     async def _tasks(self) -> AsyncIterator[None]:
         """Run the background tasks with one shared client session."""
-        async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        async with self._make_session() as session:
             runs: list[Run] = [partial(self.vapi.run, session)]
             if self.jwks is not None:
                 runs.append(partial(self.jwks.run, session))

@@ -1,11 +1,43 @@
-"""Requests to other services: bounded answers, and the delay before a retry."""
+"""Requests to other services: proxies, certificates, bounded answers, the delay before a retry."""
 
+import os
+import ssl
+import urllib.request
 from codecs import BOM_UTF8
+from collections.abc import Callable
+from functools import partial
 from random import uniform
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientHandlerType,
+    ClientHttpProxyError,
+    ClientMiddlewareType,
+    ClientProxyConnectionError,
+    ClientRequest,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
+    encode_basic_auth,
+    hdrs,
+)
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from server.config import Settings
+from server.config.validators import is_loopback, with_scheme
 
 _FIRST_SECONDS: Final = 0.5
 _MAX_DOUBLINGS: Final = 16
@@ -20,6 +52,140 @@ def retry_delay(failures: int, *, longest: float) -> float:
     """
     delay = _FIRST_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
     return min(delay, longest) * uniform(0.75, 1)  # noqa: S311  not for cryptography
+
+
+def make_session(settings: Settings) -> ClientSession:
+    """Return the session that requests are sent with, as the settings say."""
+    return open_session(
+        proxy=settings.https_proxy,
+        no_proxy=settings.no_proxy,
+        certificates=settings.ssl_cert_file,
+    )
+
+
+def open_session(*, proxy: str = "", no_proxy: str = "", certificates: str = "") -> ClientSession:
+    """Return a session without cookies; it never reads the environment or `.netrc`.
+
+    https addresses are reached through `proxy` (`http://host:port`), except loopback and the names
+    in `no_proxy`, which has the format of the environment variable. Servers are verified with the
+    PEM `certificates`, or with the system's when it is empty. Call it while an event loop runs.
+    """
+    return ClientSession(
+        connector=_Connector(ssl=_tls_context(certificates) if certificates else True),
+        cookie_jar=DummyCookieJar(),
+        middlewares=[_through_proxy(proxy, no_proxy)] if proxy else (),
+    )
+
+
+def _tls_context(certificates: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=certificates)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class ProxyNameError(ClientError):
+    """The name of the proxy cannot be resolved."""
+
+
+def _through_proxy(proxy: str, no_proxy: str) -> ClientMiddlewareType:
+    url = URL(with_scheme(proxy))
+    headers = {}
+    if url.raw_user is not None:
+        user, password = unquote(url.raw_user), unquote(url.raw_password or "")
+        headers[hdrs.PROXY_AUTHORIZATION] = encode_basic_auth(user, password, encoding="utf-8")
+    url = url.with_user(None)
+
+    async def send(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        if not request.is_ssl() or _is_direct(request.url, no_proxy):
+            return await handler(request)
+        request.update_proxy(url, None, headers)
+        try:
+            return await handler(request)
+        except ClientConnectorDNSError:  # only the proxy's name is resolved here
+            raise ProxyNameError from None
+
+    return send
+
+
+def _is_direct(url: URL, no_proxy: str) -> bool:
+    return is_loopback(url.raw_host or "") or bool(
+        urllib.request.proxy_bypass_environment(  # type: ignore[attr-defined]
+            url.host_port_subcomponent, {"no": no_proxy}
+        )
+    )
+
+
+_HEAD_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 16 * 1024
+
+
+class _BoundedResponses(ResponseHandler):
+    """Ends a connection when a response does not begin within `_HEAD_BYTES`.
+
+    aiohttp reads interim responses (1xx) without end. Parsing in pieces stops after this many bytes
+    of them, which takes milliseconds.
+    """
+
+    _head_bytes = 0
+
+    def set_response_params(self, **parameters: Any) -> None:
+        self._head_bytes = 0
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE_BYTES) or (0,):
+            piece = data[start : start + _PIECE_BYTES]
+            if self._payload is None or self._payload.is_eof():
+                self._head_bytes += len(piece)
+            if self._head_bytes > _HEAD_BYTES:
+                self.abort()
+                self.set_exception(ClientConnectionError("no response in the first 64 KiB"))
+                return
+            super().data_received(piece)
+
+
+class _Connector(TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_BoundedResponses, loop=self._loop)  # type: ignore[assignment]  a subclass
+
+
+def describe_failure(error: Exception) -> str:
+    """Return why there is no answer: name, TLS, timeout, proxy or connection. No address is in it.
+
+    It expects what a request raises: `ClientError`, OSError or ValueError.
+    """
+    for kind, describe in _CAUSES:
+        if isinstance(error, kind):
+            return describe(error)
+    return type(error).__name__
+
+
+_CAUSES: Final[tuple[tuple[type[Exception], Callable[[Any], str]], ...]] = (
+    (TimeoutError, lambda _: "timeout"),
+    (ProxyNameError, lambda _: "proxy: its name cannot be resolved"),
+    (ClientHttpProxyError, lambda error: f"proxy: it answers {error.status}"),
+    (ClientProxyConnectionError, lambda _: "proxy: it cannot be connected to"),
+    (ClientConnectorDNSError, lambda _: "name: it cannot be resolved"),
+    (
+        ClientConnectorCertificateError,
+        lambda error: f"TLS: the certificate is rejected ({_verdict(error)}); see SSL_CERT_FILE",
+    ),
+    (ClientSSLError, lambda _: "TLS: the handshake failed"),
+    (ClientConnectorError, lambda error: f"connection: {_system_error(error)}"),
+    (ServerDisconnectedError, lambda _: "connection: closed without an answer"),
+    (ClientResponseError, lambda _: "the answer is not HTTP"),
+)
+"""What an exception means to an operator; the first match counts."""
+
+
+def _system_error(error: ClientConnectorError) -> str:
+    return os.strerror(error.errno) if error.errno else "closed before TLS was agreed on"
+
+
+def _verdict(error: ClientConnectorCertificateError) -> str:
+    """Return OpenSSL's words, which may name the host, as the certificate and the settings do."""
+    return str(getattr(error.certificate_error, "verify_message", "unknown"))
 
 
 MAX_BYTES: Final = 256 * 1024
@@ -40,11 +206,18 @@ async def fetch_json(session: ClientSession, url: str, timeout: float) -> object
         ) as response:
             if response.status != 200:
                 raise FetchError(f"status {response.status}")
-            body = bytearray()
-            while chunk := await response.content.readany():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise FetchError(f"more than {MAX_BYTES} bytes")
-            return msgspec.json.decode(body.removeprefix(BOM_UTF8))
-    except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
-        raise FetchError(type(error).__name__) from None
+            return msgspec.json.decode((await read_body(response)).removeprefix(BOM_UTF8))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise FetchError("the body is not JSON") from None
+    except (ClientError, TimeoutError, OSError, ValueError) as error:
+        raise FetchError(describe_failure(error)) from None
+
+
+async def read_body(response: ClientResponse, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the body. Raises `FetchError` for one of more than `max_bytes`."""
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > max_bytes:
+            raise FetchError(f"more than {max_bytes} bytes")
+    return bytes(body)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from time import time
 from typing import Final
 
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession
 
 from middlewares.audit import patient_name
 from middlewares.context import rfc3339
@@ -18,6 +18,7 @@ from server.calls.classify import Classified, classify
 from server.cli.arguments import CommandFailed, read_patient
 from server.config import Settings
 from server.config.loader import Configuration
+from server.http_client import make_session
 from server.proof import make_proof_verifier
 from server.vapi.assistants import assistants_by_name
 from server.vapi.call_api import CallApi, CallListError
@@ -83,7 +84,7 @@ def _flags(each: Classified) -> list[str]:
 
 
 async def _read_alone(settings: Settings) -> list[Classified]:
-    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+    async with make_session(settings) as session:
         return await _read_in_progress(settings, session)
 
 
@@ -166,7 +167,7 @@ class EndedCall:
 
 async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall]:
     """End calls and print a line for each. Raises `CommandFailed` when they cannot be read."""
-    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+    async with make_session(settings) as session:
         in_progress = await _read_in_progress(settings, session)
         api = _make_call_api(settings)
         chosen = [each for each in in_progress if selection.includes(each)]

@@ -16,7 +16,7 @@ from server.config import Settings
 from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
 from server.config.validators import secure_url
-from server.http_client import FetchError, fetch_json
+from server.http_client import FetchError, fetch_json, make_session
 from server.proof import public_jwks
 from server.redis.client import RedisState
 from server.vapi.assistants import names_by_id
@@ -108,7 +108,7 @@ async def examine(settings: Settings) -> tuple[list[Finding], list[str]]:
     """Check each part once, with its own time limit; return the findings and the warnings."""
     components = Components(settings)
     findings = [Finding("configuration", True, "is valid")]
-    async with ClientSession() as session:
+    async with make_session(settings) as session:
         findings.append(await _check_vapi(settings, components, session))
         findings.append(await _check_keys(settings, components, session))
         warnings = await compare_discovery(settings, session)

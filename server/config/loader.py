@@ -12,9 +12,9 @@ from typing import Any, Final, NoReturn
 from environs import Env, EnvValidationError, ValidationError
 
 from server.config.checks import advise, validate
-from server.config.settings import VARIABLES, Pem, Settings
+from server.config.settings import VARIABLES, Bundle, Pem, Settings
 from server.config.sources import Sources, printable, read_sources
-from server.config.validators import Rule
+from server.config.validators import Rule, read_bundle
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ _KINDS: Final[Mapping[object, tuple[Callable[[str], Any], str]]] = {
     bool: (_boolean, "must be true or false"),
     bytes: (os.fsencode, ""),
     Pem: (_pem, ""),
+    Bundle: (read_bundle, "must be the path of a file"),
     tuple[str, ...]: (_split, ""),
 }
 

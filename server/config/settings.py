@@ -38,6 +38,9 @@ ROLE_OFF: Final = "off"
 Pem = NewType("Pem", str)
 """One or several PEM blocks (RFC 7468)."""
 
+Bundle = NewType("Bundle", str)
+"""The PEM certificates in the file that a variable names."""
+
 
 _SUFFIX: Final = "_FILE"
 
@@ -47,12 +50,15 @@ def file_variable(name: str) -> str:
     return name + _SUFFIX
 
 
-def _setting(default: Any, *rules: validators.Rule, secret: bool = False) -> Any:
+def _setting(
+    default: Any, *rules: validators.Rule, secret: bool = False, shown: bool = True
+) -> Any:
     """Declare a variable: its default (`MISSING`: required) and the rules for its value.
 
-    A secret can also be given as `NAME_FILE`, and `repr` omits it.
+    A secret can also be given as `NAME_FILE`. `repr` omits secrets and what is not `shown`.
     """
-    return field(default=default, repr=not secret, metadata={"rules": rules, "secret": secret})
+    metadata = {"rules": rules, "secret": secret}
+    return field(default=default, repr=shown and not secret, metadata=metadata)
 
 
 def _secret(default: Any, *rules: validators.Rule) -> Any:
@@ -104,6 +110,10 @@ class Settings:
     jwks_timeout_seconds: float = _setting(10.0, validators.between(0.01, 3600))
     jwks_cooldown_seconds: float = _setting(5.0, validators.between(0.01, 86400 * 30))
 
+    https_proxy: str = _setting("", validators.proxy, shown=False)
+    no_proxy: str = _setting("", validators.text)
+    ssl_cert_file: Bundle = _setting("", shown=False)  # noqa: RUF009  a Bundle is immutable
+
     host: str = _setting("0.0.0.0", validators.visible)  # noqa: S104  the contract's default
     port: int = _setting(8080, validators.between(0, 65535))
     trusted_proxies: tuple[str, ...] = _setting((), validators.networks)
@@ -149,3 +159,6 @@ VARIABLES: Final = frozenset(item.name.upper() for item in fields(Settings)) | {
     file_variable(name) for name in SECRETS
 }
 """All variables that the service knows."""
+
+IN_EITHER_CASE: Final = {"https_proxy": "HTTPS_PROXY", "no_proxy": "NO_PROXY"}
+"""The variables that are also read by a name in lower case, by that name."""

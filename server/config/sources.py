@@ -11,7 +11,7 @@ from typing import Final
 
 from dotenv.parser import Binding, Original, parse_stream
 
-from server.config.settings import SECRETS, VARIABLES, file_variable
+from server.config.settings import IN_EITHER_CASE, SECRETS, VARIABLES, file_variable
 
 _ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -229,6 +229,10 @@ def printable(name: str) -> str:
     return name.encode("unicode_escape").decode()
 
 
+_NOT_OURS: Final = frozenset({"HTTP_PROXY", "http_proxy"})
+"""Names that other programs read, and that are no misspelled name of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The values of all sources by name, without empty ones, and what is wrong with the sources.
@@ -259,23 +263,36 @@ def read_sources(
     application, whose other lines are no faults. Raises OSError when `.env` cannot be read.
     """
     file = read_dotenv(dotenv, _is_ours(prefix) if hosted else None)
-    in_file, in_environ = _below(prefix, file.values), _below(prefix, environ)
+    in_file, in_environ = _upper(_below(prefix, file.values)), _upper(_below(prefix, environ))
     given = {name: value for name, value in in_file.items() if value}
     given |= {name: value for name, value in in_environ.items() if value}
     contents, faults = read_secret_files(given, SECRETS)
+    names = in_file.keys() | in_environ.keys()
     return Sources(
         values=given | contents,
         from_files=frozenset(contents.keys() | faults.keys()),
         faults={**faults, **_below(prefix, file.faults, keep=dotenv.name)},
-        warnings=tuple(find_misspelled(sorted(in_file.keys() | in_environ.keys()), VARIABLES)),
-        file_names=frozenset(in_file),
+        warnings=tuple(find_misspelled(sorted(names - _NOT_OURS), VARIABLES)),
+        file_names=frozenset(_below(prefix, file.values)),
         ends_with_line_break=file.ends_with_line_break,
     )
 
 
 def _is_ours(prefix: str) -> IsOurs:
     """Return the rule for names in a host's file: those with the prefix, else the known ones."""
-    return (lambda name: name.startswith(prefix)) if prefix else VARIABLES.__contains__
+    ours = VARIABLES | IN_EITHER_CASE.keys()
+    return (lambda name: name.startswith(prefix)) if prefix else ours.__contains__
+
+
+def _upper(values: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that are read in either case their name in upper case.
+
+    Where both are given, the lower case wins, as in `urllib.request`.
+    """
+    in_lower = {
+        upper: values[lower] for lower, upper in IN_EITHER_CASE.items() if values.get(lower)
+    }
+    return {name: value for name, value in values.items() if name not in IN_EITHER_CASE} | in_lower
 
 
 def _below(prefix: str, values: Mapping[str, str], keep: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any, Final
@@ -26,6 +27,7 @@ _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _ORIGINS_WITHOUT_HOST: Final = frozenset({"file://", "null"})
 _RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_MAX_BUNDLE_BYTES: Final = 4 * 1024 * 1024
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
 
@@ -72,6 +74,11 @@ def one_of(*allowed: str) -> Rule:
     return rule
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host, as it stands in an address, is this machine."""
+    return bool(_LOOPBACK.fullmatch(host))
+
+
 def secure_url_with_query(value: str) -> None:
     """An https address, or http on loopback: secrets must not cross a network unencrypted."""
     try:
@@ -79,7 +86,7 @@ def secure_url_with_query(value: str) -> None:
         port = url.port
     except ValueError:
         raise ValidationError("must be an https address") from None
-    loopback = url.scheme == "http" and _LOOPBACK.fullmatch(url.hostname or "")
+    loopback = url.scheme == "http" and is_loopback(url.hostname or "")
     if not (url.hostname and (url.scheme == "https" or loopback)) or port == 0:
         raise ValidationError("must be an https address, or http on loopback")
     if url.username is not None or url.fragment or not _VISIBLE.fullmatch(value):
@@ -97,6 +104,40 @@ def secure_urls(values: tuple[str, ...]) -> None:
     """A list whose every item is a `secure_url`."""
     for value in values:
         secure_url(value)
+
+
+def with_scheme(address: str) -> str:
+    """Return the address of a proxy with its scheme, which may be missing."""
+    return address if "://" in address else f"http://{address}"
+
+
+def proxy(value: str) -> None:
+    """An HTTP proxy: `http://host:port`, or without the scheme; it may have user and password."""
+    try:
+        url = urlsplit(with_scheme(value))
+        has_place = bool(url.hostname) and url.port != 0
+    except ValueError:
+        has_place = False
+    if not has_place or url.scheme != "http" or not _VISIBLE.fullmatch(value):
+        raise ValidationError("must be http://host:port; no other kind of proxy is supported")
+    if url.path not in {"", "/"} or url.query or url.fragment:
+        raise ValidationError("must contain no path, query or fragment")
+
+
+def read_bundle(path: str) -> str:
+    """Return the text of a PEM file of certificates, without the characters that PEM has not.
+
+    Raises ValueError, or `ValidationError` with the reason when the file cannot be used.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  Path would add nothing
+            bundle = file.read(_MAX_BUNDLE_BYTES).decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
+    except ssl.SSLError:
+        raise ValidationError("has no PEM certificates that can be read") from None
+    except OSError as error:
+        raise ValidationError(f"the file cannot be read ({error.strerror})") from None
+    return bundle
 
 
 def redis_url(value: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import json
-from base64 import urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -30,13 +30,14 @@ from rig.service import (
     claims,
     sign,
 )
-from rig.vapi import vapi
+from rig.vapi import make_vapi, vapi
 from rig.wire import head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings
 from server.policies.revocations import KEY_PREFIX, PatientNames
 from tests import pems
 from tests.dpop import PUBLIC_URL, App
+from tests.egress import Authority, proxying, serving_tls
 from tests.revocation_keys import token_key
 from tests.server.config.test_settings import LIMITS
 
@@ -406,9 +407,59 @@ async def test_settings_of_a_paused_service(tmp_path: Path) -> None:
     assert issuer.fetches == 2
 
 
+BEHIND_A_PROXY = {
+    "HTTPS_PROXY": "http://clinic:pass-of-the-proxy@127.0.0.1:{}",
+    "NO_PROXY": "direct.test",
+    "SSL_CERT_FILE": "",  # the test's private CA
+}
+
+
+async def test_settings_behind_a_proxy(tmp_path: Path) -> None:
+    provider, one = web.Application(), key("one")
+    keys = {"keys": [one.jwk()]}
+    provider.router.add_get("/{path:.*}", lambda _: web.json_response(keys))  # type: ignore[arg-type]
+    authority = Authority(tmp_path)
+    async with (
+        serving_tls(make_vapi(), authority.server("api.test")) as vapi_port,
+        serving_tls(provider, authority.server("id.test")) as provider_port,
+        proxying(api=vapi_port, id=provider_port) as proxy,
+    ):
+        chosen = {
+            "https_proxy": BEHIND_A_PROXY["HTTPS_PROXY"].format(proxy.port),
+            "NO_PROXY": BEHIND_A_PROXY["NO_PROXY"],
+            "SSL_CERT_FILE": str(authority.bundle),
+        }
+        lines = [f"{name}={value}\n" for name, value in chosen.items()]
+        (tmp_path / ".env").write_text("".join(lines))
+        (tmp_path / ".netrc").write_text("default login thief password secret\n")
+        variables = {
+            **VARIABLES,
+            "VAPI_BASE_URL": "https://api.test",
+            "VAPI_CHECK_SECONDS": "30",
+            "JWT_SECRET": "",
+            "JWT_JWKS_URL": "https://id.test/jwks",
+            "JWT_ISSUER": "https://id.test",
+            "HOME": str(tmp_path),
+            "LOG_LEVEL": "DEBUG",
+        }
+        async with started(ALONE, tmp_path, variables) as served, ClientSession() as session:
+            client = Client(served.url, session)
+            await eventually(is_granted(client, one.token(claims(iss="https://id.test"))))
+        ended = await served.terminate()
+        assert set(proxy.targets) == {"api.test:443", "id.test:443"}
+        checked = await run(tmp_path, variables, "check", "--json")
+        assert (checked.status, checked.err) == (0, "")
+        direct = await run(tmp_path, {**variables, "NO_PROXY": "id.test"}, "check", "--json")
+        parts = {part["part"]: part["ok"] for part in json.loads(direct.out)["parts"]}
+        assert (parts["vapi"], parts["keys"]) == (True, False)
+    assert "pass-of-the-proxy" not in "".join((ended.out, ended.err, checked.out, direct.out))
+    credentials = b64encode(b"clinic:pass-of-the-proxy").decode()
+    assert all(f"Proxy-Authorization: Basic {credentials}\r\n" in head for head in proxy.heads)
+
+
 def test_every_setting_is_in_a_process() -> None:
     in_a_process = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | PAUSED.keys()
-    assert in_a_process == NAMES
+    assert in_a_process | BEHIND_A_PROXY.keys() == NAMES
 
 
 INVALID = {
@@ -421,6 +472,8 @@ INVALID = {
     "PROOF_ISSUER": "a\nb",
     "PROOF_AUDIENCE": "a\nb",
     "CALL_OVERRIDES": "a\nb",
+    "NO_PROXY": "a\nb",
+    "SSL_CERT_FILE": "/nonexistent/ca.pem",
 }
 
 

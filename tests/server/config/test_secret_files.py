@@ -35,7 +35,10 @@ def test_the_secrets_of_the_contract_can_be_files() -> None:
         "AUDIT_HASH_KEY_PREVIOUS",
         "PROOF_KEY",
     } == SECRETS
-    assert {item.name.upper() for item in fields(Settings) if not item.repr} == SECRETS
+    assert {item.name.upper() for item in fields(Settings) if not item.repr} == SECRETS | {
+        "HTTPS_PROXY",
+        "SSL_CERT_FILE",
+    }
 
 
 CONTENTS = {

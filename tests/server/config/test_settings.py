@@ -59,6 +59,9 @@ DEFAULTS = {
     "max_connections": 10000,
     "shutdown_grace_seconds": 10,
     "shutdown_delay_seconds": 0,
+    "https_proxy": "",
+    "no_proxy": "",
+    "ssl_cert_file": "",
     "keepalive_seconds": 3630,
     "rate_limit": "30/minute",
     "consent_required": (),
@@ -131,6 +134,11 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("VAPI_BASE_URL", ["https://a.test/x", "http://127.0.0.1:1"], ["http://a.test", "a.test"]),
     ("VAPI_CHECK_SECONDS", ["0", "0.5", "3600"], ["-1", "3601", "nan", "inf"]),
     ("VAPI_TIMEOUT_SECONDS", ["0.01", "2.9"], ["0", "3", "3601"]),
+    (
+        "HTTPS_PROXY",
+        ["http://p:1", "p:1", "HTTP://p", "http://u:p@[::1]:1/", "p.test"],
+        ["https://p:1", "socks5://p", "http://p:x", "http://", "p:0", "p:1/x", "p?x", "p q", ":1"],
+    ),
     ("JWT_SECRET", ["x" * 32, "é" * 16], ["x" * 31, f"ssh-rsa {'A' * 40}"]),
     ("JWT_SECRET_PREVIOUS", ["x" * 32], ["x" * 31, f"ssh-rsa {'A' * 40}"]),
     ("JWT_ISSUER", ["https://a.test, b", "a b"], ["a\nb", "https://a.test/{tenantid}/v2.0"]),
@@ -193,9 +201,12 @@ def test_limits(name: str, valid: list[str], invalid: list[str]) -> None:
 
 
 def test_repr_omits_secrets() -> None:
-    settings = make_settings(AUDIT_HASH_KEY="hash-key" * 4, REDIS_URL="redis://:pass@h")
+    proxy = "http://user:word@h:1"
+    settings = make_settings(
+        AUDIT_HASH_KEY="hash-key" * 4, REDIS_URL="redis://:pass@h", HTTPS_PROXY=proxy
+    )
     shown = repr(settings)
-    for secret in (PRIVATE_KEY, SECRET, "hash-key", "pass@"):
+    for secret in (PRIVATE_KEY, SECRET, "hash-key", "pass@", "word"):
         assert secret not in shown
     assert PUBLIC_KEY in shown
 

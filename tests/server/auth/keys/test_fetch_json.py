@@ -6,10 +6,10 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from rig.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
-from server.http_client import MAX_BYTES, FetchError, fetch_json
+from server.http_client import MAX_BYTES, FetchError, fetch_json, open_session
 
 GZIP = {"Content-Encoding": "gzip"}
 TOO_LARGE = "^more than 262144 bytes$"
@@ -38,7 +38,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 
 
 async def download(site: Issuer, timeout: float = 5) -> object:  # noqa: ASYNC109  the option's name
-    async with ClientSession() as session:
+    async with open_session() as session:
         return await fetch_json(session, site.url, timeout)
 
 
@@ -69,10 +69,10 @@ async def test_document_of_the_maximum_size_is_returned(site: Issuer) -> None:
             id="50 MB compressed to 50 kB",
         ),
         pytest.param(responding(b"not gzip", headers=GZIP), "Error", id="not gzip"),
-        pytest.param(responding(b"<html>secret</html>"), "DecodeError", id="not JSON"),
-        pytest.param(responding(b""), "DecodeError", id="empty"),
-        pytest.param(responding(b'{"keys": "\xff"}'), "DecodeError", id="not UTF-8"),
-        pytest.param(responding(b"[" * 200_000), "RecursionError", id="deeply nested"),
+        pytest.param(responding(b"<html>secret</html>"), "not JSON", id="not JSON"),
+        pytest.param(responding(b""), "not JSON", id="empty"),
+        pytest.param(responding(b'{"keys": "\xff"}'), "not JSON", id="not UTF-8"),
+        pytest.param(responding(b"[" * 200_000), "not JSON", id="deeply nested"),
         pytest.param(responding(b"{}", 500), "status 500", id="server error"),
         pytest.param(responding(b"{}", 203), "status 203", id="another success"),
         pytest.param(responding(b"{}", 204), "status 204", id="no content"),
@@ -99,13 +99,13 @@ async def test_redirect_is_not_followed(site: Issuer, status: int) -> None:
 @pytest.mark.parametrize("respond", [hang, hang_in_the_body])
 async def test_hanging_server_is_a_timeout(site: Issuer, respond: Respond) -> None:
     site.respond = respond
-    with pytest.raises(FetchError, match="Timeout"):
+    with pytest.raises(FetchError, match="timeout"):
         await download(site, timeout=0.1)
 
 
 async def test_refused_connection_is_an_error(site: Issuer) -> None:
     await site.go_down()
-    with pytest.raises(FetchError, match="ClientConnectorError"):
+    with pytest.raises(FetchError, match="connection: Connection refused"):
         await download(site)
 
 

@@ -1,0 +1,280 @@
+"""Requests to other services: proxies, certificates, causes of failures, bounded responses."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+from aiohttp import ClientConnectionError, ClientError, ClientSession, ClientTimeout, web
+
+from rig.redis_server import free_port
+from server.config.validators import read_bundle
+from server.http_client import describe_failure, open_session, retry_delay
+from tests.egress import Authority, ConnectProxy, proxying, serving_tls
+
+
+async def echo(request: web.Request) -> web.Response:
+    """Answer the headers of the request."""
+    return web.json_response(dict(request.headers))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+async def upstream(authority: Authority) -> AsyncIterator[int]:
+    """Serve `api.test` and `localhost` over TLS; the port."""
+    app = web.Application()
+    app.router.add_get("/", echo)
+    async with serving_tls(app, authority.server("api.test", "localhost")) as port:
+        yield port
+
+
+@pytest.fixture
+async def proxy(upstream: int) -> AsyncIterator[ConnectProxy]:
+    async with proxying(api=upstream) as proxy:
+        yield proxy
+
+
+async def ask(session: ClientSession, url: str, seconds: float = 5) -> str:
+    """Return the answer, or why there is none."""
+    try:
+        async with session, session.get(url, timeout=ClientTimeout(total=seconds)) as response:
+            return await response.text()
+    except (ClientError, TimeoutError, OSError, ValueError) as error:
+        return describe_failure(error)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}", "127.0.0.1:{}", "http://127.0.0.1:{}/"])
+async def test_https_goes_through_the_proxy(
+    authority: Authority, proxy: ConnectProxy, address: str
+) -> None:
+    session = open_session(
+        proxy=address.format(proxy.port), certificates=read_bundle(str(authority.bundle))
+    )
+    assert '"Host": "api.test"' in await ask(session, "https://api.test/")
+    assert proxy.targets == ["api.test:443"]
+    assert "Proxy-Authorization" not in proxy.heads[0]
+
+
+async def test_user_and_password_go_to_the_proxy_alone(
+    authority: Authority, proxy: ConnectProxy
+) -> None:
+    certificates = read_bundle(str(authority.bundle))
+    address = f"http://clinic:p%40ss%C3%A9@127.0.0.1:{proxy.port}"
+    answer = await ask(open_session(proxy=address, certificates=certificates), "https://api.test/")
+    assert f"Basic {b64encode('clinic:p@ssé'.encode()).decode()}" in proxy.heads[0]
+    assert "Authorization" not in answer
+    await ask(open_session(proxy=f"u@127.0.0.1:{proxy.port}"), "https://api.test/")
+    assert f"Basic {b64encode(b'u:').decode()}" in proxy.heads[1]
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_direct"),
+    [
+        ("api.test", True),
+        ("other.test, .TEST", True),
+        ("*", True),
+        ("api.test:443", False),
+        ("pi.test", False),
+        ("10.0.0.0/8", False),
+        ("", False),
+    ],
+)
+async def test_no_proxy_has_the_meaning_of_the_standard_library(
+    proxy: ConnectProxy, no_proxy: str, is_direct: object
+) -> None:
+    address = f"127.0.0.1:{proxy.port}"
+    cause = await ask(open_session(proxy=address, no_proxy=no_proxy), "https://api.test/")
+    assert (cause == "name: it cannot be resolved") is is_direct
+    assert (proxy.heads == []) is is_direct
+
+
+async def test_loopback_is_never_proxied(
+    authority: Authority, proxy: ConnectProxy, upstream: int
+) -> None:
+    for url in (f"https://localhost:{upstream}/", f"https://127.0.0.1:{upstream}/"):
+        certificates = read_bundle(str(authority.bundle))
+        session = open_session(proxy=f"127.0.0.1:{proxy.port}", certificates=certificates)
+        await ask(session, url)
+    assert proxy.heads == []
+
+
+async def test_netrc_and_the_environment_are_never_read(
+    authority: Authority,
+    proxy: ConnectProxy,
+    upstream: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("default login thief password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    certificates = read_bundle(str(authority.bundle))
+    direct = await ask(open_session(certificates=certificates), f"https://localhost:{upstream}/")
+    session = open_session(proxy=f"127.0.0.1:{proxy.port}", certificates=certificates)
+    proxied = await ask(session, "https://api.test/")
+    assert "Authorization" not in direct + proxied + proxy.heads[0]
+    assert "Host" in direct
+    assert "Host" in proxied
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.close()
+
+
+async def answer_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+    writer.close()
+
+
+async def test_the_cause_of_a_failure_is_told_without_addresses(
+    authority: Authority, upstream: int
+) -> None:
+    bundle, local, closed = read_bundle(str(authority.bundle)), f"localhost:{upstream}", free_port()
+    via = {"proxy": f"http://user:secret@127.0.0.1:{closed}", "certificates": bundle}
+    rejected = "TLS: the certificate is rejected ("
+    async with (
+        await asyncio.start_server(refuse, "127.0.0.1", 0) as server,
+        await asyncio.start_server(answer_plainly, "127.0.0.1", 0) as other,
+    ):
+        plain = other.sockets[0].getsockname()[1]
+        leaves = server.sockets[0].getsockname()[1]
+        causes = [
+            (await ask(open_session(), f"http://127.0.0.1:{closed}"), "connection: Connection re"),
+            (await ask(open_session(), "http://nowhere.test"), "name: it cannot be resolved"),
+            (await ask(open_session(), f"https://{local}"), rejected),
+            (
+                await ask(open_session(certificates=bundle), f"https://127.0.0.1:{upstream}"),
+                rejected,
+            ),
+            (
+                await ask(open_session(), f"https://127.0.0.1:{leaves}"),
+                "connection: closed before TLS",
+            ),
+            (await ask(open_session(), f"http://127.0.0.1:{leaves}"), "connection: closed"),
+            (await ask(open_session(), f"https://127.0.0.1:{plain}"), "TLS: the handshake failed"),
+            (await ask(open_session(), f"http://127.0.0.1:{plain}"), "the answer is not HTTP"),
+            (await ask(open_session(), f"https://{local}", 0.0001), "timeout"),
+            (await ask(open_session(**via), "https://api.test"), "proxy: it cannot be connected"),
+            (
+                await ask(open_session(proxy="http://nowhere.test:1"), "https://api.test"),
+                "proxy: its name cannot be resolved",
+            ),
+        ]
+    for cause, expected in causes:
+        assert cause.startswith(expected)
+        assert "secret" not in cause
+        assert str(closed) not in cause
+    assert describe_failure(ValueError("secret")) == "ValueError"
+
+
+async def test_a_refusal_of_the_proxy_is_told(proxy: ConnectProxy) -> None:
+    proxy.answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    session = open_session(proxy=f"http://user:secret@127.0.0.1:{proxy.port}")
+    assert await ask(session, "https://api.test/") == "proxy: it answers 407"
+
+
+# --- bounded responses -----------------------------------------------------------------------
+
+
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send interim responses without end."""
+    await reader.readuntil(b"\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(INTERIM * 10_000)
+        try:
+            await writer.drain()
+        except ConnectionError:
+            break
+    writer.close()
+
+
+async def test_interim_responses_without_end_end_the_request_at_once() -> None:
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for session, url in (
+            (open_session(), f"http://127.0.0.1:{port}/"),
+            (open_session(proxy=f"127.0.0.1:{port}"), "https://api.test/"),
+        ):
+            began = perf_counter()
+            async with session:
+                with pytest.raises(ClientConnectionError, match="64 KiB"):
+                    await session.get(url)
+            assert perf_counter() - began < 1  # it took as long as the timeout
+
+
+async def test_responses_after_interim_ones_and_large_ones_are_read() -> None:
+    body = b"x" * 1_000_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            await reader.readuntil(b"\r\n\r\n")
+            head = (
+                INTERIM * 1000 + f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            )
+            writer.write(head + body)
+            await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        open_session() as session,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(3):  # over one connection
+            async with session.get(f"http://127.0.0.1:{port}/") as response:
+                assert await response.read() == body
+
+
+async def test_cookies_are_not_kept(upstream: int) -> None:
+    async def set_cookie(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "a=b"})
+
+    seen: list[str | None] = []
+    app = web.Application()
+    app.router.add_get("/", set_cookie)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with open_session() as session:
+        for _ in range(2):
+            (await session.get(f"http://127.0.0.1:{runner.addresses[0][1]}/")).close()
+    await runner.cleanup()
+    assert seen == [None, None]
+
+
+# --- delays between retries ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("failures", "longest", "most"),
+    [
+        (1, 10, 0.5),
+        (2, 10, 1),
+        (5, 10, 8),
+        (6, 10, 10),
+        (7, 30, 30),
+        (10_000, 30, 30),
+        (1, 0.1, 0.1),
+    ],
+)
+def test_delay_doubles_up_to_the_longest(failures: int, longest: float, most: float) -> None:
+    delays = [retry_delay(failures, longest=longest) for _ in range(200)]
+    assert all(0.75 * most <= delay <= most for delay in delays)
+
+
+def test_delays_of_two_processes_differ() -> None:
+    delays = [retry_delay(4, longest=10) for _ in range(200)]
+    assert all(first != second for first, second in pairwise(delays))
+    assert max(delays) - min(delays) > 0.5  # of 1 second; a smaller range has odds under 1e-50
