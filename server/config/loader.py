@@ -62,7 +62,7 @@ _KINDS: Final[Mapping[object, tuple[Callable[[str], Any], str]]] = {
     bool: (_boolean, "must be true or false"),
     bytes: (os.fsencode, ""),
     Pem: (_pem, ""),
-    Bundle: (read_bundle, "must be the path of a file"),
+    Bundle: (read_bundle, "must be a file with PEM certificates that can be read"),
     tuple[str, ...]: (_split, ""),
 }
 

@@ -127,14 +127,14 @@ def proxy(value: str) -> None:
 def read_bundle(path: str) -> str:
     """Return the text of a PEM file of certificates, without the characters that PEM has not.
 
-    Raises ValueError, or `ValidationError` with the reason when the file cannot be used.
+    Raises ValueError without certificates, `ValidationError` when the file cannot be read.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  Path would add nothing
             bundle = file.read(_MAX_BUNDLE_BYTES).decode("ascii", "ignore")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
     except ssl.SSLError:
-        raise ValidationError("has no PEM certificates that can be read") from None
+        raise ValueError from None
     except OSError as error:
         raise ValidationError(f"the file cannot be read ({error.strerror})") from None
     return bundle
