@@ -147,7 +147,7 @@ class _BoundedResponses(ResponseHandler):
 class _Connector(TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_BoundedResponses, loop=self._loop)  # type: ignore[assignment]  a subclass
+        self._factory = partial(_BoundedResponses, loop=self._loop)  # type: ignore[assignment]  # a subclass
 
 
 def describe_failure(error: Exception) -> str:

@@ -37,7 +37,7 @@ def test_names_are_read_in_either_case(
     assert (loaded.settings.https_proxy, loaded.settings.no_proxy) == (f"{expected}:1", expected)
     assert loaded.warnings == ()
     assert load_settings({**VARIABLES, **environ}, path) == loaded.settings
-    prefixed = {f"P_{name}": value for name, value in (VARIABLES | environ).items()}
+    prefixed = {f"P_{name}": value for name, value in {**VARIABLES, **environ}.items()}
     path.write_text("".join(f"P_{name}={value}\n" for name, value in in_file.items()))
     assert load_settings(prefixed, path, prefix="P_") == loaded.settings
 
