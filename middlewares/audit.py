@@ -153,6 +153,9 @@ FindAddresses = Callable[[str | None, Sequence[str]], tuple[str | None, str | No
 """Returns the addresses of client and peer, given the peer as the socket reports it and the values
 of all `X-Forwarded-For` headers. The peer of a Unix domain socket has no address: None."""
 
+MAX_FORWARDED: Final = 32
+"""More than a chain of proxies has: a client may send thousands, each of which costs time."""
+
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<v6>[^]]+:[^]]*)\]|(?P<v4>[0-9.]+))(?::([0-9]{1,5}))?")
 _IPV4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _MAX_PORT: Final = 65535
@@ -165,7 +168,7 @@ def make_address_finder(trusted_proxies: Iterable[str]) -> FindAddresses:
     right, where the nearest proxy appended the address it saw, up to the first address that is not
     a trusted proxy: the entries to its left were sent by the client. An entry that is not an
     address ends the search at the address before it. If every address is trusted, the leftmost is
-    the client.
+    the client. At most the `MAX_FORWARDED` rightmost entries are looked at.
 
     Raises ValueError for a text that is not a network.
     """
@@ -177,7 +180,8 @@ def make_address_finder(trusted_proxies: Iterable[str]) -> FindAddresses:
     def find_client(peer: Address, forwarded_for: Sequence[str]) -> Address:
         client = peer
         if is_trusted(peer):
-            for entry in reversed(",".join(forwarded_for).split(",")):
+            entries = ",".join(forwarded_for).rsplit(",", MAX_FORWARDED)
+            for entry in reversed(entries[-MAX_FORWARDED:]):
                 if (address := parse_address(entry.strip(" \t"))) is None:
                     break
                 client = address

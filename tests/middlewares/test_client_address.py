@@ -208,3 +208,13 @@ def test_client_is_always_an_address(forwarded_for: list[str]) -> None:
     client, peer = make_address_finder(["0.0.0.0/0", "::/0"])(PROXY, forwarded_for)
     assert peer == PROXY
     assert str(ip_address(client or "")) == client
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client"),
+    [(30, "198.51.100.7"), (31, "198.51.100.7"), (32, "10.0.0.0"), (10_000, "10.0.38.240")],
+)
+def test_only_the_rightmost_entries_are_looked_at(trusted: int, client: str) -> None:
+    proxies = [f"10.0.{n // 256}.{n % 256}" for n in range(trusted)]
+    forwarded_for = ["203.0.113.9,198.51.100.7", ",".join(proxies)]
+    assert make_address_finder(TRUSTED)(PROXY, forwarded_for)[0] == client
