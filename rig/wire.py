@@ -92,6 +92,11 @@ class Wire:
         except ConnectionError:
             return b""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection, and everything was read."""
+        return self._reader.at_eof() or self._reader.exception() is not None
+
     def end(self) -> None:
         """Send no more, but continue to read: a half-close."""
         self._writer.write_eof()

@@ -219,7 +219,7 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
 
 
 def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
-    """Add the number of open connections, its maximum, and the number of refused connections."""
+    """Add the number of open connections, its maximum, and those that it closed."""
     metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
     metrics.add_gauge(
         "max_connections",
@@ -229,8 +229,13 @@ def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
     )
     metrics.add_counter(
         "refused_connections",
-        "Connections closed at once because the maximum was reached.",
+        "New connections closed at once because the maximum was reached.",
         lambda: limit.refused,
+    )
+    metrics.add_counter(
+        "evicted_connections",
+        "Connections without a request that were closed to make room for new ones.",
+        lambda: limit.evicted,
     )
 
 

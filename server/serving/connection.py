@@ -35,7 +35,9 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_answered",
+        "_channel",
         "_closes",
+        "_connections",
         "_draining",
         "_error_response",
         "_inbound",
@@ -47,13 +49,18 @@ class Connection(RequestHandler):
     def __init__(
         self,
         server: web.Server,
+        channel: BoundedReads,
+        *,
+        connections: limits.Connections,
         draining: asyncio.Event,
-        keepalive_seconds: float,
         error_response: ErrorResponse,
+        keepalive_seconds: float,
     ) -> None:
         loop, options = asyncio.get_running_loop(), limits.AIOHTTP_OPTIONS
         super().__init__(server, loop=loop, keepalive_timeout=keepalive_seconds, **options)
         self._msg_queue_resume_size = -1  # `finish_response` resumes reading
+        self._channel = channel
+        self._connections = connections
         self._draining = draining
         self._error_response = error_response
         self._inbound = Inbound()
@@ -125,6 +132,7 @@ class Connection(RequestHandler):
 
     def _on_message(self, piece: bytes) -> None:
         self._cancel_timer()
+        self._connections.begin_request(self._channel)
         self.parsed_at = perf_counter()
         message, body = self._messages[-1]
         if isinstance(message, _ErrInfo):
@@ -188,6 +196,8 @@ class Connection(RequestHandler):
         self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
         result = await super().finish_response(request, resp, start_time)
         self._answered += 1
+        if self._is_answered:
+            self._connections.end_request(self._channel)
         if self._closes and self._is_answered:
             self._linger()
         elif self._buffer_paused and not self._is_handling:
@@ -198,7 +208,7 @@ class Connection(RequestHandler):
 
     def _linger(self) -> None:
         if self.transport is not None:
-            cast("BoundedReads", self.transport.get_protocol()).linger()
+            self._channel.linger()
             self.connection_lost(None)
 
     def handle_error(

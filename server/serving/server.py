@@ -15,7 +15,6 @@ from server.serving.connection_limits import (
     KERNEL_RECEIVE_BYTES,
     READ_BYTES,
     Connections,
-    RefusedConnection,
 )
 from server.serving.transport import BoundedReads
 
@@ -73,20 +72,25 @@ class ConnectionServer(web.Server):
 
     def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]  # asyncio needs no more
         """Create the protocol of a new connection."""
-        connections, draining = self._interface.connections, self._interface.draining
-        if not connections.acquire():
-            return RefusedConnection()
-        self._peak = max(self._peak, connections.open)
-        error_response = self._interface.error_response
-        connection = Connection(self, draining, self._keepalive_seconds, error_response)
-        return BoundedReads(connection, self._buffer, self._on_lost)
+        connections = self._interface.connections
+        return BoundedReads(self._connect, connections, self._buffer, self._on_lost)
+
+    def _connect(self, channel: BoundedReads) -> Connection:
+        self._peak = max(self._peak, self._interface.connections.open)
+        return Connection(
+            self,
+            channel,
+            connections=self._interface.connections,
+            draining=self._interface.draining,
+            error_response=self._interface.error_response,
+            keepalive_seconds=self._keepalive_seconds,
+        )
 
     def _on_lost(self) -> None:
-        """Count the end of a connection; return memory when half of them have ended."""
-        connections = self._interface.connections
-        connections.release()
-        if connections.open <= self._peak // 2 >= _MANY_CONNECTIONS:
-            self._peak = max(connections.open, _MANY_CONNECTIONS)
+        """Return memory when half of the connections have ended."""
+        left = self._interface.connections.open
+        if left <= self._peak // 2 >= _MANY_CONNECTIONS:
+            self._peak = max(left, _MANY_CONNECTIONS)
             asyncio.get_running_loop().call_later(_RETURN_MEMORY_SECONDS, return_free_memory)
 
 

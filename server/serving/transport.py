@@ -14,33 +14,52 @@ _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux on
 
 
 class BoundedReads(asyncio.BufferedProtocol):
-    """Passes everything to `protocol`, data in pieces of at most the size of `buffer`.
+    """Passes everything to a protocol that `make` creates, data in pieces of the size of `buffer`.
 
     asyncio would hand over up to 256 KiB at once. The buffer may be shared: each piece is copied
-    before the next is read. `on_lost` is called when the connection has ended.
+    before the next is read. A connection that `connections` does not admit is closed at once.
+    `on_lost` is called when the connection has ended.
     """
 
-    __slots__ = ("_buffer", "_has_ended", "_on_lost", "_protocol", "_transport")
+    __slots__ = (
+        *("_buffer", "_connections", "_has_ended", "_make", "_on_lost", "_protocol", "_transport"),
+    )
 
     def __init__(
-        self, protocol: asyncio.Protocol, buffer: memoryview, on_lost: Callable[[], None]
+        self,
+        make: Callable[["BoundedReads"], asyncio.Protocol],
+        connections: limits.Connections,
+        buffer: memoryview,
+        on_lost: Callable[[], None],
     ) -> None:
-        self._protocol = protocol
+        self._make = make
+        self._connections = connections
         self._buffer = buffer
         self._on_lost = on_lost
         self._has_ended = False
+        self._protocol = asyncio.Protocol()  # does nothing
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit what may wait in the process and in the kernel."""
         self._transport = cast("asyncio.Transport", transport)
+        if not self._connections.add(self):
+            self.abort()
+            return
         limit_buffers(self._transport)
+        self._protocol = self._make(self)
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection."""
         self._protocol.connection_lost(exc)
+        self._protocol = asyncio.Protocol()  # memory in a reference cycle is freed late
+        self._connections.remove(self)
         self._on_lost()
+
+    def abort(self) -> None:
+        """Close the connection at once, without what the client has not read."""
+        self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
         """Return the buffer to read into."""

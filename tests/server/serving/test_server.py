@@ -3,14 +3,15 @@
 import asyncio
 import resource
 import socket
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
 from rig.issuer import eventually
-from rig.wire import dial, head
-from server.serving import server
-from server.serving.connection_limits import Connections
+from rig.service import Service, sign
+from rig.wire import Wire, dial, head, post
+from server.serving import connection_limits, server
 from server.serving.server import (
     INTERFACE,
     Acceptor,
@@ -70,48 +71,117 @@ async def test_stopped_acceptor_has_made_what_it_accepted() -> None:
 GET = head(method="GET", path="/healthz")
 
 
-async def test_connections_beyond_the_maximum_are_closed(
+class Client(AsyncExitStack):
+    """Connections of a test, by name."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+        self._wires: dict[str, Wire] = {}
+
+    async def open(self, name: str, sent: bytes = b"") -> None:
+        """Connect, send, and wait until the service has read that."""
+        connections = self._service.app[INTERFACE].connections
+        before = connections.accepted + connections.refused
+        self._wires[name] = wire = await self.enter_async_context(dial(self._service))
+
+        async def is_counted() -> bool:
+            return connections.accepted + connections.refused > before
+
+        if sent:
+            await wire.send(sent)
+        await eventually(is_counted)
+        await self.turns()
+
+    async def use(self, name: str) -> None:
+        """Send a request and read its response."""
+        await self._wires[name].send(GET)
+        assert (await self._wires[name].answer()).status == 200
+
+    async def turns(self) -> None:
+        """Let the service read what has arrived."""
+        for _ in range(10):
+            await asyncio.sleep(0.002)
+
+    async def closed(self) -> set[str]:
+        """Return the names of those that the service has closed."""
+        await self.turns()
+        return {name for name, wire in self._wires.items() if wire.has_ended}
+
+
+@pytest.fixture
+async def full(serve: Serve) -> AsyncIterator[Client]:
+    """Yield a client of a service that takes three connections."""
+    async with Client(await serve(MAX_CONNECTIONS="3", SESSION_BUDGET_SECONDS="20")) as client:
+        yield client
+
+
+async def test_oldest_without_a_request_makes_room_first(
+    full: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limits, "_NEW_SECONDS", 0)
+    await full.open("idle")
+    await full.use("idle")
+    await full.open("part of a head", GET[:9])
+    await full.open("silent")
+    await full.open("fourth")
+    assert await full.closed() == {"part of a head"}
+    await full.open("fifth")
+    assert await full.closed() == {"part of a head", "silent"}
+    await full.use("idle")
+
+
+async def test_idle_longest_makes_room_before_what_has_just_connected(full: Client) -> None:
+    for name in ("first", "second"):
+        await full.open(name)
+        await full.use(name)
+    await full.use("first")
+    await full.open("silent")
+    await full.open("fourth")
+    assert await full.closed() == {"second"}
+    await full.open("fifth")
+    assert await full.closed() == {"second", "first"}
+    await full.open("sixth")
+    assert await full.closed() == {"second", "first", "silent"}
+
+
+async def test_new_connection_is_closed_while_each_other_has_a_request(full: Client) -> None:
+    request = post(b"{}", token=sign())
+    for name in ("first", "second", "third"):
+        await full.open(name, request[:-1])
+    await full.open("fourth")
+    assert await full.closed() == {"fourth"}
+    await full.open("fifth", request)
+    assert await full.closed() == {"fourth", "fifth"}
+
+
+async def test_room_is_reported_once_for_each_episode(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "server.serving.connection_limits")
-    service = await serve(MAX_CONNECTIONS="5", METRICS_ENABLED="true")
-    limit = service.app[INTERFACE].connections
+    service = await serve(MAX_CONNECTIONS="2", METRICS_ENABLED="true", SESSION_BUDGET_SECONDS="20")
+    connections = service.app[INTERFACE].connections
 
     async def none_is_open() -> bool:
-        return limit.open == 0
+        return connections.open == 0
 
     for episode in (1, 2):
-        async with AsyncExitStack() as stack:
-            wires = [await stack.enter_async_context(dial(service)) for _ in range(9)]
-            for wire in wires[:5]:
-                await wire.send(GET)
-                assert (await wire.answer()).status == 200
-            for wire in wires[5:]:
-                assert await wire.rest() == b""
-            await wires[0].send(head(method="GET", path="/metrics"))
-            text = (await wires[0].answer()).body.decode()
-            assert "\nvapi_sessions_open_connections 5.0\n" in text
-            assert "\nvapi_sessions_max_connections 5.0\n" in text
-            assert f"\nvapi_sessions_refused_connections_total {4 * episode}.0\n" in text
+        async with Client(service) as client:
+            await client.open("busy", post(b"{}", token=sign())[:-1])
+            await client.open("idle")
+            await client.use("idle")
+            await client.open("second", post(b"{}", token=sign())[:-1])
+            await client.open("third")
+            assert await client.closed() == {"idle", "third"}
         await eventually(none_is_open)
-        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * episode
-    assert "5 connections are open" in caplog.text
-    assert "after 4 were closed" in caplog.text
-
-
-def test_episode_ends_when_a_tenth_is_free(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "server.serving.connection_limits")
-    limit = Connections()
-    limit.maximum = 20
-    assert [limit.acquire() for _ in range(22)] == [True] * 20 + [False] * 2
-    limit.release()
-    assert limit.acquire()
-    assert not limit.acquire()
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    limit.release()
-    limit.release()
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert (limit.open, limit.refused) == (18, 3)
+        levels = [record.levelname for record in caplog.records]
+        assert levels == ["WARNING", "INFO"] * episode
+    assert "after 1 were closed to make room and 1 new ones" in caplog.text
+    text = (await service.ask("GET", "/metrics")).body.decode()
+    assert "\nvapi_sessions_open_connections 1.0\n" in text
+    assert "\nvapi_sessions_max_connections 2.0\n" in text
+    assert "\nvapi_sessions_refused_connections_total 2.0\n" in text
+    assert "\nvapi_sessions_evicted_connections_total 2.0\n" in text
 
 
 @pytest.mark.parametrize("exists", [True, False])
