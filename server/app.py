@@ -9,11 +9,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.audit import audit
-from middlewares.authentication import authentication
+from middlewares.authentication import PROOF_HEADER, authentication, dpop_authentication
 from middlewares.authorization import authorization
 from middlewares.context import STARTED_AT
 from middlewares.cors import cors
-from middlewares.dpop import PROOF_HEADER, dpop_authentication
 from middlewares.errors import error_handler, outer_error_response
 from middlewares.headers import Observer, remove_server_header, response_headers
 from middlewares.rate_limit import rate_limit

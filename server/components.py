@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from middlewares.dpop import UseProof
+from middlewares.authentication import UseProof
 from middlewares.rate_limit import AcquireRateLimit
 from server import __version__
 from server.admin_actions import ActionChannel, write_waiting_actions

@@ -29,7 +29,10 @@ Send = Callable[[], bytes]
 
 @dataclass(frozen=True)
 class Row:
-    """A request and the required error response; `details` None is not compared."""
+    """A request and the required error response; `details` None is not compared.
+
+    `reason` is that of the audit line.
+    """
 
     name: str
     status: int
@@ -39,6 +42,7 @@ class Row:
     challenge: str | None = None
     allow: str | None = None
     closes: bool = False
+    reason: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -142,47 +146,54 @@ def contexts() -> Iterator[Row]:
 
 def tokens() -> Iterator[Row]:
     """Requests without a valid token."""
-    yield Row("no header", 401, "AUTH_TOKEN_MISSING", head, challenge=REALM)
-    for name, value in authorizations().items():
+    yield Row("no header", 401, "AUTH_TOKEN_MISSING", head, challenge=REALM, reason="missing")
+    for name, (value, reason) in authorizations().items():
         sent = _authorized(value)
-        yield Row(name, 401, "AUTH_TOKEN_INVALID", sent, challenge=INVALID_TOKEN)
+        yield Row(name, 401, "AUTH_TOKEN_INVALID", sent, challenge=INVALID_TOKEN, reason=reason)
     limit = {"JWT_MAX_LIFETIME_SECONDS": "60"}
-    configured: list[tuple[str, dict[str, Any], dict[str, str]]] = [
-        ("another issuer", {"iss": "other"}, {"JWT_ISSUER": "us"}),
-        ("no issuer", {}, {"JWT_ISSUER": "us"}),
-        ("another audience", {"aud": ["other"]}, {"JWT_AUDIENCE": "us"}),
-        ("no audience", {}, {"JWT_AUDIENCE": "us"}),
-        ("lifetime over the maximum", {}, limit),
-        ("unknown lifetime", {"iat": ...}, limit),
-        ("not valid yet", {"nbf": time() + 3600}, {}),
-        ("issued in the future", {"iat": time() + 3600}, {}),
-        ("no exp", {"exp": ...}, {}),
+    configured: list[tuple[str, dict[str, Any], dict[str, str], str]] = [
+        ("another issuer", {"iss": "other"}, {"JWT_ISSUER": "us"}, "issuer"),
+        ("no issuer", {}, {"JWT_ISSUER": "us"}, "issuer"),
+        ("another audience", {"aud": ["other"]}, {"JWT_AUDIENCE": "us"}, "audience"),
+        ("no audience", {}, {"JWT_AUDIENCE": "us"}, "audience"),
+        ("another claim", {"azp": "other"}, {"JWT_REQUIRED_CLAIMS": "azp=us"}, "claims"),
+        ("lifetime over the maximum", {}, limit, "lifetime"),
+        ("unknown lifetime", {"iat": ...}, limit, "lifetime"),
+        ("not valid yet", {"nbf": time() + 3600}, {}, "not_yet"),
+        ("issued in the future", {"iat": time() + 3600}, {}, "not_yet"),
+        ("no exp", {"exp": ...}, {}, "claims"),
     ]
-    configured += [(f"{date} is a string", {date: "1893456000"}, {}) for date in DATES]
-    for name, more, variables in configured:
-        sent = with_token(**more)
+    configured += [(f"{date} is a string", {date: "1893456000"}, {}, "claims") for date in DATES]
+    for name, more, variables, reason in configured:
         yield Row(
-            name, 401, "AUTH_TOKEN_INVALID", sent, challenge=INVALID_TOKEN, variables=variables
+            name,
+            401,
+            "AUTH_TOKEN_INVALID",
+            with_token(**more),
+            challenge=INVALID_TOKEN,
+            variables=variables,
+            reason=reason,
         )
-    old = with_token(exp=time() - 6)
-    yield Row("exp has passed", 401, "AUTH_TOKEN_EXPIRED", old, challenge=INVALID_TOKEN)
+    old, passed = with_token(exp=time() - 6), "exp has passed"
+    yield Row(passed, 401, "AUTH_TOKEN_EXPIRED", old, challenge=INVALID_TOKEN, reason="expired")
 
 
-def authorizations() -> dict[str, str | bytes]:
-    """Return values of `Authorization` without a valid token, one for each reason."""
+def authorizations() -> dict[str, tuple[str | bytes, str]]:
+    """Return values of `Authorization` without a valid token, and the reason of each."""
     valid = sign()
     return {
-        "another scheme": f"Basic {valid}",
-        "no scheme": valid,
-        "two segments": f"Bearer {valid.rpartition('.')[0]}",
-        "not ASCII": b"Bearer \xff\xfe.\x80.a",
-        "header is not JSON": "Bearer e3.e30.e30",
-        "larger than 16,000 bytes": f"Bearer {granted(pad='x' * 16_000)}",
-        "forged": f"Bearer {sign(key='x' * 64)}",
-        "another algorithm": f"Bearer {sign(algorithm='HS384')}",
-        "algorithm none": f"Bearer {sign(key=None, algorithm='none')}e30",
-        "crit with a line break": "Bearer {}".format(sign(crit=["a\nb"])),
-        "payload is not an object": f"Bearer {sign(b'[]')}",
+        "another scheme": (f"Basic {valid}", "scheme"),
+        "no scheme": (valid, "scheme"),
+        "two segments": (f"Bearer {valid.rpartition('.')[0]}", "format"),
+        "not ASCII": (b"Bearer \xff\xfe.\x80.a", "format"),
+        "header is not JSON": ("Bearer e3.e30.e30", "format"),
+        "larger than 16,000 bytes": (f"Bearer {granted(pad='x' * 16_000)}", "format"),
+        "forged": (f"Bearer {sign(key='x' * 64)}", "signature"),
+        "another algorithm": (f"Bearer {sign(algorithm='HS384')}", "algorithm"),
+        "algorithm none": (f"Bearer {sign(key=None, algorithm='none')}e30", "algorithm"),
+        "another type": ("Bearer {}".format(sign(typ="id+jwt")), "type"),
+        "crit with a line break": ("Bearer {}".format(sign(crit=["a\nb"])), "format"),
+        "payload is not an object": (f"Bearer {sign(b'[]')}", "format"),
     }
 
 
@@ -196,7 +207,7 @@ def callers() -> Iterator[Row]:
     for role in ("nurse", ["nurse"], ..., None, "Patient", {"nurse": True}):
         details = "Only patients can access voice assistant"
         sent = with_token(type=role)
-        yield Row(f"role {role!r}", 403, "FORBIDDEN", sent, details=details)
+        yield Row(f"role {role!r}", 403, "FORBIDDEN", sent, details=details, reason="role")
     required = {"JWT_REQUIRED_SCOPE": "voice:start"}
     for scope in (..., "", "voice", "voice:start2", ["voice:start2"], {"voice:start": 1}):
         sent = with_token(scope=scope)
@@ -207,9 +218,10 @@ def callers() -> Iterator[Row]:
             sent,
             challenge=INSUFFICIENT_SCOPE,
             variables=required,
+            reason="scope",
         )
     another = with_body(patient_context({"id": "pt_2"}))
-    yield Row("another patient", 403, "PATIENT_MISMATCH", another)
+    yield Row("another patient", 403, "PATIENT_MISMATCH", another, reason="mismatch")
 
 
 def routes() -> Iterator[Row]:

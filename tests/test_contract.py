@@ -258,6 +258,7 @@ async def test_every_row_of_the_table(serve: Serve, row: Row, audit_lines: Audit
     assert re.fullmatch(r"[1-9]\d*|None", str(answer.headers.get("Retry-After")))
     for line in audit_lines():
         assert (line["outcome"], line["status"], line["code"]) == ("denied", row.status, row.code)
+        assert line["reason"] == row.reason
 
 
 def assert_envelope(answer: WireAnswer) -> None:

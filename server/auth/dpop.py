@@ -11,8 +11,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec import UNSET, UnsetType
 
+from middlewares.authentication import VerifyProof, faulty_proof
 from middlewares.context import Clock
-from middlewares.dpop import VerifyProof, faulty_proof
 from server.auth.tokens import VerificationKey, base64url_decode
 
 MAX_AGE_SECONDS: Final = 60

@@ -6,8 +6,8 @@ from secrets import token_bytes
 from time import monotonic
 from typing import Final
 
+from middlewares.authentication import UseProof
 from middlewares.context import Clock
-from middlewares.dpop import UseProof
 from middlewares.errors import ApiError, ErrorCode
 from server.redis.client import RedisClient
 from server.redis.connection import RedisDown, RedisError
