@@ -110,7 +110,7 @@ _HEADERS: Final[dict[str, str]] = {
     "X-Request-ID": "The id of the request in logs: the client's, if it sent a valid one.",
     "Server-Timing": "`total;dur=` and the duration of the request in milliseconds.",
     "Cache-Control": "`no-store`, except for the keys of patient proofs.",
-    "WWW-Authenticate": "The challenge of RFC 6750.",
+    "WWW-Authenticate": "The challenge of RFC 6750; with JWT_DPOP, that of RFC 9449.",
     "Retry-After": "Seconds to wait before the next attempt.",
     "Allow": "The methods of the path.",
 }
@@ -119,6 +119,20 @@ _MORE_HEADERS: Final[dict[int, tuple[str, ...]]] = {
     403: ("WWW-Authenticate",),
     429: ("Retry-After",),
     503: ("Retry-After",),
+}
+_SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
+    "patientToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "boundToken": {
+        "type": "http",
+        "scheme": "DPoP",
+        "description": "A token that is bound to a key of the app (RFC 9449), with JWT_DPOP.",
+    },
+    "proof": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "DPoP",
+        "description": "A proof for this request, signed with the key of the token.",
+    },
 }
 
 
@@ -165,7 +179,7 @@ def _start() -> dict[str, Any]:
             "tags": ["Sessions"],
             "operationId": "startVapiSession",
             "summary": "Get the configuration of one voice session",
-            "security": [{"patientToken": []}],
+            "security": [{"patientToken": []}, {"boundToken": [], "proof": []}],
             "parameters": parameters,
             "requestBody": {"required": False, "content": content},
             "responses": {"200": _response("Session", "The session's configuration."), **_errors()},
@@ -213,8 +227,6 @@ def build_document(path: str) -> dict[str, Any]:
                 name: {"description": text, "schema": {"type": "string"}}
                 for name, text in _HEADERS.items()
             },
-            "securitySchemes": {
-                "patientToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-            },
+            "securitySchemes": _SECURITY_SCHEMES,
         },
     }

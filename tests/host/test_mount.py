@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from aiohttp import ClientSession, web
 from rig.service import PATH, VARIABLES, make_settings, sign
 from server.app import mount
 from tests.conftest import AuditLines
+from tests.dpop import PUBLIC_URL, REQUIRE, App
 from tests.host.existing_backend import DIARY, add_late_routes, create_backend
 
 JSON = b"Content-Type: application/json\r\n"
@@ -68,6 +69,8 @@ REQUESTS: list[bytes] = [
     b"garbage\r\n\r\n",
 ]  # fmt: skip
 
+NOTHING: Mapping[str, str] = {}
+
 Mounted = Callable[..., Awaitable[tuple[str, web.Application]]]
 
 
@@ -76,10 +79,12 @@ async def backend() -> AsyncIterator[Mounted]:
     """Start the backend with the endpoint mounted at each prefix."""
     async with AsyncExitStack() as stack:
 
-        async def start(**prefixes: str) -> tuple[str, web.Application]:
+        async def start(
+            variables: Mapping[str, str] = NOTHING, /, **prefixes: str
+        ) -> tuple[str, web.Application]:
             app = create_backend()
             for prefix, assistant in prefixes.items():
-                settings = make_settings(VAPI_ASSISTANT_ID=assistant)
+                settings = make_settings(**variables, VAPI_ASSISTANT_ID=assistant)
                 mount(app, settings, prefix="/" + prefix.replace("_", "/"))
             add_late_routes(app)
             runner = web.AppRunner(app, access_log=None)
@@ -163,6 +168,17 @@ async def test_mounted_twice(backend: Mounted) -> None:
         for prefix, assistant in {"/clinic/a": "asst_a", "/clinic/b": "asst_b"}.items():
             async with client.post(f"{url}{prefix}/vapi/start", headers=headers) as response:
                 assert (await response.json())["data"]["assistantId"] == assistant
+
+
+async def test_a_proof_is_for_the_path_of_the_mount(backend: Mounted) -> None:
+    url, _ = await backend(REQUIRE, clinic="asst_1")
+    app, path = App(), "/clinic/vapi/start"
+    token = app.token()
+    proofs = {app.proof(token, htu=PUBLIC_URL + path): 200, app.proof(token): 401}
+    async with ClientSession() as client:
+        for proof, status in proofs.items():
+            async with client.post(url + path, headers=app.headers(token, proof)) as response:
+                assert response.status == status
 
 
 async def test_process_wide_state_is_unchanged(
