@@ -44,10 +44,12 @@ def make_vapi(calls: CallStore | None = None) -> web.Application:
 
 @asynccontextmanager
 async def vapi(
-    behaviour: Behaviour | None = None, calls: CallStore | None = None
+    behaviour: Behaviour | None = None,
+    calls: CallStore | None = None,
+    app: web.Application | None = None,
 ) -> AsyncIterator[StandIn]:
-    """Run the stand-in with the account of the settings of the tests."""
-    app = make_vapi(calls)
+    """Run the stand-in, by default with the account of the settings of the tests."""
+    app = make_vapi(calls) if app is None else app
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from server.serving.connection_limits import Connections
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 VARIABLES = {name.upper() for name in Settings.__dataclass_fields__}
+SYSTEMD = DEPLOY / "systemd"
 SECRETS = {"VAPI_API_KEY", "JWT_SECRET", "REDIS_URL", "AUDIT_HASH_KEY", "PROOF_KEY"}
 
 
@@ -83,20 +85,68 @@ class TestDockerfile:
             assert not SECRETS & set(re.findall(r"[A-Z_]+", argument))
 
 
-DOCUMENTS: dict[str, Any] = {
-    document["kind"]: document
-    for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
-}
+KUBERNETES = DEPLOY / "kubernetes"
+BASE: Any = [
+    document
+    for file in sorted((KUBERNETES / "base").glob("*.yaml"))
+    for document in yaml.safe_load_all(file.read_text("utf-8"))
+    if document["kind"] != "Kustomization"
+]
+DOCUMENTS: dict[str, Any] = {document["kind"]: document for document in BASE}
 POD: Any = DOCUMENTS["Deployment"]["spec"]["template"]["spec"]
 CONTAINER: Any = POD["containers"][0]
+OVERLAYS = ("north", "south")
+
+
+def settings(folder: str) -> dict[str, str]:
+    """Return the settings of the base or of an overlay."""
+    lines = (KUBERNETES / folder / "settings.env").read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+SETTINGS = settings("base")
+
+
+@cache
+def rendered(overlay: str) -> dict[str, Any]:
+    """Return the documents that `kubectl apply -k` would apply."""
+    command = ["kubectl", "kustomize", str(KUBERNETES / "overlays" / overlay)]
+    made = subprocess.run(command, capture_output=True, check=True).stdout
+    return {document["kind"]: document for document in yaml.safe_load_all(made)}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="Debian: apt install kubernetes-client")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+class TestOverlays:
+    def test_validates_against_the_api_schemas(self, overlay: str) -> None:
+        validate = pytest.importorskip("kubernetes_validate", reason="pip: kubernetes-validate")
+        for kind, document in rendered(overlay).items():
+            if kind not in {"HTTPRoute", "ServiceMonitor"}:  # their schemas are of other projects
+                validate.validate(document, "1.33", strict=True)
+
+    def test_each_clinic_has_a_namespace_and_settings(self, overlay: str) -> None:
+        documents = {**rendered(overlay)}
+        place = f"vapi-sessions-{overlay}"
+        assert documents.pop("Namespace")["metadata"]["name"] == place
+        assert {each["metadata"]["namespace"] for each in documents.values()} == {place}
+        given = documents["ConfigMap"]["data"]
+        assert given == {**SETTINGS, **settings(f"overlays/{overlay}")}
+        assert not SECRETS & given.keys()
+
+    def test_routes_expose_public_paths_only(self, overlay: str) -> None:
+        documents = rendered(overlay)
+        if "HTTPRoute" in documents:
+            spec = documents["HTTPRoute"]["spec"]
+            hosts, (rule,) = spec["hostnames"], spec["rules"]
+            paths = [match["path"]["value"] for match in rule["matches"]]
+        else:
+            (rule,) = documents["Ingress"]["spec"]["rules"]
+            hosts, paths = [rule["host"]], [each["path"] for each in rule["http"]["paths"]]
+        assert hosts == [f"{overlay}.clinic.example"]
+        assert paths == ["/api/", "/.well-known/jwks.json"]
 
 
 class TestKubernetes:
-    def test_validates_against_the_api_schemas(self) -> None:
-        validate = pytest.importorskip("kubernetes_validate", reason="pip: kubernetes-validate")
-        for document in DOCUMENTS.values():
-            validate.validate(document, "1.33", strict=True)
-
     def test_probes(self) -> None:
         asked = {name: CONTAINER[name]["httpGet"]["path"] for name in CONTAINER if "Probe" in name}
         assert asked == {
@@ -107,30 +157,23 @@ class TestKubernetes:
 
     def test_contains_no_secret(self) -> None:
         assert "Secret" not in DOCUMENTS
-        given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
+        given = {*SETTINGS, *(item["name"] for item in CONTAINER["env"])}
         assert not SECRETS & given
 
     def test_secrets_are_mounted_as_files(self) -> None:
         (mount,) = [each for each in CONTAINER["volumeMounts"] if each["name"] == "secrets"]
-        files = {
-            Path(value)
-            for name, value in DOCUMENTS["ConfigMap"]["data"].items()
-            if name.endswith("_FILE")
-        }
+        files = {Path(value) for name, value in SETTINGS.items() if name.endswith("_FILE")}
         assert mount["readOnly"]
         assert {file.parent for file in files} == {Path(mount["mountPath"])}
-        assert {f"{file.name}_FILE" for file in files} <= set(DOCUMENTS["ConfigMap"]["data"])
-        text = (DEPLOY / "kubernetes.yaml").read_text("utf-8")
-        assert all(f"--from-file={file.name}=" in text for file in files)
+        assert {f"{file.name}_FILE" for file in files} <= set(SETTINGS)
+        for overlay in OVERLAYS:
+            text = (KUBERNETES / "overlays" / overlay / "kustomization.yaml").read_text("utf-8")
+            assert all(f"--from-file={file.name}=" in text for file in files)
 
     def test_memory_limit_fits_the_connections(self) -> None:
-        connections = int(DOCUMENTS["ConfigMap"]["data"]["MAX_CONNECTIONS"])
+        connections = int(SETTINGS["MAX_CONNECTIONS"])
         limit = CONTAINER["resources"]["limits"]["memory"]
         assert 90 + connections * 100 / 1024 < int(limit.removesuffix("Mi"))
-
-    def test_ingress_exposes_public_paths_only(self) -> None:
-        (rule,) = DOCUMENTS["Ingress"]["spec"]["rules"]
-        assert [each["path"] for each in rule["http"]["paths"]] == ["/api/", "/.well-known/"]
 
     def test_network_policy_covers_the_pods(self) -> None:
         policy = DOCUMENTS["NetworkPolicy"]["spec"]
@@ -138,13 +181,19 @@ class TestKubernetes:
         assert policy["policyTypes"] == ["Ingress", "Egress"]
 
     def test_sets_known_variables(self) -> None:
-        given = {*DOCUMENTS["ConfigMap"]["data"], *(item["name"] for item in CONTAINER["env"])}
+        given = {*SETTINGS, *(item["name"] for item in CONTAINER["env"])}
         assert {name.removesuffix("_FILE") for name in given} <= VARIABLES | {"WEB_CONCURRENCY"}
 
     def test_termination_grace(self) -> None:
-        wait = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
-        grace = float(DOCUMENTS["ConfigMap"]["data"]["SHUTDOWN_GRACE_SECONDS"])
-        assert POD["terminationGracePeriodSeconds"] > wait + grace
+        assert "lifecycle" not in CONTAINER  # the delay, not a preStop hook
+        wait = float(SETTINGS["SHUTDOWN_DELAY_SECONDS"]) + float(SETTINGS["SHUTDOWN_GRACE_SECONDS"])
+        assert POD["terminationGracePeriodSeconds"] > wait
+
+    def test_egress_excludes_private_networks(self) -> None:
+        *_, public = DOCUMENTS["NetworkPolicy"]["spec"]["egress"]
+        assert [port["port"] for port in public["ports"]] == [443]
+        excluded = {network for each in public["to"] for network in each["ipBlock"]["except"]}
+        assert {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16", "fc00::/7"} <= excluded
 
     def test_security_context(self) -> None:
         assert POD["securityContext"]["runAsNonRoot"] is True
@@ -155,8 +204,11 @@ class TestKubernetes:
         assert context["capabilities"] == {"drop": ["ALL"]}
 
     def test_resources(self) -> None:
-        assert CONTAINER["resources"]["requests"].keys() == {"cpu", "memory"}
-        assert "memory" in CONTAINER["resources"]["limits"]
+        assert CONTAINER["resources"]["requests"].keys() == {
+            *("cpu", "memory"),
+            "ephemeral-storage",
+        }
+        assert CONTAINER["resources"]["limits"].keys() == {"memory", "ephemeral-storage"}
 
     def test_selectors_match(self) -> None:
         labels = {"app.kubernetes.io/name": "vapi-sessions"}
@@ -174,24 +226,42 @@ class TestKubernetes:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="Debian: apt install systemd")
+@pytest.mark.parametrize("name", ["vapi-sessions.service", "vapi-sessions@.service"])
 class TestSystemdUnit:
-    text = (DEPLOY / "vapi-sessions.service").read_text("utf-8")
-
     def analyze(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = ["systemd-analyze", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    def test_verifies(self, tmp_path: Path) -> None:
-        unit = tmp_path / "vapi-sessions.service"
+    def test_verifies(self, name: str, tmp_path: Path) -> None:
+        unit = tmp_path / name.replace("@", "@north")
+        text = (SYSTEMD / name).read_text("utf-8")
         # systemd-analyze requires an existing program.
-        unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, self.text), "utf-8")
+        unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, text), "utf-8")
         checked = self.analyze("verify", "--man=no", str(unit))
         assert (checked.returncode, checked.stderr) == (0, "")
 
-    def test_security_score(self) -> None:
-        unit = str(DEPLOY / "vapi-sessions.service")
+    def test_security_score(self, name: str) -> None:
+        unit = str(SYSTEMD / name)
         checked = self.analyze("security", "--offline=yes", "--threshold=20", unit)
         assert checked.returncode == 0, checked.stdout
+
+
+def directives(name: str) -> set[str]:
+    """Return the directives of a unit, without comments."""
+    lines = (SYSTEMD / name).read_text("utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_units_differ_only_in_what_is_the_clinic_s() -> None:
+    one, template = directives("vapi-sessions.service"), directives("vapi-sessions@.service")
+    own = {"Description", "User", "WorkingDirectory", "LoadCredential", "MemoryMax", "TasksMax"}
+    changed = {line.partition("=")[0] for line in one ^ template}
+    assert changed == {*own, "Environment"}
+    assert all(
+        "%i" in line
+        for line in template - one
+        if line.startswith(tuple(own - {"MemoryMax", "TasksMax"}))
+    )
 
 
 EXPRESSION = re.compile(r"\bvapi_sessions_\w+|\bprocess_\w+")

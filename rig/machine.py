@@ -1,0 +1,113 @@
+"""A machine for the steps of the documents: its own `/etc`, `/opt` and ports, in a folder."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig.process import ROOT
+
+_PROGRAMS = Path(sys.executable).parent
+_ETC = re.compile(r"(?<![\w/.-])/etc/(?=nginx|ssl|vapi-sessions|systemd|haproxy)")
+_NGINX = """daemon on; pid {root}/nginx.pid; error_log {root}/nginx.log; events {{}}
+http {{ access_log off; {temporary} include {root}/etc/nginx/conf.d/*.conf; }}
+"""
+
+
+def make_certificate(folder: Path, *hosts: str) -> Path:
+    """Create a certificate of the hosts in `tls.pem`, with its key in `tls.key`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.pem")]
+    subject = ["-subj", f"/CN={hosts[0]}", "-addext", f"subjectAltName={names}"]
+    subprocess.run([*command, "-nodes", *files, *subject], check=True, capture_output=True)
+    return folder / "tls.pem"
+
+
+@dataclass
+class Machine:
+    """Runs shell commands of the documents; `ports` maps their ports to free ones."""
+
+    root: Path
+    hosts: tuple[str, ...]
+    ports: Mapping[str, int]
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Create the folders, the certificate and the programs."""
+        for folder in ("bin", "etc/nginx/conf.d", "etc/systemd/system", "etc/ssl/private"):
+            (self.root / folder).mkdir(parents=True)
+        self.certificate = make_certificate(self.root / "tls", *self.hosts)
+        for host in self.hosts:
+            shutil.copy(self.certificate, self.root / f"etc/ssl/{host}.pem")
+            shutil.copy(self.root / "tls/tls.key", self.root / f"etc/ssl/private/{host}.key")
+        for program in ("systemctl", "journalctl"):
+            self._program(program, f'{sys.executable} -m rig.systemd {program} "$@"')
+        self._program("nginx", f'{shutil.which("nginx")} -c {self.root}/etc/nginx/nginx.conf "$@"')
+        kinds = ("proxy", "client_body", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {self.root}/{kind};" for kind in kinds)
+        (self.root / "etc/nginx/nginx.conf").write_text(
+            _NGINX.format(root=self.root, temporary=temporary)
+        )
+        lines = [f"connect-to = {host}:443:127.0.0.1:{self.ports['443']}" for host in self.hosts]
+        (self.root / ".curlrc").write_text("\n".join([*lines, f"cacert = {self.certificate}"]))
+
+    def _program(self, name: str, command: str) -> None:
+        file = self.root / "bin" / name
+        file.write_text(f"#!/bin/sh\nexec {command}\n")
+        file.chmod(0o755)
+
+    def local(self, text: str) -> str:
+        """Replace the paths and the ports of this machine in a text."""
+        text = _ETC.sub(f"{self.root}/etc/", text)
+        text = text.replace("/opt/vapi-sessions/.venv/bin", str(_PROGRAMS))
+        text = text.replace("/opt/vapi-sessions", str(ROOT))
+        for port, free in self.ports.items():
+            text = re.sub(rf"(?<=127\.0\.0\.1:){port}\b|(?<=PORT=){port}\b", str(free), text)
+        return text.replace("listen 443", f"listen 127.0.0.1:{self.ports['443']}")
+
+    def localize(self) -> None:
+        """Replace them in the files that were copied to `/etc`."""
+        for file in [*self.root.glob("etc/nginx/**/*.conf"), *self.root.glob("etc/**/*.service")]:
+            if not file.is_relative_to(ROOT):
+                file.write_text(self.local(file.read_text("utf-8")), "utf-8")
+
+    async def sh(self, commands: str, stdin: str = "") -> str:
+        """Run commands line by line; return their output. Raises AssertionError."""
+        return "\n".join([await self._line(line, stdin) for line in commands.splitlines()])
+
+    async def _line(self, command: str, stdin: str) -> str:
+        environ = {
+            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "CURL_HOME": str(self.root),
+            "SYSTEMD_ROOT": str(self.root),
+            **self.environ,
+        }
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-e", "-c", self.local(command)),
+            env=environ,
+            cwd=self.root,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        out, err = await process.communicate(stdin.encode())
+        assert process.returncode == 0, f"{command}\n{out.decode()}\n{err.decode()}"
+        self.localize()
+        return out.decode()
+
+    def stop(self) -> None:
+        """End what `systemctl` started."""
+        for file in self.root.glob("*.pid"):
+            with suppress(ProcessLookupError, ValueError):
+                os.kill(int(file.read_text()), signal.SIGTERM)

@@ -1,0 +1,83 @@
+"""`systemctl` and `journalctl` for tests: what the documents ask of them, without systemd.
+
+    python -m rig.systemd PROGRAM ARGUMENTS
+
+A unit's credentials are copied, its environment and its folder set, and its command is started; the
+journal is a file. `SYSTEMD_ROOT` is the folder with `etc`. nginx is started by its first reload.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from time import sleep
+
+from rig.process import children
+
+
+def _unit(root: Path, name: str) -> tuple[str, str]:
+    """Return the text of a unit with its specifiers replaced, and the folder of its credentials."""
+    template, at, instance = name.partition("@")
+    credentials = root / "credentials" / name
+    text = (root / "etc/systemd/system" / f"{template}{at}.service").read_text("utf-8")
+    return text.replace("%i", instance).replace("%d", str(credentials)), str(credentials)
+
+
+def _start(root: Path, name: str) -> None:
+    text, credentials = _unit(root, name)
+    settings = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
+    values = dict(settings)
+    Path(credentials).mkdir(parents=True)
+    environ = {each: os.environ[each] for each in ("PATH", "PYTHONPATH")}
+    for key, value in settings:
+        if key == "LoadCredential":
+            file, _, source = value.partition(":")
+            shutil.copy(source, Path(credentials, file))
+        elif key == "Environment":
+            environ |= dict(pair.split("=", 1) for pair in shlex.split(value))
+    with (root / f"{name}.journal").open("ab") as journal:
+        process = subprocess.Popen(
+            shlex.split(values["ExecStart"]),
+            cwd=values["WorkingDirectory"],
+            env=environ,
+            stdout=journal,
+            stderr=journal,
+            start_new_session=True,
+        )
+    (root / f"{name}.pid").write_text(str(process.pid))
+
+
+def _reload_nginx(root: Path) -> None:
+    if pid := (root / "nginx.pid").read_text():  # `nginx -t` leaves an empty file
+        old = set(children(int(pid)))
+        os.kill(int(pid), signal.SIGHUP)
+        while old & set(children(int(pid))):  # until then, old workers accept connections
+            sleep(0.02)
+    else:
+        subprocess.run(["nginx"], check=True)
+
+
+def main(program: str, *arguments: str) -> None:
+    """Do what the documents ask of systemctl and journalctl. Raises SystemExit otherwise."""
+    root = Path(os.environ["SYSTEMD_ROOT"])
+    match (program, *arguments):
+        case ("systemctl", "daemon-reload"):
+            pass
+        case ("systemctl", "enable", "--now", name):
+            _start(root, name)
+        case ("systemctl", "reload", "nginx"):
+            _reload_nginx(root)
+        case ("journalctl", "-u", name, "-n", count, "-o", "cat"):
+            with (root / f"{name}.journal").open() as journal:
+                sys.stdout.writelines(deque(journal, int(count)))
+        case _:
+            raise SystemExit(f"not done here: {program} {' '.join(arguments)}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
