@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from email.utils import formatdate
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from server.serving import connection_limits as limits
 from server.serving.inbound import NOT_HTTP, Inbound
-from server.serving.transport import BoundedReads, has_unread_bytes
+from server.serving.transport import BoundedReads, PacedBody, has_unread_bytes
 
 ErrorResponse = Callable[[str | None, BaseException | None], web.Response]
 """Returns the response to what never reaches the application. The text says what is wrong with the
@@ -193,6 +193,8 @@ class Connection(RequestHandler):
         """Send the response, then parse what has arrived in the meantime."""
         if self._draining.is_set() or (self._closes and self._answered + 1 == self._request_count):
             resp.force_close()
+        if isinstance(resp, web.Response) and _is_large(resp.body):
+            resp.body = PacedBody(resp.body)
         self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
         result = await super().finish_response(request, resp, start_time)
         self._answered += 1
@@ -239,6 +241,10 @@ class _FinalResponse(web.Response):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: everything has been sent."""
+
+
+def _is_large(body: object) -> TypeGuard[bytes]:
+    return isinstance(body, bytes) and len(body) > limits.LARGE_RESPONSE_BYTES
 
 
 def _is_well_formed(message: RawRequestMessage) -> bool:

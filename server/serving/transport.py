@@ -8,6 +8,9 @@ import termios
 from collections.abc import Callable
 from typing import Final, cast
 
+from aiohttp import Payload
+from aiohttp.abc import AbstractStreamWriter
+
 from server.serving import connection_limits as limits
 
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
@@ -92,6 +95,27 @@ class BoundedReads(asyncio.BufferedProtocol):
         self._transport.write_eof()
         seconds = 0 if self._has_ended else limits.LINGER_SECONDS
         asyncio.get_running_loop().call_later(seconds, self._transport.close)
+
+
+class PacedBody(Payload):
+    """The body of a large response, written in pieces when the client has read those before."""
+
+    _value: bytes
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write everything. Raises ConnectionError when the client has left."""
+        whole = memoryview(self._value)
+        for start in range(0, len(whole), limits.WRITE_BUFFER_BYTES):
+            await writer.write(whole[start : start + limits.WRITE_BUFFER_BYTES])
+            await writer.drain()
 
 
 def limit_buffers(transport: asyncio.Transport) -> None:

@@ -38,6 +38,7 @@ ATTACKS = {
     "pipelined heads": POST + b"Content-Length: 9\r\n\r\n" + (GET + fields(60, 500) + b"\r\n") * 32,
     "pipelined requests": (GET + b"\r\n") * 20_000,
     "unread responses": get("/openapi.json") * 2000,
+    "unread large response": get("/docs/swagger-ui-bundle.js"),
     "large head and body": POST
     + fields(60, 500)
     + b"Content-Length: 90000\r\n\r\n"
@@ -103,7 +104,7 @@ async def test_connection_costs_at_most_100_kib(
     start: Start, clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # measuring takes memory too
-    service = await start(ALONE, RATE_LIMIT="off", SESSION_BUDGET_SECONDS="20")
+    service = await start(ALONE, RATE_LIMIT="off", SESSION_BUDGET_SECONDS="20", DOCS_ENABLED="true")
     memory = Memory(service.process.pid)
     with socket.create_connection((HOST, service.port)) as first:
         first.sendall(get("/openapi.json"))

@@ -7,7 +7,7 @@ import pytest
 
 from rig.issuer import eventually
 from rig.service import Service, sign
-from rig.wire import head
+from rig.wire import dial, head
 from server.serving import connection_limits as limits
 from server.serving import transport
 from server.serving.server import INTERFACE
@@ -71,3 +71,22 @@ async def test_systems_without_tcp_user_timeout(
     monkeypatch.setattr(transport, "_TCP_USER_TIMEOUT", None)
     service = await serve()
     assert (await service.start(sign())).status == 200
+
+
+async def test_large_response_arrives_whole_at_the_pace_of_the_client(serve: Serve) -> None:
+    service = await serve(
+        DOCS_ENABLED="true", SESSION_BUDGET_SECONDS="0.2", VAPI_TIMEOUT_SECONDS="0.1"
+    )
+    path = "/docs/swagger-ui-bundle.js"
+    whole = (await service.ask("GET", path)).body
+    assert len(whole) > 1_000_000
+    announced = (await service.ask("HEAD", path)).response.headers
+    assert announced["Content-Length"] == str(len(whole))
+    async with dial(service) as wire:
+        await wire.send(head(method="GET", path=path))
+        await asyncio.sleep(0.3)  # longer than a request may take
+        assert (await wire.answer()).body == whole
+
+
+def test_body_of_a_large_response_as_text() -> None:
+    assert transport.PacedBody("é".encode()).decode() == "é"
