@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from time import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from rig.issuer import Issuer, issuing, key
-from rig.service import SECRET, Service, make_settings, sign
-from server.config.loader import SettingsError
+from rig.service import SECRET, VARIABLES, Service, make_settings, sign
+from server.config.loader import SettingsError, load_configuration
 from tests.conftest import Serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
@@ -129,10 +130,82 @@ SHAPES: dict[str, dict[str, Any]] = {
         "scope": "profile email",
         "preferred_username": "ada",
     },
+    "Microsoft Entra External ID": {
+        "aud": "11112222-bbbb-3333-cccc-4444dddd5555",
+        "azp": "00001111-aaaa-2222-bbbb-3333cccc4444",
+        "azpacr": "0",
+        "idtyp": "user",
+        "name": "Ada Clinic",
+        "oid": "aaaaaaaa-0000-1111-2222-bbbbbbbbbbbb",
+        "preferred_username": "ada@clinic.example",
+        "rh": "1.AX0A",
+        "scp": "voice",
+        "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ",
+        "tid": "6babcaad-604b-40ac-a9d7-9fd97c0b779f",
+        "uti": "fqiBqXLPj0eQa82S-IYFAA",
+        "ver": "2.0",
+    },
+    "Clerk": {
+        "azp": "https://app.clinic.example",
+        "fva": [7, -1],
+        "metadata": {"role": "patient"},
+        "sid": "sess_2gwhTfvDkBiPvrH0mQeEKoW4mpY",
+        "sts": "active",
+        "sub": "user_2gwhSxQ3fVmTn5HqEqJbI9Wc7uR",
+        "v": 2,
+    },
+    "Zitadel": {
+        "aud": ["284927364510293111@clinic", "284927364510293847"],
+        "client_id": "284927364510293111@clinic",
+        "jti": "V2_284927364510294000-at_284927364510294001",
+        "sub": "284927364510290001",
+        "urn:zitadel:iam:org:project:roles": {
+            "patient": {"284927364510280000": "clinic.a1b2c3.zitadel.cloud"}
+        },
+    },
+    "Logto": {
+        "jti": "tF0fTnpPp0s7kqJ8yGq3v",
+        "sub": "4oobq5quqzsi",
+        "scope": "voice:start",
+        "client_id": "z2pj9a3bl6w0oj1pqq0u5",
+        "aud": "https://voice.clinic.example",
+    },
+    "WorkOS": {
+        "sub": "user_01HBEQKA6K4QJAS93VPE39W1JT",
+        "sid": "session_01HQSXZGF8FHF7A9ZZFCW4387R",
+        "jti": "01HQSXZXPPFPKMDD32RKTFY6PV",
+        "org_id": "org_01HRDMC6CM357W30QMHMQ96Q0S",
+        "role": "patient",
+        "roles": ["patient"],
+        "permissions": [],
+        "entitlements": [],
+        "aud": "voice",
+    },
+    "Ory": {
+        "aud": ["voice"],
+        "client_id": "3f9e2b60-4c43-4f4e-a9b0-6e4d7c1b2a38",
+        "ext": {"role": "patient"},
+        "jti": "6a7b8c9d-0e1f-4a2b-8c3d-4e5f60718293",
+        "scp": ["openid", "offline_access"],
+        "sub": "b9d8c7e6-f5a4-4b3c-9d2e-1f0a9b8c7d6e",
+    },
+    "ID-porten": {
+        "sub": "qD0kwgr3FcGA9zy4M7O_4Dco95Uobipd0RJeHSWypG5BL0VrsSND4Pppa2ZInbDyTGfo0AncdvAb",
+        "aud": "https://voice.clinic.example",
+        "acr": "idporten-loa-substantial",
+        "client_amr": "none",
+        "client_id": "5c1a2f3e-8b7d-4e60-9f12-3a4b5c6d7e8f",
+        "consumer": {"authority": "iso6523-actorid-upis", "ID": "0192:999999999"},
+        "jti": "iS8vTTPrM3T7rWf8dXxeWA",
+        "scope": "clinic:voice",
+        "token_type": "Bearer",
+    },
     OWN_BACKEND: {"id": 4711, "type": "patient", "aud": "voice"},
 }
 WITH_AUDIENCE = [name for name in SHAPES if "aud" in SHAPES[name]]
 WITH_SCOPE = [name for name, block in BLOCKS.items() if "JWT_REQUIRED_SCOPE" in block]
+WITH_CLAIMS = [name for name, block in BLOCKS.items() if "JWT_REQUIRED_CLAIMS" in block]
+WITHOUT_ROLE = [name for name, block in BLOCKS.items() if block.get("JWT_ROLE_CLAIM") == "off"]
 
 
 def claims_of(name: str, **changes: Any) -> dict[str, Any]:
@@ -199,7 +272,7 @@ async def test_token_of_a_patient_is_granted(name: str, issuer: Issuer, serve: S
     assert answer.json["data"]["patientContext"]["id"] == str(patient)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [name for name in SHAPES if name not in WITHOUT_ROLE])
 async def test_token_with_another_role_is_forbidden(
     name: str, issuer: Issuer, serve: Serve
 ) -> None:
@@ -231,6 +304,36 @@ async def test_token_without_the_scope_is_rejected(name: str, issuer: Issuer, se
     service = await configured(name, issuer, serve)
     token = token_of(name, issuer, scope=..., scp=...)
     assert await result(service, token) == (403, "INSUFFICIENT_SCOPE")
+
+
+@pytest.mark.parametrize("name", WITH_CLAIMS)
+async def test_token_without_a_required_claim_is_rejected(
+    name: str, issuer: Issuer, serve: Serve
+) -> None:
+    service = await configured(name, issuer, serve)
+    for entry in BLOCKS[name]["JWT_REQUIRED_CLAIMS"].split(","):
+        claim = entry.partition("=")[0]
+        for value in (..., "another"):
+            token = token_of(name, issuer, **{claim: value})
+            assert await result(service, token) == (401, "AUTH_TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_advice_is_about_what_the_provider_has(name: str) -> None:
+    variables = {**VARIABLES, "JWT_SECRET": "", **BLOCKS[name], "VAPI_ASSISTANT_ID": str(uuid4())}
+    configuration = load_configuration(variables, Path("no .env"))
+    expected = {"JWT_ROLE_CLAIM": name in WITHOUT_ROLE, "JWT_AUDIENCE": name == "Clerk"}
+    assert [each.partition(":")[0] for each in configuration.advice] == [
+        each for each in expected if expected[each]
+    ]
+
+
+async def test_the_national_number_of_id_porten_is_not_the_patient_id(
+    issuer: Issuer, serve: Serve
+) -> None:
+    service = await configured("ID-porten", issuer, serve)
+    answer = await service.start(token_of("ID-porten", issuer, pid="47906701517"))
+    assert answer.json["data"]["patientContext"]["id"] == SHAPES["ID-porten"]["sub"]
 
 
 async def test_entra_token_of_version_1_is_rejected(issuer: Issuer, serve: Serve) -> None:
