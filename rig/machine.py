@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
@@ -17,7 +18,7 @@ from rig.process import ROOT
 
 _PROGRAMS = Path(sys.executable).parent
 _ETC = re.compile(r"(?<![\w/.-])/etc/(?=nginx|ssl|vapi-sessions|systemd|haproxy)")
-_NGINX = """daemon on; pid {root}/nginx.pid; error_log {root}/nginx.log; events {{}}
+_NGINX = """pid {root}/nginx.pid; error_log {root}/nginx.log; events {{}}
 http {{ access_log off; {temporary} include {root}/etc/nginx/conf.d/*.conf; }}
 """
 
@@ -44,12 +45,20 @@ class Machine:
 
     def __post_init__(self) -> None:
         """Create the folders, the certificate and the programs."""
-        for folder in ("bin", "etc/nginx/conf.d", "etc/systemd/system", "etc/ssl/private"):
+        for folder in (
+            "bin",
+            "etc/nginx/conf.d",
+            "etc/systemd/system",
+            "etc/ssl/private",
+            "etc/haproxy/certs",
+        ):
             (self.root / folder).mkdir(parents=True)
         self.certificate = make_certificate(self.root / "tls", *self.hosts)
         for host in self.hosts:
             shutil.copy(self.certificate, self.root / f"etc/ssl/{host}.pem")
             shutil.copy(self.root / "tls/tls.key", self.root / f"etc/ssl/private/{host}.key")
+        key = (self.root / "tls/tls.key").read_text()
+        (self.root / "etc/haproxy/certs/clinics.pem").write_text(self.certificate.read_text() + key)
         for program in ("systemctl", "journalctl"):
             self._program(program, f'{sys.executable} -m rig.systemd {program} "$@"')
         self._program("nginx", f'{shutil.which("nginx")} -c {self.root}/etc/nginx/nginx.conf "$@"')
@@ -60,6 +69,22 @@ class Machine:
         )
         lines = [f"connect-to = {host}:443:127.0.0.1:{self.ports['443']}" for host in self.hosts]
         (self.root / ".curlrc").write_text("\n".join([*lines, f"cacert = {self.certificate}"]))
+
+    @property
+    def port(self) -> int:
+        """The port that stands for 443."""
+        return self.ports["443"]
+
+    async def connect(self, client: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a TLS connection to the first host, from an address of the client's own."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        source = (f"127.0.1.{client}", 0)
+        return await asyncio.open_connection(
+            *("127.0.0.1", self.port),
+            ssl=context,
+            server_hostname=self.hosts[0],
+            local_addr=source,
+        )
 
     def _program(self, name: str, command: str) -> None:
         file = self.root / "bin" / name
@@ -73,7 +98,7 @@ class Machine:
         text = text.replace("/opt/vapi-sessions", str(ROOT))
         for port, free in self.ports.items():
             text = re.sub(rf"(?<=127\.0\.0\.1:){port}\b|(?<=PORT=){port}\b", str(free), text)
-        return text.replace("listen 443", f"listen 127.0.0.1:{self.ports['443']}")
+        return re.sub(r"\b(listen|bind) :?443\b", rf"\1 127.0.0.1:{self.ports['443']}", text)
 
     def localize(self) -> None:
         """Replace them in the files that were copied to `/etc`."""

@@ -15,7 +15,7 @@ from time import monotonic
 import uvloop
 
 from loadtests.chaos.experiments import EXPERIMENTS, Experiment
-from loadtests.chaos.load import Load, Record
+from loadtests.chaos.load import Load, Record, directly
 from loadtests.chaos.rig import Rig, rig, until
 
 BUDGET_SECONDS = 3.0
@@ -61,7 +61,7 @@ HEADER = (
 
 async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     """Run an experiment under load."""
-    load = Load(target.service, target.token, rate=RATE, clients=CLIENTS)
+    load = Load(directly(target.service), target.token, rate=RATE, clients=CLIENTS)
     running = asyncio.create_task(load.run())
     await asyncio.sleep(seconds / 4)
     faults = []

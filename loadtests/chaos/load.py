@@ -1,13 +1,17 @@
 """A steady load that accounts for every request."""
 
 import asyncio
+from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
 from rig.wire import Listens, WireAnswer, post, read_answer
+
+Connect = Callable[[int], Awaitable[tuple[StreamReader, StreamWriter]]]
+"""Opens a connection for the client with a number."""
 
 TIMEOUT_SECONDS = 8.0
 """A request without a response for this long is lost."""
@@ -52,6 +56,11 @@ class Record:
         return max(0.0, max(failed, default=since) - since)
 
 
+def directly(service: Listens) -> Connect:
+    """Connect to the service without a proxy."""
+    return lambda _: asyncio.open_connection("127.0.0.1", service.port)
+
+
 class Load:
     """Clients on persistent connections that together send `rate` requests a second.
 
@@ -60,9 +69,9 @@ class Load:
     """
 
     def __init__(
-        self, service: Listens, token: Callable[[str], str], *, rate: int, clients: int
+        self, connect: Connect, token: Callable[[str], str], *, rate: int, clients: int
     ) -> None:
-        self._service = service
+        self._connect = connect
         self._token = token
         self._interval = clients / rate
         self._clients = clients
@@ -80,7 +89,7 @@ class Load:
         self._stopping = True
 
     async def _client(self, number: int) -> None:
-        connection = _Connection(self._service)
+        connection = _Connection(self._connect, number)
         await asyncio.sleep(self._interval * number / self._clients)
         while not self._stopping:
             started = monotonic()
@@ -111,9 +120,10 @@ class Load:
 class _Connection:
     """A persistent connection that is opened when it is needed."""
 
-    def __init__(self, service: Listens) -> None:
-        self._service = service
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    def __init__(self, connect: Connect, number: int) -> None:
+        self._connect = connect
+        self._number = number
+        self._streams: tuple[StreamReader, StreamWriter] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -129,7 +139,7 @@ class _Connection:
     async def send(self, request: bytes) -> WireAnswer:
         """Send a request; return the response."""
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._service.port)
+            self._streams = await self._connect(self._number)
         reader, writer = self._streams
         writer.write(request)
         answer = await read_answer(reader)
