@@ -2,7 +2,8 @@
 
 from socket import socket
 
-from sandbox.playground import PATH, PATIENTS
+from sandbox.patients import PATIENTS
+from sandbox.playground import PATH
 from sandbox.tokens import patient_token
 from server.app import PATH as START
 from server.app import PREFIX
@@ -50,5 +51,5 @@ def banner(settings: Settings, webhook_secret: str, *, mobile: socket | None = N
         issuer=settings.proof_issuer,
         audience=settings.proof_audience,
         secret=webhook_secret,
-        token=patient_token(settings, PATIENTS[0]["id"]),
+        token=patient_token(settings, PATIENTS[0].id),
     )

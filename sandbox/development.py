@@ -12,15 +12,18 @@ from aiohttp.typedefs import Handler
 from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab
 from sandbox.local_requests import local_origins, local_requests_only
+from sandbox.patients import GERMAN as GERMAN_ASSISTANT
 from sandbox.playground import PATH, Addresses, create_playground
 from sandbox.serving import HOST, origin, port_of, serving
 from sandbox.tools.server import PATH as TOOL_PATH
 from sandbox.tools.server import ToolServer, create_tool_server
 from sandbox.vapi.app import create_vapi
+from sandbox.vapi.conversation import GERMAN
 from sandbox.vapi.room import Tool
 from server import app as service
 from server.config import Settings
 from server.config.settings import CredentialType
+from server.vapi.assistants import assistants_by_name
 
 ENDPOINT = service.PREFIX + service.PATH
 # The port of Vapi's iOS and Android SDKs when their host is `localhost`.
@@ -101,6 +104,7 @@ def _vapi(settings: Settings, companions: Companions, webhook_secret: str) -> we
         public_key=settings.vapi_public_api_key,
         org_id=settings.vapi_org_id,
         assistant_id=settings.vapi_assistant_id,
+        scripts={assistants_by_name(settings)[GERMAN_ASSISTANT]: GERMAN},
         tool=Tool(url=origin(companions.tools) + TOOL_PATH, secret=webhook_secret),
     )
     ports = [port_of(each) for each in companions.all_vapi]

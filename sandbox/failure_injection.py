@@ -39,11 +39,6 @@ async def _revoked() -> NoReturn:
     raise ApiError(ErrorCode.AUTH_TOKEN_REVOKED, "Sign in again to get a new token")
 
 
-async def _other_assistant() -> NoReturn:
-    details = "There is no such assistant for this patient"
-    raise ApiError(ErrorCode.ASSISTANT_NOT_ALLOWED, details)
-
-
 async def _no_consent() -> NoReturn:
     raise ApiError(ErrorCode.CONSENT_REQUIRED, "recording@2026-01")
 
@@ -74,7 +69,6 @@ async def _stuck() -> None:
 
 _FAILURES = {
     Kind.REVOKED: _revoked,
-    Kind.OTHER_ASSISTANT: _other_assistant,
     Kind.NO_CONSENT: _no_consent,
     Kind.USED_UP: _used_up,
     Kind.CRASH: _crash,

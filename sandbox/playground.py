@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from yarl import URL
 
+from sandbox.patients import PATIENTS
 from sandbox.serving import HOST, answer
 from server.config import Settings
 
@@ -15,11 +16,7 @@ PATH = "/playground"
 _HERE = Path(str(resources.files("sandbox")))
 STATIC = _HERE / "static"
 SDK = _HERE / "sdk"
-PATIENTS = (
-    {"id": "pt_1001", "name": "Amara Okafor"},
-    {"id": "pt_1002", "name": "Jonas Lindqvist"},
-    {"id": "pt_1003", "name": "Mei Tanaka"},
-)
+_CLIENTS = _HERE.parent / "docs" / "clients"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +55,7 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
                 "lab": here.lab,
                 "vapiUrl": here.vapi,
                 "patients": PATIENTS,
+                "consent": settings.consent_required,
                 "maxBodyBytes": settings.max_body_bytes,
                 "rateLimit": int(settings.rate_limit.partition("/")[0] or 0),
                 "realSdk": (STATIC / "vapi-sdk.js").exists(),
@@ -67,10 +65,14 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
     async def sdk(request: web.Request) -> web.FileResponse:
         return web.FileResponse(SDK / f"{request.match_info['name']}.js")
 
+    async def recipe(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(_CLIENTS / "session.js")
+
     app = web.Application()
     app.router.add_get("", index)
     app.router.add_get("/config.json", page_config)
     app.router.add_get("/{name:vapi|vapi-events|vapi-room}.js", sdk)
+    app.router.add_get("/clients/session.js", recipe)
     app.router.add_static("/static", STATIC)
     return app
 

@@ -4,6 +4,9 @@ from dataclasses import replace
 from enum import StrEnum
 from time import time
 
+import jwt
+
+from sandbox.patients import assistants_of
 from server.cli.token import issue_test_token
 from server.config import Settings
 from server.config.settings import CredentialType
@@ -21,7 +24,6 @@ class Kind(StrEnum):
     NURSE = "nurse"
     SCOPELESS = "scopeless"
     REVOKED = "revoked"
-    OTHER_ASSISTANT = "other_assistant"
     NO_CONSENT = "no_consent"
     USED_UP = "used_up"
     CRASH = "crash"
@@ -41,7 +43,12 @@ def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> 
         settings = replace(settings, jwt_patient_role="nurse")
     elif kind is Kind.SCOPELESS:
         settings = replace(settings, jwt_required_scope="profile")
-    return issue_test_token(settings, patient, seconds=LIFETIME_SECONDS, now=now)
+    token = issue_test_token(settings, patient, seconds=LIFETIME_SECONDS, now=now)
+    if not settings.vapi_assistant_claim:
+        return token
+    claims = jwt.decode(token, options={"verify_signature": False})
+    claims[settings.vapi_assistant_claim] = assistants_of(patient)
+    return jwt.encode(claims, settings.jwt_secret)
 
 
 def expired_credential(settings: Settings) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
-from sandbox.playground import PATH, PATIENTS
+from sandbox.patients import PATIENTS
+from sandbox.playground import PATH
 from sandbox.tools.proofs import BadProof
 
 NO_PROOF, REPLAYED = "none", "replayed"
@@ -56,7 +57,7 @@ class DevelopmentMode:
 
 async def run(arguments: argparse.Namespace) -> str:
     """Call the tool; return the last response of the tool server."""
-    patient, other = arguments.patient, PATIENTS[1]["id"]
+    patient, other = arguments.patient, PATIENTS[1].id
     async with ClientSession() as client:
         async with client.get(f"{arguments.service}{PATH}/config.json") as response:
             mode = DevelopmentMode(client, await response.json())
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.tool_call")
     parser.add_argument("url", help="the address of the tool server, on this machine")
-    parser.add_argument("--patient", default=PATIENTS[0]["id"])
+    parser.add_argument("--patient", default=PATIENTS[0].id)
     kinds = ["valid", NO_PROOF, REPLAYED, *BadProof]
     parser.add_argument("--proof", default="valid", choices=kinds)
     parser.add_argument("--service", default="http://127.0.0.1:8080", help="of `make run`")

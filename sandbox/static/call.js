@@ -1,8 +1,10 @@
-// Starts calls with Vapi's real web SDK at the stand-in, and explains the result.
+// Starts calls at the stand-in, with the sandbox's class or Vapi's real SDK, and explains the result.
 import { badge, el, fill, find } from "./dom.js";
 import { read, hasExpired } from "./jwt.js";
 
-export const loadSdk = async () => (await import("./vapi-sdk.js")).default;
+/** The sandbox's class, or the real one (`real`), when it is bundled. */
+export const loadSdk = async (kind) =>
+  (await import(kind === "real" ? "./vapi-sdk.js" : "/playground/vapi.js")).default;
 
 // What Vapi's texts mean for an app's developer: a part of the text, what happened, what to do.
 const MEANINGS = [
@@ -45,7 +47,7 @@ function start(Sdk, vapiUrl, credential, options) {
     vapi.on("call-start-progress", ({ stage, status, metadata }) => {
       step(started, `${stage.replaceAll("-", " ")}: ${status}`);
       if (stage === "web-call-creation" && status === "completed") resolve({ accepted: metadata.callId });
-      // The stand-in has no audio, so the call ends here.
+      // The call above has the whole conversation.
       if (stage === "daily-call-join" && status === "started") setTimeout(() => vapi.stop());
     });
     // Without a listener the SDK's emitter throws; a refusal by Vapi comes as `error.error`.
@@ -60,7 +62,7 @@ export async function call(Sdk, vapiUrl, credential, ...options) {
   badge(find("call-badge"), "calling…");
   const { accepted, error } = await start(Sdk, vapiUrl, credential, options);
   const [head, todo] = accepted
-    ? ["The call was accepted.", "With the real Vapi, the conversation would begin now. The stand-in has no audio."]
+    ? ["The call was accepted.", "The conversation would begin now; here the page hangs up."]
     : explain(error, credential);
   badge(find("call-badge"), accepted ? "201 accepted" : `${error?.statusCode ?? "no"} refused`, accepted ? "good" : "bad");
   const words = accepted ? `Call ${accepted}` : `Vapi: ${text(error)}`;

@@ -1,10 +1,10 @@
 // Every response of the service: how to cause it, what it means, what an app does about it.
 
 /** A request for a session; `changes` replaces parts of it. */
-const ask = (c, token, changes = {}) => ({
+export const ask = (c, token, changes = {}) => ({
   method: "POST", url: c.endpoint,
   headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-  body: JSON.stringify({ patientContext: { id: c.patient } }),
+  body: JSON.stringify(c.body ?? { patientContext: { id: c.patient } }),
   ...changes,
 });
 
@@ -60,7 +60,7 @@ export const CATALOGUE = [
   },
   {
     status: 403, code: "ASSISTANT_NOT_ALLOWED", means: "The assistant does not exist, or is not for this patient.",
-    app: "Offer the assistants of this patient, or omit assistant.", make: withToken("other_assistant"),
+    app: "Offer the assistants of this patient, or omit assistant.", make: withBody('{"assistant": "nobody"}'),
   },
   {
     status: 403, code: "CONSENT_REQUIRED", means: "The patient has not given a consent that the clinic requires.",
@@ -91,7 +91,7 @@ export const CATALOGUE = [
   {
     status: 429, code: "RATE_LIMITED", means: "This patient requested too many sessions. The page sent requests until the limit was reached.",
     app: "Wait for Retry-After seconds, then retry.",
-    make: async (c) => ask({ ...c, patient: "pt_often" }, await c.token("valid", "pt_often")),
+    make: async (c) => ask(c, await c.token("valid", "pt_often"), { body: "{}" }),
     send: (c, request) => c.untilLimited(request),
   },
   {

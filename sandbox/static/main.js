@@ -1,7 +1,8 @@
-// The page: patients, the catalogue, sending, and the call.
+// The page: the choices, the catalogue, sending, and what developers look at.
 import { badge, el, fill, find } from "./dom.js";
 import { asCurl, parsed, send } from "./http.js";
 import { CATALOGUE } from "./catalogue.js";
+import { FAILURES, node, press } from "./story.js";
 import * as lab from "./lab.js";
 import { showAnswer, showRequest } from "./panels.js";
 import { call, loadSdk } from "./call.js";
@@ -13,23 +14,26 @@ const results = new Map();
 let request;
 let session;
 let callId;
-let Sdk;
 
 const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
+const patient = () => config.patients.find(({ id }) => id === chosen("patient"));
 
-function context() {
-  const patient = chosen("patient");
-  return {
-    config, patient, endpoint: config.endpoints[chosen("kind")],
-    token: (kind, who = patient) => lab.mint(kind, who),
-    stall: lab.stall, withoutVapi: lab.withoutVapi, untilLimited: lab.untilLimited,
-  };
+/** What the patient agreed to, version by name. */
+const consent = () => Object.fromEntries([...document.querySelectorAll("#consents input:checked")].map(({ value }) => value.split("@")));
+
+/** The body of the request for a session. */
+function body() {
+  const choice = !find("assistant-part").hidden && { assistant: find("assistant").value };
+  return { patientContext: { id: patient().id }, ...choice, ...(config.consent.length > 0 && { consent: consent() }) };
 }
 
-function node(name, text, state = "") {
-  const item = document.querySelector(`[data-node="${name}"]`);
-  item.dataset.state = state;
-  item.querySelector("[data-text]").textContent = text;
+function context() {
+  const { id } = patient();
+  return {
+    config, patient: id, endpoint: config.endpoints[chosen("kind")], body: body(),
+    token: (kind, who = id) => lab.mint(kind, who),
+    stall: lab.stall, withoutVapi: lab.withoutVapi, untilLimited: lab.untilLimited,
+  };
 }
 
 /** Cause one answer of the catalogue, and show it. */
@@ -53,7 +57,7 @@ async function provoke(entry) {
 
 function remember(data) {
   session = data;
-  for (const button of [...find("calls").children, ...find("attacks").children]) button.disabled = !Sdk || !session;
+  explainSdk();
 }
 
 function showCatalogue(current) {
@@ -82,9 +86,26 @@ const choice = (name, value, checked, ...face) =>
 const initials = (name) => name.split(" ").map((word) => word[0]).join("");
 const KINDS = { public_key: ["Public key", "the same for all"], session_token: ["Session token", "for one assistant"] };
 
+const LANGUAGES = { english: "English", german: "Deutsch" };
+const languages = (names) => names.map((name) => LANGUAGES[name] ?? name).join(", ");
+
+/** Offer the assistants of a patient who may choose. */
+function offerAssistants() {
+  const { assistants } = patient();
+  find("assistant-part").hidden = assistants.length < 2;
+  fill(find("assistant"), ...assistants.map((name) => el("option", { value: name }, languages([name]))));
+}
+
 function build() {
-  fill(find("patients"), ...config.patients.map(({ id, name }, i) =>
-    choice("patient", id, i === 0, el("span", { class: "avatar", "aria-hidden": "true" }, initials(name)), el("span", {}, name, el("small", {}, id)))));
+  fill(find("patients"), ...config.patients.map(({ id, name, assistants }, i) =>
+    choice("patient", id, i === 0, el("span", { class: "avatar", "aria-hidden": "true" }, initials(name)), el("span", {}, name, el("small", {}, languages(assistants))))));
+  fill(find("failure"), ...FAILURES.map(([value, text]) => el("option", { value }, text)));
+  find("consents").hidden = config.consent.length === 0;
+  fill(find("consents"), ...config.consent.map((each) =>
+    el("label", { class: "tick" }, el("input", { type: "checkbox", value: each, checked: true }), el("span", {}, `I agree: ${each.replace("@", ", version ")}`))));
+  fill(find("sdks"), choice("sdk", "sandbox", true, el("span", {}, "Sandbox’s class", el("small", {}, "/playground/vapi.js"))),
+    choice("sdk", "real", false, el("span", {}, "Vapi’s real SDK", el("small", {}, "@vapi-ai/web"))));
+  offerAssistants();
   fill(find("kinds"), ...Object.keys(config.endpoints).map((kind, i) =>
     choice("kind", kind, i === 0, el("span", {}, KINDS[kind][0], el("small", {}, KINDS[kind][1])))));
   fill(find("scenarios"), ...CATALOGUE.map(scenario));
@@ -98,7 +119,6 @@ function build() {
     button.addEventListener("click", () => busy(() => attack(make)));
     return button;
   }));
-  find("errors").open = !narrow.matches;
   showCatalogue();
 }
 
@@ -117,7 +137,7 @@ async function startCall(make) {
   const [credential, ...options] = await make();
   node("vapi", "starting a web call…", "busy");
   node("tools", "waiting");
-  const { accepted, refused } = await call(Sdk, config.vapiUrl, credential, ...options);
+  const { accepted, refused } = await call(await loadSdk(chosen("sdk")), config.vapiUrl, credential, ...options);
   node("vapi", accepted ? "web call accepted" : refused, accepted ? "good" : "bad");
   callId = accepted;
   find("call-tool").disabled = !accepted;
@@ -130,7 +150,9 @@ async function useTool() {
 
 /** Start the calls of an attacking app, with a new session; each calls the tool. */
 async function attack(make) {
-  const { data } = parsed(await send(await CATALOGUE[0].make(context())));
+  const answer = await send(await CATALOGUE[0].make(context()));
+  const { data } = parsed(answer) ?? {};
+  if (!data) return showAnswer(answer);
   for (const variableValues of await make(data)) {
     await startCall(async () => [data.apiKey, data.assistantId, { variableValues }]);
     if (callId) await useTool();
@@ -156,13 +178,14 @@ async function runAll() {
   for (const entry of CATALOGUE) await provoke(entry);
 }
 
-async function prepareSdk() {
-  try {
-    Sdk = await loadSdk();
-  } catch {
-    fill(find("sdk-note"), "Vapi’s SDK is not bundled yet. With Node.js installed, run ", el("code", {}, "make playground-sdk"), " and load this page again. Everything else works without it.");
-  }
-  remember(session);
+/** Say what the chosen class needs; without its bundle the real SDK cannot be used. */
+function explainSdk() {
+  const real = chosen("sdk") === "real";
+  const how = ["With Node.js installed, run ", el("code", {}, "make playground-sdk"), " and load this page again."];
+  const what = "It creates the call at the stand-in and then fails to join: its audio is on the internet.";
+  find("sdk-note").hidden = !real;
+  fill(find("sdk-note"), ...(config.realSdk ? [what] : how));
+  for (const button of [...find("calls").children, ...find("attacks").children]) button.disabled = !session || (real && !config.realSdk);
 }
 
 async function copy() {
@@ -172,6 +195,12 @@ async function copy() {
 }
 
 build();
+find("call").addEventListener("submit", (event) => {
+  event.preventDefault();
+  press({ patient: patient(), endpoint: config.endpoints[chosen("kind")], failure: find("failure").value, body: body() });
+});
+find("patients").addEventListener("change", offerAssistants);
+find("sdks").addEventListener("change", explainSdk);
 find("controls").addEventListener("submit", (event) => {
   event.preventDefault();
   busy(() => provoke(CATALOGUE[0]));
@@ -183,5 +212,5 @@ find("scenarios").addEventListener("click", (event) => {
 find("call-tool").addEventListener("click", () => busy(useTool));
 find("run-all").addEventListener("click", () => busy(runAll));
 find("copy").addEventListener("click", () => busy(copy));
-await prepareSdk();
+remember(undefined);
 document.body.dataset.ready = "true";

@@ -21,7 +21,7 @@ PATH: Final = "/webhook"
 
 _RESULTS: Final = {
     "pt_1001": "Cholesterol 182 mg/dL",
-    "pt_1002": "Cholesterol 241 mg/dL",
+    "pt_1002": "Cholesterin 241 mg/dL",
     "pt_1003": "Cholesterol 167 mg/dL",
 }
 

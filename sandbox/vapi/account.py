@@ -55,12 +55,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The organization's two keys and its one assistant."""
+    """The organization's two keys and its assistants."""
 
     private_key: str
     public_key: str
     org_id: str
-    assistant_id: str
+    assistant_ids: frozenset[str]
 
     def require_private(self, credential: str) -> None:
         """Raise Refusal unless this is the private key or a JWT with the tag `private`."""

@@ -1,6 +1,8 @@
 """The stand-in's routes: assistant, call list, web calls, their rooms and their control."""
 
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,7 +12,7 @@ from sandbox.vapi.account import Account
 from sandbox.vapi.call_list import CALL_LIST, CALLS, CallListFaults, control_call, list_calls
 from sandbox.vapi.call_request import CallRequest, is_uuid, parse_call_request
 from sandbox.vapi.calls import CallStore, WebCall, new_call, timestamp
-from sandbox.vapi.conversation import PACE_SECONDS
+from sandbox.vapi.conversation import ENGLISH, PACE_SECONDS, Script
 from sandbox.vapi.errors import OVER_CONCURRENCY_LIMIT, UNKNOWN_BEHAVIOUR, Refusal, error_response
 from sandbox.vapi.faults import SWITCH, Switch, inject_faults, release_stuck
 from sandbox.vapi.room import ROOMS, Rooms, Tool, close_rooms, room
@@ -30,20 +32,25 @@ def create_vapi(
     assistant_id: str,
     calls: CallStore | None = None,
     tool: Tool | None = None,
+    scripts: Mapping[str, Script] = MappingProxyType({}),
     pace: float = PACE_SECONDS,
 ) -> web.Application:
     """Return the stand-in; `app[SWITCH].behaviour` makes it fail, `app[CALLS]` has its calls.
 
-    In a call the assistant calls `tool`; each utterance takes `pace` seconds.
+    In a call the assistant calls `tool`; each utterance takes `pace` seconds. `scripts` has what is
+    said in calls of further assistants, by their ids.
     """
     app = web.Application(middlewares=[_record, inject_faults(), _refusals])
     app[ACCOUNT] = Account(
-        private_key=private_key, public_key=public_key, org_id=org_id, assistant_id=assistant_id
+        private_key=private_key,
+        public_key=public_key,
+        org_id=org_id,
+        assistant_ids=frozenset((assistant_id, *scripts)),
     )
     app[SWITCH] = Switch()
     app[CALLS] = CallStore() if calls is None else calls
     app[CALL_LIST] = CallListFaults()
-    app[ROOMS] = Rooms(calls=app[CALLS], tool=tool, pace=pace)
+    app[ROOMS] = Rooms(calls=app[CALLS], tool=tool, scripts=scripts, pace=pace)
     app[REQUESTS] = deque(maxlen=10_000)
     app.router.add_get("/assistant/{id}", _assistant)
     app.router.add_get("/call", _call_list)
@@ -90,7 +97,7 @@ async def _assistant(request: web.Request) -> web.Response:
     account.require_private(_bearer(request))
     if not is_uuid(named):
         raise Refusal(400, ["id must be a UUID"])
-    if named != account.assistant_id:
+    if named not in account.assistant_ids:
         raise Refusal(404, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
     now = timestamp()
     model = {
@@ -102,7 +109,7 @@ async def _assistant(request: web.Request) -> web.Response:
         {
             "id": named,
             "orgId": account.org_id,
-            "name": "Nurse",
+            "name": request.app[ROOMS].scripts.get(named, ENGLISH).name,
             "createdAt": now,
             "updatedAt": now,
             "model": model,
@@ -133,7 +140,7 @@ def _require_known(account: Account, requested: CallRequest) -> None:
     if requested.beyond_assistant is not None:
         raise Refusal(403, UNKNOWN_BEHAVIOUR.format(requested.beyond_assistant))
     named = requested.assistant_id
-    if named is not None and named != account.assistant_id:
+    if named is not None and named not in account.assistant_ids:
         raise Refusal(400, f"Couldn't Get Assistant. `assistantId` {named} Does Not Exist.")
 
 

@@ -59,9 +59,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def open_page(
-    launched: Browser, url: str, *, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+    launched: Browser,
+    url: str,
+    *,
+    size: tuple[int, int] = DESKTOP,
+    scheme: str = "light",
+    developers: bool = False,
 ) -> Page:
-    """Open the playground, ready to be used."""
+    """Open the playground, ready to be used; `developers` opens what is folded."""
     context = await launched.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -69,4 +74,7 @@ async def open_page(
     page = await context.new_page()
     await page.goto(url)
     await page.wait_for_selector("body[data-ready]")
+    if developers:
+        for part in ("developers", "errors"):
+            await page.evaluate("id => document.getElementById(id).open = true", part)
     return page

@@ -91,11 +91,11 @@ def _page(addresses: Addresses, settings: Settings) -> web.Application:
 
 
 @asynccontextmanager
-async def development() -> AsyncIterator[str]:
+async def development(**variables: str) -> AsyncIterator[str]:
     """Serve development mode, as `make run` does; yield the address of its playground."""
     with bind() as own, bind() as vapi_port, bind() as lab, bind() as tokens, bind() as tools:
         port = origin(own).rpartition(":")[2]
-        settings = development_settings({"PORT": port}, origin(vapi_port))
+        settings = development_settings({"PORT": port, **variables}, origin(vapi_port))
         companions = Companions(vapi=vapi_port, lab=lab, tokens=tokens, tools=tools)
         async with serving(
             create_development(settings, companions, "the secret of the HMAC credential"), own

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
 async def ask(page: Page) -> None:
+    await page.get_by_role("radio", name="Vapi’s real SDK").check()
     await page.get_by_role("button", name="Start a session").click()
     await expect(page.locator("#badge")).to_have_text("200 OK")
 
@@ -36,7 +37,7 @@ async def refused(page: Page, words: str, status: int) -> None:
 @pytest.mark.parametrize("credential", ["public_key", "session_token"])
 async def test_issued_credential_starts_a_call(chromium: Browser, credential: str) -> None:
     async with clinic(VAPI_CREDENTIAL=credential) as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         await ask(page)
         await start(page)
         await expect(page.locator("#call-verdict .head")).to_have_text("The call was accepted.")
@@ -59,7 +60,7 @@ async def test_session_token_is_restricted(
     chromium: Browser, how: str, words: str, status: int
 ) -> None:
     async with clinic(VAPI_CREDENTIAL="session_token") as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         await ask(page)
         await start(page, how)
         await refused(page, words, status)
@@ -98,7 +99,7 @@ REFUSALS: list[tuple[str, list[Any], int, str]] = [
 
 async def test_refusals_show_the_text_of_vapi(chromium: Browser) -> None:
     async with clinic(calls=CallStore(limit=0)) as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         for credential, options, status, text in REFUSALS:
             await call(page, credential, *options)
             await expect(page.locator("#call-badge")).to_have_text(f"{status} refused")
@@ -115,7 +116,7 @@ async def call(page: Page, credential: str, *options: Any) -> None:
         """async ([credential, options]) => {
           const { call, loadSdk } = await import("/playground/static/call.js");
           const { config } = await import("/playground/static/lab.js");
-          await call(await loadSdk(), config.vapiUrl, credential, ...options);
+          await call(await loadSdk("real"), config.vapiUrl, credential, ...options);
         }""",
         [credential, options],
     )
@@ -124,7 +125,7 @@ async def call(page: Page, credential: str, *options: Any) -> None:
 async def test_session_token_is_limited_to_allowed_origins(chromium: Browser) -> None:
     elsewhere = "https://clinic.example"
     async with clinic(VAPI_CREDENTIAL="session_token", VAPI_ALLOWED_ORIGINS=elsewhere) as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         await ask(page)
         await start(page)
         await refused(page, "This credential does not allow this web site.", 403)
@@ -133,7 +134,7 @@ async def test_session_token_is_limited_to_allowed_origins(chromium: Browser) ->
 
 async def test_unlisted_origin_gets_no_session(chromium: Browser) -> None:
     async with clinic(CORS_ALLOWED_ORIGINS="https://clinic.example") as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         await page.get_by_role("button", name="Start a session").click()
         await expect(page.locator("#badge")).to_have_text("no answer")
         await expect(page.locator("#verdict")).to_contain_text("CORS_ALLOWED_ORIGINS")
@@ -144,7 +145,7 @@ async def test_revoked_patient_gets_no_session(
     chromium: Browser, redis_server: RedisServer
 ) -> None:
     async with clinic(REDIS_URL=redis_server.url) as here:
-        page = await open_page(chromium, here.page)
+        page = await open_page(chromium, here.page, developers=True)
         await ask(page)
         await revoke(here, "pt_1001")
         await page.get_by_role("button", name="Start a session").click()

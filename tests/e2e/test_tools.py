@@ -37,8 +37,8 @@ async def start_call(page: Page, patient: str = "Amara Okafor", kind: str = "Pub
 
 @pytest.mark.parametrize("kind", ["Public key", "Session token"])
 async def test_the_tool_sees_the_verified_patient(chromium: Browser, url: str, kind: str) -> None:
-    page = await open_page(chromium, url)
-    for patient, patient_id in [("Amara Okafor", "pt_1001"), ("Jonas Lindqvist", "pt_1002")]:
+    page = await open_page(chromium, url, developers=True)
+    for patient, patient_id in [("Amara Okafor", "pt_1001"), ("Jonas Weber", "pt_1002")]:
         await start_call(page, patient, kind)
         await page.get_by_role("button", name="Call the tool").click()
         await expect(page.locator("#tools-verdict .head")).to_have_text(
@@ -54,7 +54,7 @@ async def test_the_tool_sees_the_verified_patient(chromium: Browser, url: str, k
 
 @pytest.mark.parametrize("kind", ["Public key", "Session token"])
 async def test_attacks_are_refused_with_a_reason(chromium: Browser, url: str, kind: str) -> None:
-    page = await open_page(chromium, url)
+    page = await open_page(chromium, url, developers=True)
     await start_call(page, kind=kind)
     for button, reason, words in ATTACKS:
         await page.get_by_role("button", name=button).click()
@@ -65,7 +65,7 @@ async def test_attacks_are_refused_with_a_reason(chromium: Browser, url: str, ki
 
 
 async def test_tool_call_needs_a_call(chromium: Browser, url: str) -> None:
-    page = await open_page(chromium, url)
+    page = await open_page(chromium, url, developers=True)
     tool = page.get_by_role("button", name="Call the tool")
     await expect(tool).to_be_disabled()
     await start_call(page)
@@ -76,7 +76,7 @@ async def test_tool_call_needs_a_call(chromium: Browser, url: str) -> None:
 
 
 async def test_keyboard_alone_is_sufficient(chromium: Browser, url: str) -> None:
-    page = await open_page(chromium, url)
+    page = await open_page(chromium, url, developers=True)
     await start_call(page)
     await page.get_by_role("button", name="With my own prompt").focus()
     await page.keyboard.press("Tab")
@@ -93,7 +93,7 @@ async def test_keyboard_alone_is_sufficient(chromium: Browser, url: str) -> None
 async def test_no_accessibility_violations(
     chromium: Browser, url: str, size: tuple[int, int], scheme: str
 ) -> None:
-    page = await open_page(chromium, url, size=size, scheme=scheme)
+    page = await open_page(chromium, url, size=size, scheme=scheme, developers=True)
     await start_call(page)
     for button, badge in [("Call the tool", "verified"), ("Send no proof", "refused: missing")]:
         await page.get_by_role("button", name=button).click()

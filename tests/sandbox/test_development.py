@@ -139,7 +139,6 @@ async def test_class_for_apps_is_served(sandbox: Sandbox) -> None:
         ("nurse", 403, "FORBIDDEN"),
         ("scopeless", 403, "INSUFFICIENT_SCOPE"),
         ("revoked", 401, "AUTH_TOKEN_REVOKED"),
-        ("other_assistant", 403, "ASSISTANT_NOT_ALLOWED"),
         ("no_consent", 403, "CONSENT_REQUIRED"),
         ("used_up", 429, "CALL_LIMIT_REACHED"),
         ("crash", 500, "INTERNAL_ERROR"),
