@@ -49,10 +49,10 @@ cover: $(TEST) ## run the whole test suite and require every branch to be covere
 	$(SUITE) --cov --cov-report=term $(COVERAGE)
 
 e2e: $(TEST) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
-	$(BIN)/pytest -m e2e tests/e2e
+	$(BIN)/pytest -n 2 -m e2e tests/e2e
 
 recipes: $(TEST) ## check the recipes of docs/clients and run them with Vapi's SDKs (Chromium, npm)
-	$(BIN)/pytest tests/recipes
+	$(BIN)/pytest -n 2 tests/recipes
 
 fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \

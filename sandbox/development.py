@@ -18,7 +18,7 @@ from sandbox.serving import HOST, origin, port_of, serving
 from sandbox.tools.server import PATH as TOOL_PATH
 from sandbox.tools.server import ToolServer, create_tool_server
 from sandbox.vapi.app import create_vapi
-from sandbox.vapi.conversation import GERMAN
+from sandbox.vapi.conversation import GERMAN, PACE_SECONDS
 from sandbox.vapi.room import Tool
 from server import app as service
 from server.config import Settings
@@ -47,11 +47,12 @@ class Companions:
 
 
 def create_development(
-    settings: Settings, companions: Companions, webhook_secret: str
+    settings: Settings, companions: Companions, webhook_secret: str, pace: float = PACE_SECONDS
 ) -> web.Application:
     """Return the service with the playground; the stand-ins have the same lifetime.
 
-    Vapi's stand-in signs tool calls with `webhook_secret`.
+    Vapi's stand-in signs tool calls with `webhook_secret`; in its calls each utterance takes `pace`
+    seconds.
     """
     own = f"http://{HOST}:{settings.port}"
     endpoints = {
@@ -59,7 +60,7 @@ def create_development(
         str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
     }
     failures = FailureInjector()
-    vapi = _vapi(settings, companions, webhook_secret)
+    vapi = _vapi(settings, companions, webhook_secret, pace)
     lab = Lab(
         settings=settings,
         vapi=vapi,
@@ -98,12 +99,15 @@ async def _lead_to_playground(request: web.Request, handler: Handler) -> web.Str
     return await handler(request)
 
 
-def _vapi(settings: Settings, companions: Companions, webhook_secret: str) -> web.Application:
+def _vapi(
+    settings: Settings, companions: Companions, webhook_secret: str, pace: float
+) -> web.Application:
     app = create_vapi(
         private_key=settings.vapi_api_key,
         public_key=settings.vapi_public_api_key,
         org_id=settings.vapi_org_id,
         assistant_id=settings.vapi_assistant_id,
+        pace=pace,
         scripts={assistants_by_name(settings)[GERMAN_ASSISTANT]: GERMAN},
         tool=Tool(url=origin(companions.tools) + TOOL_PATH, secret=webhook_secret),
     )

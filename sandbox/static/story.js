@@ -101,7 +101,7 @@ class Call {
     const often = failure === "often";
     const kind = failure && !SIMULATED.has(failure) && !often ? failure : "valid";
     const token = await lab.mint(kind, often ? "pt_often" : patient.id);
-    const request = ask({ endpoint, patient: patient.id }, token, { body: JSON.stringify(body) });
+    const request = ask({ endpoint, patient: patient.id }, token, { body: JSON.stringify(often ? {} : body) });
     node("service", "checking the patient’s token…", "busy");
     showRequest(request);
     const answer = await (often ? lab.untilLimited(request) : send(request));

@@ -25,6 +25,9 @@ from sandbox.vapi.calls import CallStore
 from server.config import Settings
 from tests.e2e.browser import ROOT
 
+PACE = 0.4
+"""How many seconds an utterance takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clinic:
@@ -98,7 +101,7 @@ async def development(**variables: str) -> AsyncIterator[str]:
         settings = development_settings({"PORT": port, **variables}, origin(vapi_port))
         companions = Companions(vapi=vapi_port, lab=lab, tokens=tokens, tools=tools)
         async with serving(
-            create_development(settings, companions, "the secret of the HMAC credential"), own
+            create_development(settings, companions, "the secret of the HMAC credential", PACE), own
         ):
             yield origin(own) + PATH
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
 async def ask(page: Page) -> None:
-    await page.get_by_role("radio", name="Vapi’s real SDK").check()
+    await page.get_by_role("radio", name="real SDK").check()
     await page.get_by_role("button", name="Start a session").click()
     await expect(page.locator("#badge")).to_have_text("200 OK")
 
