@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jwt
 import pytest
 
 from middlewares.errors import ErrorCode
@@ -124,7 +126,7 @@ async def test_page_stays_with_the_name_that_it_was_reached_by(sandbox: Sandbox)
 
 
 async def test_class_for_apps_is_served(sandbox: Sandbox) -> None:
-    for name in ("vapi", "vapi-events", "vapi-room"):
+    for name in ("vapi", "vapi-events", "vapi-room", "clients/session"):
         async with sandbox.client.get(f"{sandbox.url}/playground/{name}.js") as answer:
             assert (answer.status, answer.content_type.endswith("/javascript")) == (200, True)
     async with sandbox.client.get(f"{sandbox.url}/playground/bundle.js") as answer:
@@ -234,6 +236,16 @@ def test_cors_origins_are_honoured() -> None:
     assert settings.cors_allowed_origins == ("http://localhost:3000",)
     with pytest.raises(SettingsError, match="CORS_ALLOWED_ORIGINS"):
         development_settings({**environ, "CORS_ALLOWED_ORIGINS": "*"}, "http://127.0.0.1:1")
+
+
+def test_tokens_name_the_assistants_of_a_patient() -> None:
+    settings = development_settings({"PORT": "1"}, "http://127.0.0.1:1")
+    for patient, assistants in (("pt_1003", ["english", "german"]), ("pt_new", ["english"])):
+        claims = jwt.decode(patient_token(settings, patient), options={"verify_signature": False})
+        assert claims["assistants"] == assistants
+    without = replace(settings, vapi_assistant_claim="")
+    claims = jwt.decode(patient_token(without, "pt_1003"), options={"verify_signature": False})
+    assert "assistants" not in claims
 
 
 def test_tokens_are_distinct() -> None:
