@@ -12,7 +12,6 @@ SERVE := .venv/.serve
 TEST := .venv/.test
 LINT := .venv/.lint
 LOAD := .venv/.load
-MUTANTS := .venv/.mutants
 BENCH := $(BENCH_VENV)/.bench
 # Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
@@ -20,8 +19,8 @@ COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 SUITE = $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e'
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test cover e2e recipes fuzz mutants lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle load soak chaos alerts rehearse \
+.PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
+	bench-tokens bench-workers bench-idle walk load soak chaos alerts rehearse \
 	playground-sdk clean
 
 help: ## list the targets
@@ -34,7 +33,7 @@ $(SERVE): setup.py constraints.txt
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(TEST) $(LINT) $(LOAD) $(MUTANTS) .venv/.bench: .venv/.%: $(SERVE)
+$(TEST) $(LINT) $(LOAD) .venv/.bench: .venv/.%: $(SERVE)
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -57,9 +56,6 @@ recipes: $(TEST) ## check the recipes of docs/clients and run them with Vapi's S
 fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
 		tests/server/auth/test_jwt_decode.py
-
-mutants: $(TEST) $(MUTANTS) ## check that tests notice small changes of the code (MODULES, SAMPLE)
-	$(BIN)/python -m tests.mutation $(SAMPLE:%=--sample=%) $(MODULES)
 
 api: $(TEST) ## check the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api
@@ -93,6 +89,9 @@ bench-request: $(BENCH) ## measure the cost of each middleware, without a networ
 
 bench-tokens: $(BENCH) ## measure the cost of token verification, layer by layer (BENCH_PYTHON)
 	$(BENCH_VENV)/bin/python -m benchmarks.verification
+
+walk: $(SERVE) ## print the own functions that a granted request runs, and the changes of file
+	@$(BIN)/python -m benchmarks.walk
 
 bench-host: $(BENCH) ## measure the cost of mounting for the routes of a host application
 	$(BENCH_VENV)/bin/python -m benchmarks.host

@@ -39,7 +39,6 @@ TEST = [
 ]
 LINT = ["import-linter>=2.17", "mypy>=2.4", "ruff>=0.17"]
 LOAD = ["locust>=2.47"]
-MUTANTS = ["libcst>=1.9", "mutmut>=3.8,<3.9"]
 BENCH = ["fastapi>=0.110", "uvicorn[standard]>=0.30"]
 
 setup(
@@ -55,7 +54,6 @@ setup(
         "docs": DOCS,
         "lint": LINT,
         "load": LOAD,
-        "mutants": MUTANTS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["vapi-sessions=server.cli.main:main"]},

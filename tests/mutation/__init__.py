@@ -1,1 +1,0 @@
-"""`make mutants`: mutation testing of the packages that decide who gets a session."""
