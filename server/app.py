@@ -36,6 +36,7 @@ from server.config.settings import ROLE_OFF, DpopMode
 from server.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
+from server.observability.multiprocess import take_room
 from server.policies.consent import make_consent_check
 from server.proof import make_proof_issuer
 from server.serving.connection_limits import Limits
@@ -122,7 +123,8 @@ def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.
     Lines that come through `actions` are written to the audit log.
     """
     components = Components(settings, actions)
-    metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if settings.metrics_enabled else None
+    has_metrics = settings.metrics_enabled and take_room()
+    metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if has_metrics else None
     observe = metrics.observe if metrics else None
     timeouts = RequestTimeouts(settings.session_budget_seconds)
     app = _application(settings, components, PREFIX + PATH, timeouts, observe)

@@ -1,7 +1,13 @@
-"""The directory in which several processes share their metrics, and gunicorn's hooks for it."""
+"""The directory in which several processes share their metrics, and gunicorn's hooks for it.
 
+prometheus_client maps a file for each process and kind of metric into memory. Where the file has no
+room, writing to it kills the process (SIGBUS), so each process takes the room before.
+"""
+
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +17,16 @@ METRICS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 TEMPORARY_PREFIX: Final = "vapi-sessions-metrics-"
 
+_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  a folder of its own is created in it
+_KINDS: Final = ("counter", "histogram", "gauge_livemax", "gauge_livemin", "gauge_livesum")
+_FILE_BYTES: Final = 65536
+"""What prometheus_client would map at first; the metrics of a process take less than a half."""
+
+log = logging.getLogger(__name__)
+
 
 def prepare_metrics_directory(*, enabled: bool) -> None:
-    """Create the directory for shared metrics, unless the operator configured one.
+    """Create the directory for shared metrics, in memory if possible, unless one is configured.
 
     Call it before prometheus_client is first imported.
     """
@@ -22,7 +35,28 @@ def prepare_metrics_directory(*, enabled: bool) -> None:
     elif METRICS_DIRECTORY in os.environ:
         Path(os.environ[METRICS_DIRECTORY]).mkdir(parents=True, exist_ok=True)
     else:
-        os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)
+        folder = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+        os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder)
+
+
+def take_room() -> bool:
+    """Take the room for the shared metrics of this process; do nothing where none are shared.
+
+    Returns False, after a WARNING, when there is no room: then no metric must be created.
+    """
+    if METRICS_DIRECTORY not in os.environ:
+        return True
+    paths = [Path(os.environ[METRICS_DIRECTORY], f"{kind}_{os.getpid()}.db") for kind in _KINDS]
+    try:
+        for path in paths:
+            with path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+    except OSError as error:
+        log.warning("%s has no room: this process has no metrics (%s)", paths[0].parent, error)
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def delete_earlier_metrics() -> None:
@@ -40,11 +74,16 @@ def pre_exec(server: Any) -> None:
 
 
 def child_exit(_: Any, worker: Any) -> None:
-    """Delete the gauges of a process that has ended; its counters still count."""
-    if METRICS_DIRECTORY in os.environ:
-        from prometheus_client.multiprocess import mark_process_dead
+    """Delete the gauges of a process that has ended. Its counters still count: give room back."""
+    if METRICS_DIRECTORY not in os.environ:
+        return
+    from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client's
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus_client's
+    for path in Path(os.environ[METRICS_DIRECTORY]).glob(f"*_{worker.pid}.db"):
+        with path.open("rb") as file:
+            used = int.from_bytes(file.read(4), sys.byteorder)
+        os.truncate(path, used)
 
 
 def on_exit(_: Any) -> None:

@@ -1,10 +1,12 @@
 """`/metrics` under gunicorn: each response has the metrics of all processes."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,10 @@ async def metrics(service: Running) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """Return the folders with metrics."""
-    return list(folder.glob("vapi-sessions-metrics-*"))
+def mapped_folders(processes: Iterable[int]) -> list[Path]:
+    """Return the folders of the metrics that these processes have mapped into their memory."""
+    maps = "".join(Path(f"/proc/{process}/maps").read_text() for process in processes)
+    return [Path(name) for name in set(re.findall(r"/\S+/vapi-sessions-metrics-[^/]+", maps))]
 
 
 async def test_response_has_the_metrics_of_all_workers(start: Start) -> None:
@@ -77,13 +80,41 @@ async def test_metrics_of_an_earlier_start_are_deleted(start: Start, tmp_path: P
         await service.left()
 
 
-async def test_folder_is_deleted_at_the_end(start: Start, tmp_path: Path) -> None:
-    service = await start(TWO_WORKERS, METRICS_ENABLED="true", TMPDIR=str(tmp_path))
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_folder_is_in_memory_and_deleted_at_the_end(start: Start) -> None:
+    service = await start(TWO_WORKERS, METRICS_ENABLED="true")
     assert SCRAPED not in await metrics(service)
-    assert len(folders_in(tmp_path)) == 1
+    [folder] = mapped_folders(service.workers())
+    assert folder.parent == Path("/dev/shm")
+    assert folder.is_dir()
     service.process.terminate()
     await service.left()
-    assert folders_in(tmp_path) == []
+    assert not folder.exists()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 512 KiB: there is room for the metrics of one worker, not of two."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_worker_without_room_has_no_metrics_and_serves(small: Path, start: Start) -> None:
+    service = await start(
+        TWO_WORKERS, METRICS_ENABLED="true", RATE_LIMIT="off", PROMETHEUS_MULTIPROC_DIR=str(small)
+    )
+    await service.log.find("has no room: this process has no metrics")
+    for number in range(40):  # of one worker or the other
+        assert (await exchange(service, start_request(f"pt_{number}"))).status == 200
+    statuses = {(await exchange(service, get("/metrics"))).status for _ in range(40)}
+    assert statuses <= {200, 404}
+    assert len(service.workers()) == 2
+    assert len(service.log.matching("WARNING")) == 1
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian: apt install prometheus")

@@ -1,6 +1,8 @@
 """The directory in which several processes share their metrics."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +22,24 @@ def test_directory_is_created_and_deleted() -> None:
     multiprocess.prepare_metrics_directory(enabled=True)
     folder = Path(os.environ[multiprocess.METRICS_DIRECTORY])
     assert folder.is_dir()
+    assert folder.parent in {Path("/dev/shm"), Path(tempfile.gettempdir())}
     multiprocess.on_exit(None)
     assert not folder.exists()
+
+
+def test_directory_without_room_is_left_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv(multiprocess.METRICS_DIRECTORY, str(tmp_path))
+    assert multiprocess.take_room()
+    assert {path.stat().st_size for path in tmp_path.iterdir()} == {65536}
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    assert not multiprocess.take_room()
+    assert list(tmp_path.iterdir()) == []
+    assert "has no room: this process has no metrics" in caplog.text
 
 
 def test_directory_survives_a_reload() -> None:
