@@ -16,6 +16,8 @@ SERVE = [
     "python-json-logger>=4.2",
     "uvloop>=0.23",
 ]
+# It has the current files of Swagger UI, of which two are served; neither its code nor Flask runs.
+# No package with the files alone is maintained.
 DOCS = ["flask-swagger-ui>=5.34"]
 TEST = [
     "aioresponses>=0.7.9",

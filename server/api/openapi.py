@@ -1,10 +1,13 @@
 """The OpenAPI 3.1 document. Its errors come from the table that responses come from."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from middlewares.errors import ERRORS, ErrorCode
+from server.api import examples
+from server.api.examples import Examples
 from server.auth.claims import PATIENT_ID_PATTERN
 from server.config.validators import MAX_CONSENTS, NAME_PATTERN
 from server.redis.client import RedisState
@@ -136,9 +139,12 @@ _SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
 }
 
 
-def _response(schema: str, description: str, status: int = 200) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {**_bare_response(description, status), "content": content}
+def _response(schema: str, description: str, bodies: Examples, status: int = 200) -> dict[str, Any]:
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{schema}"},
+        "examples": {name: {"value": body} for name, body in bodies.items()},
+    }
+    return {**_bare_response(description, status), "content": {"application/json": content}}
 
 
 def _bare_response(description: str, status: int = 200) -> dict[str, Any]:
@@ -149,13 +155,16 @@ def _bare_response(description: str, status: int = 200) -> dict[str, Any]:
 
 def _errors() -> dict[str, Any]:
     """Return the error responses of the endpoint by status, each with its codes."""
-    codes: dict[int, list[str]] = defaultdict(list)
+    codes: dict[int, list[ErrorCode]] = defaultdict(list)
     for code, kind in ERRORS.items():
-        codes[kind.status].append(f"`{code}`: {kind.message}.")
+        codes[kind.status].append(code)
     del codes[HTTPStatus.NOT_FOUND], codes[HTTPStatus.METHOD_NOT_ALLOWED]
-    return {
-        str(status): _response("Error", " ".join(all_), status) for status, all_ in codes.items()
-    }
+    return {str(status): _error(status, all_) for status, all_ in codes.items()}
+
+
+def _error(status: int, codes: Sequence[ErrorCode]) -> dict[str, Any]:
+    described = " ".join(f"`{code}`: {ERRORS[code].message}." for code in codes)
+    return _response("Error", described, examples.errors(codes), status)
 
 
 def _get(name: str, summary: str, answers: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +178,10 @@ def _header(name: str, description: str) -> dict[str, Any]:
 
 
 def _start() -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}}
+    schema = {"$ref": "#/components/schemas/SessionRequest"}
+    # An example that any patient's token fits.
+    content = {"application/json": {"schema": schema, "example": {}}}
+    session = _response("Session", "The session's configuration.", examples.SESSIONS)
     parameters = [
         _header("X-Request-ID", "1 to 128 characters of `A-Z a-z 0-9 . _ -`; else it is replaced."),
         _header("traceparent", "W3C Trace Context; the trace id is recorded in the audit line."),
@@ -182,30 +194,37 @@ def _start() -> dict[str, Any]:
             "security": [{"patientToken": []}, {"boundToken": [], "proof": []}],
             "parameters": parameters,
             "requestBody": {"required": False, "content": content},
-            "responses": {"200": _response("Session", "The session's configuration."), **_errors()},
+            "responses": {"200": session, **_errors()},
         }
     }
 
 
 def _metrics() -> dict[str, Any]:
-    text = {"text/plain": {"schema": {"type": "string"}}}
+    text = {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}}
     metrics = {**_bare_response("The Prometheus text format."), "content": text}
-    return {"200": metrics, "404": _response("Error", "Without METRICS_ENABLED=true.")}
+    return {"200": metrics, "404": _absent("Without METRICS_ENABLED=true.")}
 
 
 def _proof_keys() -> dict[str, Any]:
-    described = _response("ProofKeys", "A JWK Set (RFC 7517): the first key signs.")
-    return {"200": described, "404": _response("Error", "Without PROOF_KEY.")}
+    described = "A JWK Set (RFC 7517): the first key signs."
+    keys = _response("ProofKeys", described, examples.PROOF_KEYS)
+    return {"200": keys, "404": _absent("Without PROOF_KEY.")}
+
+
+def _absent(description: str) -> dict[str, Any]:
+    return _response("Error", description, examples.errors([ErrorCode.NOT_FOUND]))
 
 
 def build_document(path: str) -> dict[str, Any]:
     """Return the description of the endpoint, at `path`, and of the operational routes."""
     readiness = {
-        "200": _response("Readiness", "Ready, or degraded: at least one part is failing."),
-        "503": _response("Readiness", "Starting, or shutting down."),
+        "200": _response(
+            "Readiness", "Ready, or degraded: at least one part is failing.", examples.READY
+        ),
+        "503": _response("Readiness", "Starting, or shutting down.", examples.NOT_READY),
     }
-    alive = {"200": _response("Health", "The process responds.")}
-    own = _response("Document", "This document.")
+    alive = {"200": _response("Health", "The process responds.", examples.HEALTHY)}
+    own = _response("Document", "This document.", examples.DOCUMENT)
     return {
         "openapi": "3.1.0",
         "info": {

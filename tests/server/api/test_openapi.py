@@ -127,5 +127,24 @@ def test_every_code_of_the_endpoint_is_described() -> None:
     ] == list(ERRORS)
 
 
+def described_bodies() -> Iterator[tuple[str, Any]]:
+    """Yield each described response with JSON, by its operation and status."""
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                if body := response["content"].get("application/json"):
+                    yield f"{method} {path} {status}", body
+
+
+@pytest.mark.parametrize(("name", "body"), list(described_bodies()))
+def test_each_response_has_valid_examples(name: str, body: Any) -> None:
+    validator = Draft202012Validator(
+        {**body["schema"], "components": DOCUMENT["components"]}, format_checker=FormatChecker()
+    )
+    assert body["examples"], name
+    for example in body["examples"].values():
+        validator.validate(example["value"])
+
+
 if __name__ == "__main__":
     PUBLISHED.write_text(json.dumps(DOCUMENT, indent=2) + "\n")

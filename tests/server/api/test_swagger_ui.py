@@ -34,7 +34,7 @@ POLICY = (
         (
             "/docs/start.js",
             "text/javascript",
-            b'SwaggerUIBundle({\n  url: "/openapi.json"',
+            b"const dark = matchMedia(",
             b"});\n",
         ),
         ("/docs/swagger-ui-bundle.js", "text/javascript", b"", b""),
