@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES
 from server.cli.main import main
@@ -59,6 +60,7 @@ async def test_upgrade_copies_the_revocations_of_1_0_with_their_expiry(
 async def test_documented_permissions_are_enough(
     redis_server: RedisServer,
     serve: Serve,
+    capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -78,3 +80,14 @@ async def test_documented_permissions_are_enough(
     ):
         assert await asyncio.to_thread(main, arguments) == 0
         assert await code(service, id=patient) == expected
+    for arguments in (["revocations"], ["unrevoke", "--patient", "pt_2"]):
+        assert await asyncio.to_thread(main, arguments) == 0
+    written: list[str] = []
+
+    async def are_written() -> bool:
+        out = capfd.readouterr().out
+        written.extend(re.findall(r'"event":"vapi_admin".*"action":"(\w+)".*"seq"', out))
+        return len(written) == 4
+
+    await eventually(are_written)
+    assert written == ["revoke", "pause", "resume", "unrevoke"]
