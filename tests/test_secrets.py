@@ -70,11 +70,17 @@ BODIES = [
 async def provoke(service: Service) -> list[str]:
     """Trigger every failure that requests can cause; return all responses."""
     answers = []
-    for token in (None, *TOKENS):
-        for body in BODIES:
-            for media_type in ("application/json", f"text/{MARK}"):
-                answer = await service.start(token, data=body, headers={"Content-Type": media_type})
-                answers.append(f"{answer.response.raw_headers!r} {answer.body!r}")
+    sent_bodies = [
+        *((token, b"{}", "application/json") for token in (None, *TOKENS)),
+        *(
+            (GRANTED, body, kind)
+            for body in BODIES
+            for kind in ("application/json", f"text/{MARK}")
+        ),
+    ]
+    for token, body, media_type in sent_bodies:
+        answer = await service.start(token, data=body, headers={"Content-Type": media_type})
+        answers.append(f"{answer.response.raw_headers!r} {answer.body!r}")
     token = GRANTED
     for sent in (
         *(row.sent() for row in TABLE),
@@ -110,8 +116,11 @@ SETTINGS: dict[str, dict[str, str]] = {
 SOON = {"SESSION_BUDGET_SECONDS": "0.1", "VAPI_TIMEOUT_SECONDS": "0.05", "RATE_LIMIT": "off"}
 
 
-@pytest.mark.parametrize("variables", SETTINGS.values(), ids=SETTINGS.keys())
-@pytest.mark.parametrize("status", [200, 500, 401])
+@pytest.mark.parametrize(
+    ("variables", "status"),
+    [*((each, 200) for each in SETTINGS.values()), ({}, 500), ({}, 401)],
+    ids=[*SETTINGS, "Vapi fails", "Vapi rejects"],
+)
 async def test_responses_and_logs_contain_no_secret(
     variables: dict[str, str],
     status: int,
@@ -128,7 +137,7 @@ async def test_responses_and_logs_contain_no_secret(
         async with running(settings) as service:
             answers = await provoke(service)
     out, err = capfd.readouterr()
-    assert len(answers) > 200
+    assert len(answers) > 150
     assert '"outcome":"denied"' in out
     for text in (*answers, out, err, caplog.text, repr(settings)):
         assert secrets_in(text) == []
@@ -187,14 +196,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_configuration_fault_does_not_repeat_the_value(name: str, kind: str) -> None:
+def test_configuration_fault_does_not_repeat_the_value(kind: str) -> None:
     faults = {"JWT_SECRET": MARK, "VAPI_ASSISTANT_ID": ""}
-    variables = {**VARIABLES, **faults, name: BROKEN[kind]}
-    with pytest.raises(SettingsError) as caught:
-        load_settings(variables, NO_FILE)
-    assert MARK not in repr(caught.value)
-    assert MARK not in "".join(format_exception(caught.value))
+    for name in NAMES:
+        with pytest.raises(SettingsError) as caught:
+            load_settings({**VARIABLES, **faults, name: BROKEN[kind]}, NO_FILE)
+        assert MARK not in repr(caught.value), name
+        assert MARK not in "".join(format_exception(caught.value)), name
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "token --patient pt_1"])

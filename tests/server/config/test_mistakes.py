@@ -1,14 +1,16 @@
-"""Wrong configurations that people write, through real processes: each gets one clear message."""
+"""Wrong configurations that people write: each gets one clear message."""
 
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from rig.process import ALONE, GUNICORN, Ended, environment, run, started
+from rig.process import ALONE, GUNICORN, Ended, environment, started
 from rig.service import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES
+from server.cli.main import main
 from tests import pems
 
 PEM = pems.public(pems.P256)
@@ -25,6 +27,28 @@ JWT_AUDIENCE=https://voice.clinic.example
 HMAC = f"JWT_SECRET={SECRET}\n"
 ONE_KEY_SOURCE = "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL"
 END = "config.example.env documents each variable."
+
+RunHere = Callable[..., Ended]
+
+
+@pytest.fixture
+def run_here(
+    unconfigured: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> RunHere:
+    """Run a command in this process, with the content of `.env` and the environment."""
+
+    def run(dotenv: str, variables: Mapping[str, str], *arguments: str) -> Ended:
+        (tmp_path / ".env").write_text(dotenv)
+        for name, value in variables.items():
+            unconfigured.setenv(name, value)
+        try:
+            status = main(list(arguments))
+        except SystemExit as ended:
+            status = ended.code  # type: ignore[assignment]  # a number in this program
+        return Ended(status, *capfd.readouterr())
+
+    return run
+
 
 # A name, the content of `.env`, variables of the environment, and the one message.
 FAULTS: list[tuple[str, str, dict[str, str], str]] = [
@@ -154,11 +178,10 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
 @pytest.mark.parametrize(
     ("dotenv", "variables", "message"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS]
 )
-async def test_a_mistake_gets_one_message(
-    tmp_path: Path, dotenv: str, variables: dict[str, str], message: str
+def test_a_mistake_gets_one_message(
+    run_here: RunHere, dotenv: str, variables: dict[str, str], message: str
 ) -> None:
-    (tmp_path / ".env").write_text(dotenv)
-    ended = await run(tmp_path, variables)
+    ended = run_here(dotenv, variables)
     assert ended == Ended(78, "", f"Invalid configuration:\n{message}\n{END}\n")
 
 
@@ -189,19 +212,17 @@ QUESTIONABLE: list[tuple[str, str, dict[str, str], str]] = [
     [row[1:] for row in QUESTIONABLE],
     ids=[row[0] for row in QUESTIONABLE],
 )
-async def test_a_questionable_value_gets_one_warning(
-    tmp_path: Path, dotenv: str, variables: dict[str, str], message: str
+def test_a_questionable_value_gets_one_warning(
+    run_here: RunHere, dotenv: str, variables: dict[str, str], message: str
 ) -> None:
-    (tmp_path / ".env").write_text(dotenv)
-    ended = await run(tmp_path, variables, "check", "--json")
+    ended = run_here(dotenv, variables, "check", "--json")
     assert (ended.status, ended.err) == (0, "")
     assert json.loads(ended.out)["warnings"] == [message]
 
 
-async def test_a_pem_with_escaped_line_breaks_is_not_a_mistake(tmp_path: Path) -> None:
+def test_a_pem_with_escaped_line_breaks_is_not_a_mistake(run_here: RunHere) -> None:
     escaped = PEM.strip().replace("\n", "\\n")
-    (tmp_path / ".env").write_text(f"{REQUIRED}JWT_PUBLIC_KEY={escaped}\n")
-    ended = await run(tmp_path, {}, "check", "--json")
+    ended = run_here(f"{REQUIRED}JWT_PUBLIC_KEY={escaped}\n", {}, "check", "--json")
     assert (ended.status, json.loads(ended.out)["warnings"]) == (0, [])
 
 
