@@ -12,6 +12,7 @@ SERVE := .venv/.serve
 TEST := .venv/.test
 LINT := .venv/.lint
 LOAD := .venv/.load
+CHAOS := .venv/.chaos
 BENCH := $(BENCH_VENV)/.bench
 # Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
@@ -33,7 +34,7 @@ $(SERVE): setup.py constraints.txt
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(TEST) $(LINT) $(LOAD) .venv/.bench: .venv/.%: $(SERVE)
+$(TEST) $(LINT) $(LOAD) $(CHAOS) .venv/.bench: .venv/.%: $(SERVE)
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -108,7 +109,7 @@ load: $(LOAD) ## run a load test with locust (USERS, SECONDS, WORKERS, HOST with
 soak: $(TEST) ## run a long load test and check that memory stays bounded (SECONDS)
 	$(BIN)/python -m loadtests.soak
 
-chaos: $(SERVE) ## inject faults under load and check the bounds (SECONDS; Debian: redis-server)
+chaos: $(CHAOS) ## inject faults under load and check the bounds (SECONDS; as root; see docs/operations.md)
 	$(BIN)/python -m loadtests.chaos $(if $(SECONDS),--seconds $(SECONDS))
 
 alerts: ## check the alert rules (Debian: apt install prometheus)

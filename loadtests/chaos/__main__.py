@@ -8,14 +8,15 @@ recovery, or too much memory.
 import argparse
 import asyncio
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from time import monotonic
 
 import uvloop
 
 from loadtests.chaos.experiments import EXPERIMENTS, Experiment
-from loadtests.chaos.load import Load, Record, directly
+from loadtests.chaos.load import Load, Record
+from loadtests.chaos.machine import enter_own_network
 from loadtests.chaos.rig import Rig, rig, until
 
 BUDGET_SECONDS = 3.0
@@ -61,7 +62,7 @@ HEADER = (
 
 async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     """Run an experiment under load."""
-    load = Load(directly(target.service), target.token, rate=RATE, clients=CLIENTS)
+    load = Load(target.connect, target.token, rate=RATE, clients=CLIENTS)
     running = asyncio.create_task(load.run())
     await asyncio.sleep(seconds / 4)
     faults = []
@@ -69,10 +70,12 @@ async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
         await experiment.inject(target, seconds)
     except TimeoutError:
         faults.append("the experiment did not finish")
+    except AssertionError as error:
+        faults.append(str(error))
     ended_at = monotonic()
     memory = target.service.memory_megabytes()
     if not target.service.has_ended:
-        await asyncio.sleep(max(seconds / 2, experiment.recovery))
+        await _recovered(load.record, seconds / 2, experiment.recovery)
     elif not experiment.ends_service:
         faults.append("the service ended")
     load.stop()
@@ -82,6 +85,13 @@ async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     if memory > (most := PROCESS_MEGABYTES + CONNECTION_MEGABYTES * experiment.connections):
         faults.append(f"a worker used {memory:.0f} MiB, over {most:.0f} MiB")
     return Result(experiment.name, load.record, recovery, memory, faults)
+
+
+async def _recovered(record: Record, least: float, most: float) -> None:
+    """Wait for `least` seconds, and then until requests are granted, for `most` seconds in all."""
+    await asyncio.sleep(least)
+    with suppress(TimeoutError):
+        await until(lambda: not record.is_failing(), seconds=max(0.0, most - least))
 
 
 async def _faults(
@@ -126,11 +136,11 @@ async def main() -> int:
     async with AsyncExitStack() as stack:
         shared = await stack.enter_async_context(rig())
         for experiment in chosen:
-            if experiment.open_files:
-                async with rig(open_files=experiment.open_files) as separate:
-                    result = await run(experiment, separate, options.seconds)
-            else:
-                result = await run(experiment, shared, options.seconds)
+            if experiment.missing:
+                print(f"| {experiment.name} | not run: needs {experiment.missing} | | | | | |")
+                continue
+            async with experiment.rig() if experiment.rig else nullcontext(shared) as target:
+                result = await run(experiment, target, options.seconds)
             if shared.service.has_ended and experiment is not chosen[-1]:
                 shared = await stack.enter_async_context(rig())
             print(result.row(), flush=True)
@@ -141,4 +151,5 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
+    enter_own_network()
     raise SystemExit(uvloop.run(main()))

@@ -1,22 +1,21 @@
-"""The experiments: each injects one fault, and states which answers are acceptable meanwhile."""
+"""The experiments: each has a fault, and the bounds of the contract while it lasts."""
 
-import asyncio
-import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from os import kill
+from functools import partial
 
-from aiohttp import web
-
-from loadtests.chaos.load import idle_connections
-from loadtests.chaos.rig import Rig, until, write_settings
-from rig.issuer import key
-from sandbox.vapi.behaviour import UP, Behaviour, Fault
-
-Inject = Callable[[Rig, float], Awaitable[None]]
-"""Injects a fault, keeps it for a number of seconds, and removes it."""
+from loadtests.chaos import faults, neighbours
+from loadtests.chaos.journal import journal_rig
+from loadtests.chaos.machine import NETWORK, VALKEY, documented_acl, lacks
+from loadtests.chaos.rig import Rig, behind, rig
+from rig.proxies import PROXIES
 
 _UNAVAILABLE = frozenset({"AUTH_UNAVAILABLE"})
+_FAILED = frozenset({"VAPI_SESSION_FAILED"})
+_FEW_FILES = partial(rig, prefix=("prlimit", "--nofile=150"))
+_VALKEY = partial(rig, redis_program=VALKEY, acl=documented_acl())
+_JOURNALD = lacks("systemd-journald", "journalctl", "unshare", root=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,186 +23,87 @@ class Experiment:
     """A fault, and the bounds of the contract while it lasts.
 
     `codes` are the acceptable error codes, `lost` the acceptable number of lost requests, and
-    `recovery` the acceptable seconds until every request is granted again. `open_files` limits the
-    service, which then runs separately. `connections` are those beside the load. Connections may
-    be refused only by an experiment that `ends_service`.
+    `recovery` the acceptable seconds until every request is granted again. An experiment with a
+    `rig` runs in that one. `connections` are those beside the load. Connections may be refused only
+    by an experiment that `ends_service`. `missing` says what the machine lacks for it.
     """
 
     name: str
-    inject: Inject
+    inject: faults.Inject
     codes: frozenset[str] = frozenset()
     lost: int = 0
     recovery: float = 0.0
-    open_files: int = 0
+    rig: Callable[[], AbstractAsyncContextManager[Rig]] | None = None
     connections: int = 0
     ends_service: bool = False
+    missing: str = ""
 
 
-async def nothing(_: Rig, seconds: float) -> None:
-    """Inject no fault."""
-    await asyncio.sleep(seconds)
-
-
-async def reload(rig: Rig, seconds: float) -> None:
-    """Reload the configuration with SIGHUP."""
-    before = set(rig.service.workers())
-    rig.service.running.process.send_signal(signal.SIGHUP)
-    await rig.service.wait_for_workers(before)
-    await asyncio.sleep(seconds)
-
-
-async def faulty_reload(rig: Rig, seconds: float) -> None:
-    """Reload a faulty configuration with SIGHUP, then repair it and reload again."""
-    write_settings(rig.service.folder, rig.settings | {"PORT": "not a port"})
-    rig.service.running.process.send_signal(signal.SIGHUP)
-    await asyncio.sleep(seconds)
-    write_settings(rig.service.folder, rig.settings)
-    await reload(rig, 0)
-
-
-async def upgrade(rig: Rig, seconds: float) -> None:
-    """Start a second master with USR2, and terminate its workers and itself again."""
-    before = set(rig.service.workers())
-    rig.service.running.process.send_signal(signal.SIGUSR2)
-    await until(lambda: len(set(rig.service.workers()) - before) == 1)
-    [master] = set(rig.service.workers()) - before
-    await until(lambda: len(rig.service.workers(master)) == 2)
-    await asyncio.sleep(seconds)
-    kill(master, signal.SIGTERM)
-    await until(lambda: master not in rig.service.workers())
-
-
-async def kill_worker(rig: Rig, seconds: float) -> None:
-    """Kill a worker with SIGKILL."""
-    victim = rig.service.workers()[0]
-    kill(victim, signal.SIGKILL)
-    await rig.service.wait_for_workers({victim})
-    await asyncio.sleep(seconds)
-
-
-async def suspend_worker(rig: Rig, _: float) -> None:
-    """Suspend a worker for a second."""
-    victim = rig.service.workers()[0]
-    kill(victim, signal.SIGSTOP)
-    await asyncio.sleep(1)
-    kill(victim, signal.SIGCONT)
-
-
-async def kill_redis(rig: Rig, seconds: float) -> None:
-    """Kill Redis and start it again."""
-    await rig.redis.stop()
-    await asyncio.sleep(seconds)
-    await rig.redis.start()
-
-
-async def suspend_redis(rig: Rig, seconds: float) -> None:
-    """Suspend Redis."""
-    rig.redis.suspend()
-    await asyncio.sleep(seconds)
-    rig.redis.resume()
-
-
-def delay_redis(milliseconds: int) -> Inject:
-    """Return an experiment with this round-trip time to Redis."""
-
-    async def inject(rig: Rig, seconds: float) -> None:
-        rig.proxy.delay = milliseconds / 2000
-        await asyncio.sleep(seconds)
-        rig.proxy.delay = 0
-
-    return inject
-
-
-async def read_only_redis(rig: Rig, seconds: float) -> None:
-    """Make Redis a replica, which accepts no writes."""
-    await rig.redis.execute("REPLICAOF", "127.0.0.1", "1")
-    await asyncio.sleep(seconds)
-    await rig.redis.execute("REPLICAOF", "NO", "ONE")
-
-
-async def full_redis(rig: Rig, seconds: float) -> None:
-    """Use up the memory that Redis has for writes."""
-    await rig.redis.execute("CONFIG", "SET", "maxmemory", "1")
-    await asyncio.sleep(seconds)
-    await rig.redis.execute("CONFIG", "SET", "maxmemory", "0")
-
-
-async def redis_password(rig: Rig, seconds: float) -> None:
-    """Require a password that the service does not have, also on open connections."""
-    await rig.redis.set_password("secret")
-    await rig.redis.drop_connections()
-    await asyncio.sleep(seconds)
-    await rig.redis.set_password("")
-
-
-async def _fail(_: web.Request) -> web.Response:
-    return web.Response(status=500)
-
-
-async def failing_jwks(rig: Rig, seconds: float) -> None:
-    """Let the JWKS address fail and recover, several times."""
-    for respond in (_fail, None, _fail, None):
-        rig.issuer.respond = respond
-        await asyncio.sleep(seconds / 4)
-
-
-async def rotating_key(rig: Rig, seconds: float) -> None:
-    """Replace the key of the identity provider."""
-    rig.issuer.keys = [key("two")]
-    await asyncio.sleep(seconds)
-
-
-async def failing_vapi(rig: Rig, seconds: float) -> None:
-    """Let Vapi answer 500."""
-    rig.vapi.behave(Behaviour(Fault.STATUS, status=500))
-    await asyncio.sleep(seconds)
-    rig.vapi.behave(UP)
-
-
-async def blocked_output(rig: Rig, seconds: float) -> None:
-    """Stop reading the audit log."""
-    rig.service.audit.suspend()
-    await asyncio.sleep(seconds)
-    rig.service.audit.resume()
-
-
-def many_connections(count: int) -> Inject:
-    """Return an experiment with this number of idle connections."""
-
-    async def inject(rig: Rig, seconds: float) -> None:
-        writers = await idle_connections(rig.service.port, count)
-        await asyncio.sleep(seconds)
-        for writer in writers:
-            writer.close()
-
-    return inject
-
-
-async def terminate(rig: Rig, _: float) -> None:
-    """Terminate the service with SIGTERM."""
-    rig.service.running.process.send_signal(signal.SIGTERM)
-    await until(lambda: rig.service.has_ended)
+def _behind(proxy: str) -> Experiment:
+    return Experiment(
+        f"restart behind {proxy}",
+        neighbours.restart,
+        rig=partial(behind, proxy),
+        missing=lacks(proxy, "openssl"),
+    )
 
 
 EXPERIMENTS = [
-    Experiment("no fault", nothing),
-    Experiment("SIGHUP", reload),
-    Experiment("SIGHUP, faulty settings", faulty_reload),
-    Experiment("USR2, second master", upgrade),
-    Experiment("kill -9 of a worker", kill_worker, lost=20),
-    Experiment("SIGSTOP of a worker, 1 s", suspend_worker),
-    Experiment("Redis killed", kill_redis, _UNAVAILABLE, recovery=3.5),
-    Experiment("Redis suspended", suspend_redis, _UNAVAILABLE, recovery=3.5),
-    *(Experiment(f"Redis at {ms} ms", delay_redis(ms)) for ms in (20, 50, 200)),
-    Experiment("Redis read-only", read_only_redis),
-    Experiment("Redis full", full_redis),
-    Experiment("Redis wrong password", redis_password, _UNAVAILABLE, recovery=3.5),
-    Experiment("JWKS failing", failing_jwks),
-    Experiment("JWKS key rotated", rotating_key, frozenset({"AUTH_UNAVAILABLE"}), recovery=1),
-    Experiment("Vapi failing", failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5),
-    Experiment("blocked output", blocked_output),
-    Experiment("1,000 connections", many_connections(1000), connections=1000),
-    Experiment("5,000 connections", many_connections(5000), connections=5000),
-    Experiment("open files used up", many_connections(400), _UNAVAILABLE, 0, 1, open_files=150),
-    Experiment("SIGTERM", terminate, ends_service=True),
+    Experiment("no fault", faults.nothing),
+    Experiment("SIGHUP", faults.reload),
+    Experiment("SIGHUP, faulty settings", faults.faulty_reload),
+    Experiment("USR2, second master", faults.upgrade),
+    Experiment("kill -9 of a worker", faults.kill_worker, lost=20),
+    Experiment("SIGSTOP of a worker, 1 s", faults.suspend_worker),
+    Experiment("Redis killed", faults.kill_redis, _UNAVAILABLE, recovery=3.5),
+    Experiment("Redis suspended", faults.suspend_redis, _UNAVAILABLE, recovery=3.5),
+    *(Experiment(f"Redis at {ms} ms", faults.delay_redis(ms)) for ms in (20, 50, 200)),
+    Experiment("Redis read-only", faults.read_only_redis),
+    Experiment("Redis full", faults.full_redis),
+    Experiment("Redis wrong password", faults.redis_password, _UNAVAILABLE, recovery=3.5),
+    Experiment("JWKS failing", faults.failing_jwks),
+    Experiment("JWKS key rotated", faults.rotating_key, _UNAVAILABLE, recovery=1),
+    Experiment(
+        "Vapi failing", faults.failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5
+    ),
+    Experiment("blocked output", faults.blocked_output),
+    Experiment("1,000 connections", faults.many_connections(1000), connections=1000),
+    Experiment("5,000 connections", faults.many_connections(5000), connections=5000),
+    Experiment(
+        "open files used up",
+        faults.many_connections(400),
+        _UNAVAILABLE,
+        0,
+        1,
+        rig=_FEW_FILES,
+    ),
+    Experiment(
+        "Redis silent drop", neighbours.packets_vanish, _UNAVAILABLE, 0, 3.5, missing=NETWORK
+    ),
+    Experiment("Redis hung proxy", neighbours.hung_proxy, _UNAVAILABLE, 0, 3.5),
+    Experiment("Redis failover", neighbours.failover, _UNAVAILABLE, 0, 3.5),
+    Experiment(
+        "newest Valkey, documented ACL",
+        neighbours.operators_commands,
+        rig=_VALKEY,
+        missing=lacks(VALKEY),
+    ),
+    Experiment("401 flood, blocked output", neighbours.flood_and_blocked_output),
+    Experiment(
+        "journald, 100 lines in 30 s",
+        neighbours.flooded,
+        rig=journal_rig,
+        missing=_JOURNALD,
+    ),
+    Experiment("half-written reload", neighbours.half_written_reload),
+    *(
+        Experiment(
+            f"restart behind {name}",
+            neighbours.restart,
+            rig=partial(behind, name),
+            missing=lacks(name, "openssl"),
+        )
+        for name in PROXIES
+    ),
+    Experiment("SIGTERM", faults.terminate, ends_service=True),
 ]

@@ -50,6 +50,10 @@ class Record:
         times = sorted(answer.seconds for answer in self.answers)
         return times[int(len(times) * 0.99)] if times else 0.0
 
+    def is_failing(self) -> bool:
+        """Whether one of the last requests was not granted."""
+        return any(answer.status != 200 for answer in self.answers[-20:])
+
     def recovery(self, since: float) -> float:
         """Return the seconds from `since` to the last request that was not granted."""
         failed = [answer.sent_at for answer in self.answers if answer.status != 200]
@@ -154,7 +158,7 @@ def _timed(sent_at: float, answer: WireAnswer) -> Answer:
         seconds=monotonic() - sent_at,
         status=answer.status,
         code=answer.code or "",
-        request_id=answer.headers["X-Request-ID"],
+        request_id=answer.headers.get("X-Request-ID", ""),
     )
 
 
@@ -165,3 +169,21 @@ async def idle_connections(port: int, count: int) -> list[asyncio.StreamWriter]:
         with suppress(OSError):
             writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
     return writers
+
+
+async def flood(service: Listens, seconds: float, connections: int = 8) -> None:
+    """Send requests with a forged token without pause."""
+    ends_at = monotonic() + seconds
+    batch = post(b"{}", token="e30.e30.forged") * 20
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        while monotonic() < ends_at:
+            writer.write(batch)
+            for _ in range(20):
+                await read_answer(reader)
+        writer.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(client())

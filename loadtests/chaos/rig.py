@@ -3,28 +3,33 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadtests.chaos.load import Connect, directly
 from rig.issuer import ISSUER, Issuer, issuing
 from rig.process import TWO_WORKERS, Running, children, rss_megabytes, started
-from rig.redis_server import RedisServer
+from rig.proxies import PROXIES
+from rig.redis_server import RedisServer, free_port
 from rig.service import VARIABLES, claims
 from rig.tcp_proxy import TcpProxy
 from rig.vapi import StandIn, vapi
 from rig.wire import exchange, get
 
+Output = tuple[int, int]
+"""The file descriptors from which audit lines are read and to which the service writes them."""
+
 
 class AuditReader:
-    """Reads the audit lines from the standard output of the service; it can be suspended."""
+    """Reads the audit lines of the service from a file descriptor; it can be suspended."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, granted: set[str] | None = None) -> None:
         self._descriptor = descriptor
         self._rest = b""
-        self.granted: set[str] = set()
+        self.granted: set[str] = set() if granted is None else granted
         self.malformed = 0
 
     def resume(self) -> None:
@@ -88,6 +93,8 @@ class Rig:
     proxy: TcpProxy
     issuer: Issuer
     vapi: StandIn
+    connect: Connect
+    restart: Callable[[], Awaitable[None]] | None = None
 
     def token(self, patient: str) -> str:
         """Sign a token of a patient."""
@@ -108,24 +115,68 @@ def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
 
 
 @asynccontextmanager
-async def rig(*, open_files: int = 0, **variables: str) -> AsyncIterator[Rig]:
-    """Start everything; `open_files` limits the open files of the service."""
+async def rig(
+    *,
+    prefix: Sequence[str] = (),
+    output: Output | None = None,
+    redis_program: str = "redis-server",
+    acl: Sequence[str] = (),
+    **variables: str,
+) -> AsyncIterator[Rig]:
+    """Start everything.
+
+    The command of the service gets a `prefix`; its audit log goes to `output`, by default a pipe.
+    With `acl`, the words that give a user of Redis its permissions, the service is that user.
+    """
     with TemporaryDirectory(prefix="vapi-sessions-chaos-") as name:
         folder = Path(name)
-        redis = await RedisServer(folder).start()
+        redis = await RedisServer(folder, redis_program).start()
+        if acl:
+            await redis.execute("ACL", "SETUSER", *acl)
         proxy = TcpProxy(redis.port)
         await proxy.start()
+        user = f"{acl[0]}:PASSWORD@" if acl else ""
         try:
             async with issuing() as issuer, vapi() as stand_in:
-                settings = _settings(issuer, stand_in, proxy) | variables
-                async with _serving(folder, settings, open_files) as service:
-                    yield Rig(service, settings, redis, proxy, issuer, stand_in)
+                settings = _settings(issuer, stand_in, proxy, user) | variables
+                async with _serving(folder, settings, prefix, output) as service:
+                    connect = directly(service)
+                    yield Rig(service, settings, redis, proxy, issuer, stand_in, connect)
         finally:
             await proxy.stop()
             await redis.stop()
 
 
-def _settings(issuer: Issuer, stand_in: StandIn, proxy: TcpProxy) -> dict[str, str]:
+@asynccontextmanager
+async def behind(name: str) -> AsyncIterator[Rig]:
+    """Start two services behind a proxy, of which the second can be restarted."""
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(
+            rig(SHUTDOWN_DELAY_SECONDS="2", SHUTDOWN_GRACE_SECONDS="2")
+        )
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="vapi-sessions-proxy-")))
+        settings = one.settings | {"PORT": str(free_port())}
+
+        async def start() -> Service:
+            granted = one.service.audit.granted
+            (folder / "two").mkdir(exist_ok=True)
+            serving = _serving(folder / "two", settings, granted=granted)
+            return await stack.enter_async_context(serving)
+
+        two = await start()
+        ports = (one.service.port, two.port)
+        machine = await stack.enter_async_context(PROXIES[name](folder / "proxy", ports))
+
+        async def restart() -> None:
+            two.running.process.terminate()
+            await until(lambda: two.has_ended)
+            await start()
+
+        one.connect, one.restart = machine.connect, restart
+        yield one
+
+
+def _settings(issuer: Issuer, stand_in: StandIn, proxy: TcpProxy, user: str) -> dict[str, str]:
     return {
         **VARIABLES,
         **issuer.variables,
@@ -134,7 +185,7 @@ def _settings(issuer: Issuer, stand_in: StandIn, proxy: TcpProxy) -> dict[str, s
         "JWKS_CACHE_SECONDS": "1",
         "JWKS_COOLDOWN_SECONDS": "0.5",
         "RATE_LIMIT": "1000000/minute",
-        "REDIS_URL": proxy.url,
+        "REDIS_URL": proxy.url.replace("//", f"//{user}"),
         "METRICS_ENABLED": "true",
         "SHUTDOWN_GRACE_SECONDS": "5",
     }
@@ -142,14 +193,17 @@ def _settings(issuer: Issuer, stand_in: StandIn, proxy: TcpProxy) -> dict[str, s
 
 @asynccontextmanager
 async def _serving(
-    folder: Path, settings: Mapping[str, str], open_files: int
+    folder: Path,
+    settings: Mapping[str, str],
+    prefix: Sequence[str] = (),
+    output: Output | None = None,
+    granted: set[str] | None = None,
 ) -> AsyncIterator[Service]:
     write_settings(folder, settings)
-    limited = ("prlimit", f"--nofile={open_files}") if open_files else ()
-    read, write = os.pipe()
+    read, write = os.pipe() if output is None else output
     try:
-        async with started((*limited, *TWO_WORKERS), folder, {}, stdout=write) as running:
-            service = Service(folder, running, AuditReader(read))
+        async with started((*prefix, *TWO_WORKERS), folder, {}, stdout=write) as running:
+            service = Service(folder, running, AuditReader(read, granted))
             service.audit.resume()
             await _wait_until_ready(service)
             yield service
@@ -165,11 +219,12 @@ async def _wait_until_ready(service: Service) -> None:
     """Wait until `/readyz` answers 200 `ready` ten times: both workers are ready."""
     answers = 0
     while answers < 10:
-        answers = answers + 1 if await _is_ready(service) else 0
+        answers = answers + 1 if await is_ready(service) else 0
         await asyncio.sleep(0.02)
 
 
-async def _is_ready(service: Service) -> bool:
+async def is_ready(service: Service) -> bool:
+    """Whether `/readyz` is 200 and `ready`."""
     with suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(3):
             answer = await exchange(service, get("/readyz"))
