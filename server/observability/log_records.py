@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 from select import select
 from typing import Final
 
@@ -29,10 +30,13 @@ def reserve_standard_streams() -> None:
     """Open `/dev/null` in place of closed standard streams.
 
     Otherwise the event loop gets their numbers, and libuv aborts when it closes one of these.
+    gunicorn needs a `sys.stderr`.
     """
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for ever
 
 
 CONSOLE_FORMAT: Final = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"

@@ -22,6 +22,7 @@ from server.serving.run import Runner, stop_accepting
 Handler = Callable[[int, FrameType | None], None]
 
 _POLL_SECONDS: Final = 0.05
+_ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _SERVICE_ENDS: Final = 1
 _SOCKETS_CLOSE: Final = 2
 
@@ -152,6 +153,20 @@ def prepare_master(
 
     server.reload = reload_if_valid
     _stop_accepting_on_sigterm(server, delay)
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        _handle_in_master(number, cast("Handler", signal.getsignal(number)))
+
+
+def _handle_in_master(number: signal.Signals, handler: Handler) -> None:
+    """Handle a signal in the master, and let it end a worker that has just been forked."""
+    master = os.getpid()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != master:
+            raise SystemExit
+        handler(number, frame)
+
+    signal.signal(number, on_signal)
 
 
 def _stop_accepting_on_sigterm(server: Any, delay: Callable[[], float]) -> None:
@@ -160,18 +175,16 @@ def _stop_accepting_on_sigterm(server: Any, delay: Callable[[], float]) -> None:
     Only the master knows that all workers end: a replaced worker shares its sockets with others.
     The workers get SIGTERM at once: the master may be waiting for those that a reload replaced.
     """
-    master, proceed = os.getpid(), cast("Handler", signal.getsignal(signal.SIGTERM))
+    proceed = cast("Handler", signal.getsignal(signal.SIGTERM))
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != master:
-            raise SystemExit  # a worker that is starting and serves no request yet
         if server.reexec_pid == server.master_pid == 0:  # else another master (USR2) goes on
             _end_service(server, delay())
         server.num_workers = 0  # none is started again, as after SIGWINCH
         server.kill_workers(signal.SIGTERM)
         proceed(number, frame)
 
-    signal.signal(signal.SIGTERM, on_sigterm)
+    _handle_in_master(signal.SIGTERM, on_sigterm)
 
 
 def _end_service(server: Any, delay: float) -> None:
@@ -183,14 +196,14 @@ def _end_service(server: Any, delay: float) -> None:
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Block SIGTERM in a worker until its event loop runs: uvloop would miss it before."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    """Block what ends a worker until its event loop runs: uvloop would miss it before."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
 def post_worker_init(worker: Any) -> None:
     """React to SIGTERM at once: aiohttp's worker polls once a second. Restore the backlog."""
     worker.loop.add_signal_handler(signal.SIGTERM, worker.handle_quit, signal.SIGTERM, None)
-    worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
+    worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING)
     _restore_backlog(worker)
     _process.listeners = tuple(listener.sock for listener in worker.sockets)
 

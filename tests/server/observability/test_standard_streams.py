@@ -3,9 +3,19 @@
 import os
 import subprocess
 import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from rig.issuer import eventually
+from rig.process import ALONE, ROOT, TWO_WORKERS, launch
+from rig.redis_server import free_port
+from rig.service import VARIABLES
+from rig.wire import exchange, get
 from server.observability.log_records import CLOSED, standard_error, standard_output
 
 
@@ -42,3 +52,36 @@ def test_closed_streams_are_not_reused(closed: str, expected: str) -> None:
         *found, descriptor = report.read().split()
     assert " ".join(found) == expected
     assert int(descriptor) > 2
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A port of loopback."""
+
+    port: int
+
+
+@pytest.mark.parametrize(
+    "command", [ALONE, (*TWO_WORKERS, "-c", f"{ROOT}/gunicorn.conf.py")], ids=["alone", "gunicorn"]
+)
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
+async def test_service_needs_no_standard_error(
+    tmp_path: Path, command: Sequence[str], redirected: str
+) -> None:
+    service = At(free_port())
+    variables = {**VARIABLES, "PORT": str(service.port)}
+    shell = ("sh", "-c", f'exec "$@" {redirected}', "sh", *command)
+    process = await launch(tmp_path, variables, *shell, stdout=DEVNULL)
+
+    async def answers() -> bool:
+        with suppress(OSError):
+            return (await exchange(service, b"nonsense\r\n\r\n")).status == 400
+        return False
+
+    await eventually(answers)
+    for _ in range(5):
+        assert await answers()
+        assert (await exchange(service, get("/healthz"))).status == 200
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0

@@ -46,10 +46,10 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     sockets: list[Any] = []
     monkeypatch.setattr(hooks, "stop_accepting", sockets.extend)
     monkeypatch.setattr(hooks._process, "end", hooks.EndOfService())
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    before = {number: signal.signal(number, lambda *_: None) for number in hooks._ENDING}
     yield sockets
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def prepare(master: Master, *, delay: float = 0, may_reload: bool = True) -> Master:
