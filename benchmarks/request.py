@@ -29,10 +29,9 @@ from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Principal, Reque
 from rig.service import PATH
 from sandbox.tools.proofs import new_proof_key
 from server import app as service
-from server.auth import keys as factory
-from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth import authenticator, keys
 from server.auth.claims import Claims
-from server.auth.tokens import Decode
+from server.auth.tokens import Verify
 from server.config import load_settings
 from server.serving.run import Runner
 
@@ -176,22 +175,19 @@ def variants() -> Iterator[tuple[str, Any]]:
     yield "handler", patch.object(service, "make_start_handler", constant_handler)
 
 
-def without_aiohttp_jwt(decode: Decode) -> Decoder:
-    """Replace `make_decoder`: call the decode function directly."""
-
-    async def decoder(token: str) -> Claims:
-        return decode(token.encode())
-
-    return decoder
+async def without_aiohttp_jwt(clients: Clients, requests: Sequence[bytes]) -> float:
+    """Send all requests while `verify_token` is replaced: the function is called directly."""
+    with patch.object(authenticator, "verify_token", lambda token, verify: verify(token.encode())):
+        return await clients.send(requests)
 
 
-def decode_with_pyjwt(material: Material) -> Callable[..., Decode]:
-    """Return a replacement of `make_decode` that calls PyJWT's own `decode`."""
+def verify_with_pyjwt(material: Material) -> Callable[..., Verify]:
+    """Return a replacement of `make_verify` that calls PyJWT's own `decode`."""
 
-    def decode(token: bytes) -> Claims:
+    def verify(token: bytes) -> Claims:
         return jwt.decode(token, material.prepared, algorithms=[material.algorithm])
 
-    return lambda *_args, **_options: decode
+    return lambda *_args, **_options: verify
 
 
 async def start_clients(runner: web.AppRunner, stack: AsyncExitStack) -> Clients:
@@ -241,12 +237,10 @@ async def contestants(material: Material, stack: AsyncExitStack) -> dict[str, Me
         "forged token": partial(whole.send, forged),
     }
 
-    with patch.object(factory, "make_decode", decode_with_pyjwt(material)):
+    with patch.object(keys, "make_verify", verify_with_pyjwt(material)):
         with_pyjwt = await start_clients(service_runner(material), stack)
     measured["new token, decoded by PyJWT"] = partial(with_pyjwt.send, new)
-    with patch.object(factory, "make_decoder", without_aiohttp_jwt):
-        direct = await start_clients(service_runner(material), stack)
-    measured["new token, without aiohttp-jwt"] = partial(direct.send, new)
+    measured["new token, without aiohttp-jwt"] = partial(without_aiohttp_jwt, whole, new)
     for name, variant in variants():
         with variant:
             rest = await start_clients(service_runner(material), stack)

@@ -209,6 +209,13 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     metrics.add_state(
         "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
     )
+    keys = components.keys
+    metrics.add_numbers(
+        "keys",
+        "Verification keys: used, and published ones that are ignored.",
+        "state",
+        lambda: {"used": keys.size, "ignored": len(keys.unused)},
+    )
     if (jwks := components.jwks) is not None:
         age = "Seconds since the keys were last fetched; +Inf without keys."
         read_age = lambda: inf if jwks.age is None else jwks.age  # noqa: E731  short

@@ -30,8 +30,8 @@ def public_jwk(key: EllipticCurvePrivateKey) -> dict[str, str]:
 
 
 def thumbprint(jwk: Mapping[str, str]) -> str:
-    """Return the SHA-256 thumbprint of an elliptic-curve key (RFC 7638)."""
-    required = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+    """Return the SHA-256 thumbprint of a public key (RFC 7638)."""
+    required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     text = json.dumps(required, sort_keys=True, separators=(",", ":"))
     return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
 

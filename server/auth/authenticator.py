@@ -1,14 +1,20 @@
 """The authenticator: from a token to its principal, by header, key, signature and claims."""
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
+from time import perf_counter
 from typing import Final
 
 from middlewares.authentication import Authenticate
 from middlewares.context import Clock, Principal
+from middlewares.errors import ApiError, Reason
+from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.claims import ClaimRules
 from server.auth.keys import KeyProvider
-from server.auth.tokens import check_type, read_header
+from server.auth.tokens import Verify, check_type, read_header
 
 MAX_CACHED_TOKENS: Final = 8192
 """The capacity of the cache; beyond it, the token that was verified first is evicted."""
@@ -16,29 +22,88 @@ MAX_CACHED_TOKENS: Final = 8192
 MAX_CACHED_LENGTH: Final = 2048
 """A longer token is verified on every request, because its principal may take much memory."""
 
+TURN_SECONDS: Final = 0.01
+"""How long new tokens are verified in one turn of the event loop; one is verified in any case."""
+
+_Job = Callable[[], Principal]
+_Outcome = Principal | Exception
+
 
 class VerifiedTokenCache:
     """Principals of verified tokens, by the SHA-256 of the token.
 
-    The entries belong to one generation of keys: a new generation clears the cache.
+    The entries belong to one key set: another key set clears the cache.
     """
 
     def __init__(self) -> None:
         self._principals: OrderedDict[bytes, Principal] = OrderedDict()
-        self._generation: object = None
+        self._key_set: object = None
 
-    def get(self, digest: bytes, generation: object) -> Principal | None:
-        """Return the principal of a token that keys of this generation verified."""
-        return self._principals.get(digest) if generation is self._generation else None
+    def get(self, digest: bytes, key_set: object) -> Principal | None:
+        """Return the principal of a token that a key of this set verified."""
+        return self._principals.get(digest) if key_set is self._key_set else None
 
-    def add(self, digest: bytes, principal: Principal, generation: object) -> None:
-        """Add a principal; discard those of another generation."""
-        if generation is not self._generation:
+    def add(self, digest: bytes, principal: Principal, key_set: object) -> None:
+        """Add a principal; discard those of another key set."""
+        if key_set is not self._key_set:
             self._principals.clear()
-            self._generation = generation
+            self._key_set = key_set
         self._principals[digest] = principal
         if len(self._principals) > MAX_CACHED_TOKENS:
             self._principals.popitem(last=False)
+
+
+class VerificationQueue:
+    """Limits the time that is spent on new tokens in one turn of the event loop.
+
+    Known tokens do not pass here: they are answered between two turns. What does not fit into a
+    turn waits. Tokens take turns, so a token that many requests carry delays another one once.
+    """
+
+    def __init__(self, clock: Clock = perf_counter) -> None:
+        self._clock = clock
+        self._left = TURN_SECONDS
+        self._is_counting = False
+        self._waiting: OrderedDict[bytes, deque[tuple[_Job, asyncio.Future[_Outcome]]]]
+        self._waiting = OrderedDict()
+
+    async def run(self, digest: bytes, job: _Job) -> Principal:
+        """Run the job of a token when it is its turn. Returns or raises what the job does."""
+        if self._left > 0 and not self._waiting:
+            return self._run(job)
+        future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(digest, deque()).append((job, future))
+        outcome = await future
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _run(self, job: _Job) -> Principal:
+        if not self._is_counting:
+            self._is_counting = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        began = self._clock()
+        try:
+            return job()
+        finally:
+            self._left -= self._clock() - began
+
+    def _begin_turn(self) -> None:
+        self._left = TURN_SECONDS
+        self._is_counting = False
+        while self._waiting and self._left > 0:
+            digest, jobs = self._waiting.popitem(last=False)
+            job, future = jobs.popleft()
+            if jobs:
+                self._waiting[digest] = jobs
+            if not future.done():  # else the request has ended
+                future.set_result(self._outcome(job))
+
+    def _outcome(self, job: _Job) -> _Outcome:
+        try:
+            return self._run(job)
+        except Exception as error:  # noqa: BLE001  the request that waits raises it
+            return error
 
 
 def make_authenticator(
@@ -46,24 +111,37 @@ def make_authenticator(
 ) -> Authenticate:
     """Return the function that authenticates tokens.
 
-    The signature of a token is verified once for each generation of keys. Its dates are checked on
-    every request. Revocation, role, scope and rate limit are checked by other middlewares.
+    The signature of a token is verified once for each key set. Its dates are checked on every
+    request. Revocation, role, scope and rate limit are checked by other middlewares.
     """
     cache = VerifiedTokenCache()
+    queue = VerificationQueue()
 
-    async def verify_uncached(token: str, digest: bytes) -> Principal:
+    def verify_once(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
+        principal = cache.get(digest, key_set)
+        if principal is None:
+            principal = rules.principal_from(verify_token(token, verify))
+            if key_set is keys.key_set is not None and len(token) <= MAX_CACHED_LENGTH:
+                cache.add(digest, principal, key_set)
+        return principal
+
+    async def verify_new(token: str, digest: bytes) -> Principal:
         header = read_header(token.partition(".")[0])
         check_type(header, required_type)
-        decode = await keys.decoder(header.algorithm, header.key_id)
-        generation = keys.generation  # no await since `decoder`: the two belong together
-        principal = rules.principal_from(await decode(token))
-        if generation is not None and len(token) <= MAX_CACHED_LENGTH:
-            cache.add(digest, principal, generation)
-        return principal
+        while True:
+            verify = await keys.find(header.algorithm, header.key_id)
+            key_set = keys.key_set  # no await since `find`: the two belong together
+            job = partial(verify_once, token, digest, verify, key_set)
+            try:
+                return await queue.run(digest, job)
+            except ApiError as error:
+                is_final = error.reason is not Reason.SIGNATURE
+                if is_final or not await keys.has_newer(header.algorithm, key_set):
+                    raise
 
     async def authenticate(token: str) -> Principal:
         digest = sha256(token.encode()).digest()
-        principal = cache.get(digest, keys.generation) or await verify_uncached(token, digest)
+        principal = cache.get(digest, keys.key_set) or await verify_new(token, digest)
         rules.check_dates(principal, clock())
         return principal
 

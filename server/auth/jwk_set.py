@@ -2,16 +2,13 @@
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from middlewares.errors import ApiError, Reason
-from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.claims import Claims
-from server.auth.tokens import base64url_decode
+from server.auth.tokens import Verify, base64url_decode
 from server.config.keys import accepted_algorithms, algorithms_of
 
 MAX_KEYS_OF_AN_ID: Final = 4
@@ -26,61 +23,87 @@ _KINDS: Final[dict[str, Any]] = {
 }
 _MAX_SHOWN: Final = 80
 
-MakeDecoders = Callable[[object, Iterable[str]], Mapping[str, Decoder]]
-"""Returns a decoder for each algorithm that a public key is used with."""
+MakeVerify = Callable[[str, Iterable[object]], Verify]
+"""Returns the function that verifies tokens of an algorithm with any of some keys."""
+
+
+class UnusedKey(NamedTuple):
+    """A key that is not used, and why."""
+
+    key_id: object
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{json.dumps(self.key_id)[:_MAX_SHOWN]} ({self.reason})"
+
+
+def explain_unused(unused: Iterable[UnusedKey], key_id: str | None) -> str:
+    """Return why the key with this id is not used; an empty text when it is not one of these."""
+    reasons = (each.reason for each in unused if key_id is not None and each.key_id == key_id)
+    reason = next(reasons, "")
+    return f"The token's key is published and not used here: {reason}" if reason else ""
 
 
 class NoUsableKeyError(ValueError):
     """The document is a JWKS, and none of its keys is usable."""
 
+    def __init__(self, unused: tuple[UnusedKey, ...]) -> None:
+        super().__init__("no usable key")
+        self.unused = unused
+
+
+class _UnusableKeyError(ValueError):
+    """A key is not usable; the message has the reason."""
+
+
+class _Key(NamedTuple):
+    """A usable key: its `kid`, what identifies it, and its algorithms that are allowed."""
+
+    id: str | None
+    fingerprint: bytes
+    public: object
+    algorithms: frozenset[str]
+
 
 class JwkSet:
-    """The decoders for the usable signature keys of a JWKS document.
+    """The usable signature keys of a JWKS document.
 
-    Ignored: symmetric keys, encryption keys, private keys, weak keys, keys for algorithms that are
-    not allowed, and malformed entries. Raises `NoUsableKeyError` when no usable key remains, and
-    another ValueError for a document that is not a JWKS.
+    Not used: symmetric keys, encryption keys, private keys, weak keys, keys for algorithms that are
+    not allowed, `excluded` public keys, and malformed entries. Raises `NoUsableKeyError` when no
+    usable key remains, and another ValueError for a document that is not a JWKS.
     """
 
     def __init__(
-        self, document: object, *, allowed: frozenset[str], make_decoders: MakeDecoders
+        self,
+        document: object,
+        *,
+        allowed: Collection[str],
+        make_verify: MakeVerify,
+        excluded: Collection[object] = (),
     ) -> None:
-        self._by_id: dict[str | None, dict[str, dict[bytes, Decoder]]] = {}
-        self._by_algorithm: dict[str, dict[bytes, Decoder]] = {}
-        self._keys: dict[str | None, set[bytes]] = {}
-        unused: list[str] = []
+        unused: list[UnusedKey] = []
+        by_id: dict[str | None, list[_Key]] = {}
         for jwk in _members(document):
-            key, algorithms, reason = _read(jwk)
-            algorithms &= accepted_algorithms(key, allowed)
-            if not reason and not algorithms:
-                reason = "no algorithm of it is one of JWT_ALGORITHMS"
-            fingerprint = b"" if reason else _fingerprint(key)
-            if not reason and not self._has_room(jwk.get("kid"), fingerprint):
-                reason = f"more than {MAX_KEYS_OF_AN_ID} keys have this kid"
-            if reason:
-                unused.append(f"{json.dumps(jwk.get('kid'))[:_MAX_SHOWN]} ({reason})")
-                continue
-            decoders = make_decoders(key, algorithms)
-            self._add(jwk.get("kid"), fingerprint, decoders)
+            try:
+                key = _read(jwk, allowed, excluded)
+                _require_room(key, by_id.get(key.id, ()))
+            except _UnusableKeyError as error:
+                unused.append(UnusedKey(jwk.get("kid"), str(error)))
+            else:
+                by_id.setdefault(key.id, []).append(key)
         self.unused = tuple(unused)
-        """The keys that are not used: for each its `kid` and the reason."""
-        if not self._by_algorithm:
-            raise NoUsableKeyError("no usable key")
-
-    def _has_room(self, key_id: str | None, fingerprint: bytes) -> bool:
-        """Return whether one more key may have this id; keys without an id are told apart."""
-        known = self._keys.setdefault(key_id, set())
-        if key_id is not None and len(known | {fingerprint}) > MAX_KEYS_OF_AN_ID:
-            return False
-        known.add(fingerprint)
-        return True
-
-    def _add(self, key_id: str | None, fingerprint: bytes, decoders: Mapping[str, Decoder]) -> None:
-        """Add the decoders of a key; a key that is listed twice counts once."""
-        for algorithm, decoder in decoders.items():
-            same = self._by_algorithm.setdefault(algorithm, {}).setdefault(fingerprint, decoder)
-            by_algorithm = self._by_id.setdefault(key_id, {})
-            by_algorithm.setdefault(algorithm, {}).setdefault(fingerprint, same)
+        """The keys that are not used."""
+        if not by_id:
+            raise NoUsableKeyError(self.unused)
+        keys = [key for same_id in by_id.values() for key in same_id]
+        self.size = len({key.fingerprint for key in keys})
+        """The number of keys that are used."""
+        self._without_id = _by_algorithm(keys, make_verify, most=1)
+        self._by_id = {
+            key_id: _by_algorithm(same_id, make_verify)
+            for key_id, same_id in by_id.items()
+            if key_id is not None
+        }
 
     def resolves(self, algorithm: str, key_id: str | None) -> bool:
         """Return whether this set determines the key of a token: a refetch is not needed."""
@@ -88,34 +111,37 @@ class JwkSet:
             return self.find(algorithm, None) is not None
         return key_id in self._by_id
 
-    def find(self, algorithm: str, key_id: str | None) -> Decoder | None:
-        """Return the decoder of the keys with an id; without an id, of the only key that fits."""
-        if key_id is not None:
-            found = list(self._by_id.get(key_id, {}).get(algorithm, {}).values())
-            return _any_of(found) if len(found) > 1 else next(iter(found), None)
-        fitting = list(self._by_algorithm.get(algorithm, {}).values())
-        return fitting[0] if len(fitting) == 1 else None
+    def find(self, algorithm: str, key_id: str | None) -> Verify | None:
+        """Return what verifies with the keys of an id; without an id, with the only key that fits.
+
+        Tokens without an id are not tried with several keys.
+        """
+        found = self._without_id if key_id is None else self._by_id.get(key_id, {})
+        return found.get(algorithm)
+
+    def explain(self, key_id: str | None) -> str:
+        """Return why no key of this set verifies a token with this key id."""
+        if key_id is None:
+            return "The token has no kid, and not exactly one key fits its algorithm"
+        if key_id in self._by_id:
+            return "The token's key is not used with the token's algorithm"
+        unknown = "The token's key is not one of the identity provider's"
+        return explain_unused(self.unused, key_id) or unknown
 
 
-def _any_of(decoders: Sequence[Decoder]) -> Decoder:
-    """Return a decoder that tries keys in turn until a signature verifies."""
-
-    async def decoder(token: str) -> Claims:
-        for decode in decoders[:-1]:
-            try:
-                return await decode(token)
-            except ApiError as error:
-                if error.reason is not Reason.SIGNATURE:
-                    raise
-        return await decoders[-1](token)
-
-    return decoder
-
-
-def _fingerprint(key: Any) -> bytes:
-    """Return the SubjectPublicKeyInfo (RFC 5280), which is the same for the same key."""
-    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return encoded
+def _by_algorithm(
+    keys: Iterable[_Key], make_verify: MakeVerify, most: int = MAX_KEYS_OF_AN_ID
+) -> Mapping[str, Verify]:
+    """Return what verifies each algorithm that at most `most` different keys have."""
+    found: dict[str, dict[bytes, object]] = {}
+    for key in keys:
+        for algorithm in key.algorithms:
+            found.setdefault(algorithm, {})[key.fingerprint] = key.public
+    return {
+        algorithm: make_verify(algorithm, different.values())
+        for algorithm, different in found.items()
+        if len(different) <= most
+    }
 
 
 def _members(document: object) -> list[Any]:
@@ -126,21 +152,37 @@ def _members(document: object) -> list[Any]:
     return [{name: value for name, value in jwk.items() if value is not None} for jwk in members]
 
 
-def _read(jwk: dict[str, Any]) -> tuple[object, frozenset[str], str]:
-    """Return a key, the algorithms that it can verify, and why it is unusable, if it is."""
+def _read(jwk: dict[str, Any], allowed: Collection[str], excluded: Collection[object]) -> _Key:
+    """Return a usable key. Raises `_UnusableKeyError`."""
     if not _is_for_signatures(jwk):
-        return None, frozenset(), "it is not for signatures"
-    if not isinstance(jwk.get("kid"), str | None):
-        return None, frozenset(), "its kid is not a string"
+        raise _UnusableKeyError("it is not for signatures")
+    key_id, own = jwk.get("kid"), jwk.get("alg")
+    if not isinstance(key_id, str | None):
+        raise _UnusableKeyError("its kid is not a string")
     try:
         key = _KINDS[jwk["kty"]].from_jwk(_padded(jwk))
     except Exception:  # noqa: BLE001  PyJWT raises many types for malformed keys
-        return None, frozenset(), "it is malformed or of an unknown kind"
-    usable = algorithms_of(key)
-    if not usable:
-        return None, frozenset(), "it is private, symmetric, too weak or of another curve"
-    own = str(jwk.get("alg") or "")
-    return key, accepted_algorithms(key, [own]) if own else usable, ""
+        raise _UnusableKeyError("it is malformed or of an unknown kind") from None
+    if not algorithms_of(key):
+        raise _UnusableKeyError("it is private, symmetric, too weak or of another curve")
+    if any(key == each for each in excluded):
+        raise _UnusableKeyError("it is a key of PROOF_KEY")
+    accepted = accepted_algorithms(key, allowed)
+    if own:
+        accepted &= accepted_algorithms(key, [str(own)])
+    if not accepted:
+        raise _UnusableKeyError("no algorithm of it is one of JWT_ALGORITHMS")
+    fingerprint = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _Key(key_id, fingerprint, key, accepted)
+
+
+def _require_room(key: _Key, keys: Iterable[_Key]) -> None:
+    """Raise `_UnusableKeyError` if the id of a key already has as many other keys as it may."""
+    if key.id is None:
+        return
+    others = {each.fingerprint for each in keys} - {key.fingerprint}
+    if len(others) >= MAX_KEYS_OF_AN_ID:
+        raise _UnusableKeyError(f"more than {MAX_KEYS_OF_AN_ID} keys have this kid")
 
 
 def _padded(jwk: dict[str, Any]) -> dict[str, Any]:

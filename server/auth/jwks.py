@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from math import ceil
 from time import monotonic
@@ -11,9 +11,9 @@ from typing import Final
 from aiohttp import ClientSession
 
 from middlewares.errors import ApiError, ErrorCode, Reason
-from server.auth.aiohttp_jwt_adapter import Decoder
 from server.auth.claims import invalid_token
-from server.auth.jwk_set import JwkSet, NoUsableKeyError
+from server.auth.jwk_set import JwkSet, NoUsableKeyError, UnusedKey, explain_unused
+from server.auth.tokens import Verify
 from server.config.keys import ED25519_ALGORITHMS
 from server.http_client import FetchError, fetch_json, retry_delay
 
@@ -24,7 +24,7 @@ _DOCUMENTS_TO_WITHDRAW: Final = 3
 
 
 class JwksRefresher:
-    """Keeps the keys of the last successful fetch.
+    """Keeps the keys of the last successful fetch: the same key set while the document is the same.
 
     Only `run` fetches. Therefore at most one fetch is in flight, and a cancelled request does not
     cancel it. Keys are fresh for `cache_seconds`; one fetch takes at most `timeout` seconds.
@@ -54,8 +54,10 @@ class JwksRefresher:
         self.key_set: JwkSet | None = None
         self.failures = 0
         """The number of failed fetches since the last success."""
+        self.unused: tuple[UnusedKey, ...] = ()
+        """The keys of the last JWKS that are not used."""
+        self._document: object = None
         self._retry_delay = 0.0
-        self._unused: tuple[str, ...] = ()
         self._keyless_fetches = 0  # since the last success
         self._keyless_since = 0.0
 
@@ -69,10 +71,14 @@ class JwksRefresher:
         """Whether a fetch is in flight or requested."""
         return self._wanted.is_set()
 
+    def request_fetch(self) -> asyncio.Event:
+        """Request a fetch, unless one is in flight; return the event of its end."""
+        self._wanted.set()
+        return self._ended
+
     async def next_fetch(self) -> None:
         """Wait until the fetch in flight, or a new one, has ended."""
-        self._wanted.set()
-        await self._ended.wait()
+        await self.request_fetch().wait()
 
     def delay(self) -> float:
         """Return the seconds between the end of a fetch and the next regular one."""
@@ -92,26 +98,33 @@ class JwksRefresher:
         self._wanted.set()
         try:
             document = await fetch_json(session, self._url, self._timeout)
-            self._accept(self._make_key_set(document))
+            self._accept(document)
         except (FetchError, ValueError) as error:
             self._record_failure(error)
             if isinstance(error, NoUsableKeyError):
+                self._record_unused(error.unused)
                 self._record_keyless_fetch()
         finally:
             self._wanted.clear()
             self._ended.set()
             self._ended = asyncio.Event()
 
-    def _accept(self, key_set: JwkSet) -> None:
+    def _accept(self, document: object) -> None:
+        key_set = self.key_set
+        if key_set is None or document != self._document:
+            key_set = self._make_key_set(document)
         if self.failures:
             log.info("the JWKS is available again")
-        if key_set.unused and key_set.unused != self._unused:
-            log.warning("keys of JWT_JWKS_URL are not used: %s", ", ".join(key_set.unused))
-        self._unused = key_set.unused
-        self.key_set = key_set
+        self._record_unused(key_set.unused)
+        self.key_set, self._document = key_set, document
         self.failures = self._keyless_fetches = 0
         self._retry_delay = 0.0
         self._fetched_at = self._clock()
+
+    def _record_unused(self, unused: tuple[UnusedKey, ...]) -> None:
+        if unused and unused != self.unused:
+            log.warning("keys of JWT_JWKS_URL are not used: %s", ", ".join(map(str, unused)))
+        self.unused = unused
 
     def _record_failure(self, error: Exception) -> None:
         if not self.failures:
@@ -134,9 +147,11 @@ class JwksProvider:
     """Provides the keys of a JWKS address.
 
     The keys are fetched at once, then every `cache_seconds`. While the address fails, the last keys
-    are used for up to `stale_seconds`. An unknown key id triggers a refetch, at most one attempt in
-    `cooldown_seconds`. One fetch takes at most `fetch_timeout` seconds; a request waits for it at
-    most `wait` seconds, and the fetch goes on.
+    are used for up to `stale_seconds`. An unknown key id, or a signature that does not verify,
+    triggers a refetch, at most one attempt in `cooldown_seconds`. One fetch takes at most
+    `fetch_timeout` seconds; a request waits for it at most `wait` seconds, and the fetch goes on.
+
+    `secrets` verifies the tokens of the HMAC algorithms, which the JWKS has no part in.
     """
 
     def __init__(
@@ -144,6 +159,8 @@ class JwksProvider:
         *,
         url: str,
         algorithms: Collection[str],
+        secrets: Mapping[str, Verify],
+        secret_count: int,
         make_key_set: Callable[[object], JwkSet],
         cache_seconds: float,
         stale_seconds: float,
@@ -152,6 +169,8 @@ class JwksProvider:
         wait: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        self._secrets = secrets
+        self._secret_count = secret_count
         self._algorithms = frozenset(algorithms)
         if self._algorithms & ED25519_ALGORITHMS:
             self._algorithms |= ED25519_ALGORITHMS
@@ -159,7 +178,9 @@ class JwksProvider:
         self._cooldown_seconds = cooldown_seconds
         self._wait = wait
         self._clock = clock
-        self._next_refetch_at = clock()
+        self._next_refetch_at = self._refetch_began_at = clock()
+        self._refetch_ended = asyncio.Event()
+        self._refetch_ended.set()
         self._refresher = JwksRefresher(
             url=url,
             make_key_set=make_key_set,
@@ -169,15 +190,20 @@ class JwksProvider:
         )
 
     @property
-    def generation(self) -> JwkSet | None:
+    def key_set(self) -> JwkSet | None:
         """The current keys, or None when there are none or they are too old."""
         age = self._refresher.age
         return None if age is None or age > self._usable_seconds else self._refresher.key_set
 
     @property
-    def unused(self) -> tuple[str, ...]:
-        """The published keys that are not used: for each its `kid` and the reason."""
-        return () if self.generation is None else self.generation.unused
+    def unused(self) -> tuple[UnusedKey, ...]:
+        """The published keys that are not used."""
+        return self._refresher.unused
+
+    @property
+    def size(self) -> int:
+        """The number of keys that tokens are verified with, secrets included."""
+        return self._secret_count + (0 if self.key_set is None else self.key_set.size)
 
     @property
     def age(self) -> float | None:
@@ -187,7 +213,7 @@ class JwksProvider:
     @property
     def state(self) -> str:
         """The state for `/readyz`: `ready`, `stale` (used while the address fails) or `missing`."""
-        if self.generation is None:
+        if self.key_set is None:
             return "missing"
         return "stale" if self._refresher.failures else "ready"
 
@@ -199,17 +225,36 @@ class JwksProvider:
         """Fetch the keys now; `state` has the result."""
         await self._refresher.fetch_once(session)
 
-    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
-        """Return the decoder for a token; see `KeyProvider`."""
+    async def find(self, algorithm: str, key_id: str | None) -> Verify:
+        """Return what verifies a token; see `KeyProvider`."""
+        if algorithm in self._secrets:
+            return self._secrets[algorithm]
         if algorithm not in self._algorithms:
-            raise invalid_token("The token's algorithm is not accepted here", Reason.ALGORITHM)
-        key_set = self.generation
+            details = explain_unused(self.unused, key_id)
+            details = details or "The token's algorithm is not accepted here"
+            raise invalid_token(details, Reason.ALGORITHM)
+        key_set = self.key_set
         if key_set is None or not key_set.resolves(algorithm, key_id):
             key_set = await self._refresh_for(algorithm, key_id)
         found = key_set.find(algorithm, key_id)
         if found is None:
-            raise invalid_token("The token's key is not one of the identity provider's", Reason.KEY)
+            raise invalid_token(key_set.explain(key_id), Reason.KEY)
         return found
+
+    async def has_newer(self, algorithm: str, key_set: object) -> bool:
+        """Return whether there are newer keys than `key_set`; see `KeyProvider`."""
+        if algorithm in self._secrets:
+            return False
+        if self.key_set is key_set and self._may_refetch():
+            self._begin_refetch()
+        if self.key_set is key_set and not self._refetch_ended.is_set():
+            left = self._refetch_began_at + self._wait - self._clock()
+            try:
+                async with asyncio.timeout(left):
+                    await self._refetch_ended.wait()
+            except TimeoutError:
+                raise _keys_unavailable(1) from None
+        return self.key_set is not key_set
 
     async def _refresh_for(self, algorithm: str, key_id: str | None) -> JwkSet:
         """Wait for keys that resolve the token; return the latest keys when none do."""
@@ -232,9 +277,9 @@ class JwksProvider:
 
     async def _initial(self) -> JwkSet:
         """Return the keys; wait for the first fetch unless a fetch has already failed."""
-        if self.generation is None and not self._refresher.failures:
+        if self.key_set is None and not self._refresher.failures:
             await self._refresher.next_fetch()
-        key_set = self.generation
+        key_set = self.key_set
         if key_set is None:
             raise _keys_unavailable(self._refresher.delay())
         return key_set
@@ -247,10 +292,19 @@ class JwksProvider:
 
     async def _refetch(self) -> JwkSet:
         """Return refetched keys, unless the cooldown forbids a refetch."""
-        if self._clock() >= self._next_refetch_at:
-            self._next_refetch_at = self._clock() + self._cooldown_seconds
-            await self._refresher.next_fetch()
+        if self._may_refetch():
+            self._begin_refetch()
+            await self._refetch_ended.wait()
         return await self._initial()
+
+    def _may_refetch(self) -> bool:
+        return self._clock() >= self._next_refetch_at
+
+    def _begin_refetch(self) -> None:
+        """Request a fetch; the cooldown begins now, whatever comes of it."""
+        self._refetch_began_at = self._clock()
+        self._next_refetch_at = self._refetch_began_at + self._cooldown_seconds
+        self._refetch_ended = self._refresher.request_fetch()
 
 
 def _keys_unavailable(seconds: float) -> ApiError:

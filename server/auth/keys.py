@@ -1,34 +1,41 @@
 """Key providers: they find the key that verifies a token, as the settings describe."""
 
-import logging
-from collections.abc import Iterable, Mapping
-from functools import cache, partial
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from middlewares.errors import Reason
-from server.auth.aiohttp_jwt_adapter import Decoder, make_decoder
 from server.auth.claims import invalid_token
-from server.auth.jwk_set import JwkSet, MakeDecoders
+from server.auth.jwk_set import JwkSet, UnusedKey
 from server.auth.jwks import JwksProvider
-from server.auth.tokens import VerificationKey, make_decode
+from server.auth.tokens import VerificationKey, Verify, make_verify
 from server.config import Settings
-from server.config.keys import accepted_algorithms, load_proof_keys, load_public_keys
-
-log = logging.getLogger(__name__)
+from server.config.keys import (
+    HMAC_ALGORITHMS,
+    PublicKey,
+    accepted_algorithms,
+    load_proof_keys,
+    load_public_keys,
+)
 
 
 class KeyProvider(Protocol):
-    """Provides the decoder for a token, selected by its header."""
+    """Provides what verifies a token, selected by its header."""
 
-    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
-        """Return the decoder for a token with this `alg` and `kid`.
+    async def find(self, algorithm: str, key_id: str | None) -> Verify:
+        """Return what verifies a token with this `alg` and `kid`.
 
         Raises `ApiError`: AUTH_TOKEN_INVALID when no key can have signed the token,
         AUTH_UNAVAILABLE when the keys are not available.
         """
 
+    async def has_newer(self, algorithm: str, key_set: object) -> bool:
+        """Return whether there are newer keys than `key_set`, with which a signature failed.
+
+        Raises `ApiError` AUTH_UNAVAILABLE when that is not known in time.
+        """
+
     @property
-    def generation(self) -> object:
+    def key_set(self) -> object:
         """The identity of the current keys: a new object when a key may have changed, or None when
         no keys are available.
         """
@@ -37,75 +44,106 @@ class KeyProvider(Protocol):
     def state(self) -> str:
         """The state for `/readyz`: `ready`, `stale` or `missing`."""
 
+    @property
+    def size(self) -> int:
+        """The number of keys that tokens are verified with."""
+
+    @property
+    def unused(self) -> Collection[UnusedKey]:
+        """The published keys that are not used."""
+
 
 class StaticKeyProvider:
-    """Keys that never change: one decoder for each algorithm. A `kid` has no meaning here."""
+    """Keys that never change. A `kid` that is a key's thumbprint says which key is tried first.
+
+    `verify` has what verifies by algorithm and `kid`; by algorithm and None for any other `kid`.
+    """
 
     state = "ready"
+    unused = ()
 
-    def __init__(self, decoders: Mapping[str, Decoder]) -> None:
-        self._decoders = decoders
-        self.generation = object()
+    def __init__(self, verify: Mapping[tuple[str, str | None], Verify], size: int) -> None:
+        self._verify = verify
+        self.key_set = object()
+        self.size = size
 
-    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:  # noqa: ARG002  interface
-        """Return the decoder of an algorithm. Raises `ApiError` AUTH_TOKEN_INVALID without one."""
-        try:
-            return self._decoders[algorithm]
-        except KeyError:
-            raise invalid_token(
-                "The token's algorithm is not accepted here", Reason.ALGORITHM
-            ) from None
+    async def find(self, algorithm: str, key_id: str | None) -> Verify:
+        """Return what verifies an algorithm. Raises `ApiError` AUTH_TOKEN_INVALID without a key."""
+        verify = self._verify.get((algorithm, key_id)) or self._verify.get((algorithm, None))
+        if verify is None:
+            raise invalid_token("The token's algorithm is not accepted here", Reason.ALGORITHM)
+        return verify
 
-
-def make_decoders(key: object, algorithms: Iterable[str], settings: Settings) -> dict[str, Decoder]:
-    """Return a decoder for each algorithm that the key is used with."""
-    return {algorithm: _decoder(algorithm, [key], settings) for algorithm in algorithms}
+    async def has_newer(self, algorithm: str, key_set: object) -> bool:  # noqa: ARG002  interface
+        """Return False."""
+        return False
 
 
 def make_static_provider(settings: Settings) -> StaticKeyProvider:
-    """Return the provider for `JWT_SECRET` and `JWT_SECRET_PREVIOUS`, or for `JWT_PUBLIC_KEY`."""
-    return StaticKeyProvider(
-        {
-            algorithm: _decoder(algorithm, keys, settings)
-            for algorithm, keys in _configured_keys(settings).items()
-        }
-    )
+    """Return the provider for `JWT_SECRET`, `JWT_SECRET_PREVIOUS` and `JWT_PUBLIC_KEY`."""
+    verify: dict[tuple[str, str | None], Verify] = {
+        (algorithm, None): each for algorithm, each in _verify_secrets(settings).items()
+    }
+    public_keys = load_public_keys(settings.jwt_public_key) if settings.jwt_public_key else ()
+    for algorithm, keys in _by_algorithm(public_keys, settings).items():
+        verify[algorithm, None] = _verify(keys, settings)
+        for key in keys[1:]:  # the first one is tried first anyway
+            others = [other for other in keys if other is not key]
+            verify[algorithm, key.thumbprint()] = _verify([key, *others], settings)
+    return StaticKeyProvider(verify, len(_secrets(settings)) + len(public_keys))
 
 
-def _configured_keys(settings: Settings) -> dict[str, list[object]]:
-    """Return the keys of the configuration by the algorithms that they verify."""
-    secrets: list[object] = [
-        each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each
-    ]
-    if settings.jwt_secret:
-        return dict.fromkeys(settings.jwt_algorithms, secrets)
-    found: dict[str, list[object]] = {}
-    for key in load_public_keys(settings.jwt_public_key):
+def _secrets(settings: Settings) -> list[bytes]:
+    return [each for each in (settings.jwt_secret, settings.jwt_secret_previous) if each]
+
+
+def _verify_secrets(settings: Settings) -> dict[str, Verify]:
+    """Return what verifies each HMAC algorithm: the secrets, and nothing else."""
+    secrets = _secrets(settings)
+    return {
+        algorithm: _verify([VerificationKey(algorithm, each) for each in secrets], settings)
+        for algorithm in HMAC_ALGORITHMS.intersection(settings.jwt_algorithms)
+    }
+
+
+def _by_algorithm(
+    keys: Iterable[PublicKey], settings: Settings
+) -> dict[str, list[VerificationKey]]:
+    """Return public keys by the algorithms that they verify."""
+    found: dict[str, list[VerificationKey]] = {}
+    for key in keys:
         for algorithm in accepted_algorithms(key, settings.jwt_algorithms):
-            found.setdefault(algorithm, []).append(key)
+            found.setdefault(algorithm, []).append(VerificationKey(algorithm, key))
     return found
 
 
-def _decoder(algorithm: str, keys: Iterable[object], settings: Settings) -> Decoder:
-    decode = make_decode(
-        *(VerificationKey(algorithm, key) for key in keys),
-        issuers=settings.jwt_issuer,
-        audiences=settings.jwt_audience,
-    )
-    return make_decoder(decode)
+def _verify(keys: Iterable[VerificationKey], settings: Settings) -> Verify:
+    return make_verify(*keys, issuers=settings.jwt_issuer, audiences=settings.jwt_audience)
 
 
 def make_jwks_provider(settings: Settings) -> JwksProvider:
-    """Return the provider for `JWT_JWKS_URL`; its `run` keeps the keys fresh."""
-    make_allowed_decoders = without_proof_keys(partial(make_decoders, settings=settings), settings)
+    """Return the provider for `JWT_JWKS_URL`, and `JWT_SECRET` beside it.
+
+    Its `run` keeps the keys fresh. Patients' tokens are not verified with keys of `PROOF_KEY`.
+    """
+    proof_keys = load_proof_keys(settings.proof_key) if settings.proof_key else []
+
+    def verify_with(algorithm: str, keys: Iterable[object]) -> Verify:
+        return _verify([VerificationKey(algorithm, key) for key in keys], settings)
 
     def make_key_set(document: object) -> JwkSet:
-        allowed = frozenset(settings.jwt_algorithms)
-        return JwkSet(document, allowed=allowed, make_decoders=make_allowed_decoders)
+        return JwkSet(
+            document,
+            allowed=settings.jwt_algorithms,
+            make_verify=verify_with,
+            excluded=[key.public_key() for key in proof_keys],
+        )
 
     return JwksProvider(
         url=settings.jwt_jwks_url,
         algorithms=settings.jwt_algorithms,
+        secrets=_verify_secrets(settings),
+        secret_count=len(_secrets(settings)),
         make_key_set=make_key_set,
         cache_seconds=settings.jwks_cache_seconds,
         stale_seconds=settings.jwks_stale_seconds,
@@ -113,25 +151,3 @@ def make_jwks_provider(settings: Settings) -> JwksProvider:
         fetch_timeout=settings.jwks_timeout_seconds,
         wait=settings.session_budget_seconds / 2,
     )
-
-
-def without_proof_keys(make: MakeDecoders, settings: Settings) -> MakeDecoders:
-    """Return `make` without the keys of `PROOF_KEY`: patients' tokens are not verified with them.
-
-    The log reports such a key once, not at every refresh.
-    """
-    if not settings.proof_key:
-        return make
-    proof_keys = [key.public_key() for key in load_proof_keys(settings.proof_key)]
-
-    @cache
-    def warn() -> None:
-        log.warning("JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored")
-
-    def make_without(key: object, algorithms: Iterable[str]) -> Mapping[str, Decoder]:
-        if any(key == proof_key for proof_key in proof_keys):
-            warn()
-            return {}
-        return make(key, algorithms)
-
-    return make_without

@@ -12,6 +12,7 @@ from jwt.algorithms import get_default_algorithms
 from middlewares.errors import ApiError, Reason
 from server.auth.claims import Claims, invalid_token
 from server.config.keys import PROOF_TYPE
+from server.proof import thumbprint
 
 decode_json: Final = msgspec.json.Decoder(float_hook=lambda _: None).decode
 """Decode JSON strictly (RFC 8259); a number with a fraction or an exponent becomes None.
@@ -41,6 +42,10 @@ class VerificationKey:
 
     def __repr__(self) -> str:
         return f"<{self.algorithm} key>"
+
+    def thumbprint(self) -> str:
+        """Return the SHA-256 thumbprint of a public key (RFC 7638)."""
+        return thumbprint(_IMPLEMENTATIONS[self.algorithm].to_jwk(self._key, as_dict=True))
 
     def verify(self, signing_input: bytes, signature: bytes) -> bool:
         """Return whether the signature (RFC 7515 section 5.2) verifies with this key."""
@@ -128,24 +133,24 @@ def _media_type(value: object) -> str | None:
     return value.lower().removeprefix("application/") if isinstance(value, str) else None
 
 
-Decode = Callable[[bytes], Claims]
+Verify = Callable[[bytes], Claims]
 """Verifies a compact JWS and returns its claims. Raises `ApiError` AUTH_TOKEN_INVALID."""
 
 _REQUIRED_CLAIM: Final = "The token lacks a required claim (iss or aud)"
 
 
-def make_decode(
+def make_verify(
     *keys: VerificationKey, issuers: Collection[str] = (), audiences: Collection[str] = ()
-) -> Decode:
-    """Return the decode function for tokens that one of the keys has signed.
+) -> Verify:
+    """Return the function that verifies tokens that one of the keys has signed.
 
-    A signature is tried with each key of its algorithm, so a forged token costs one verification
-    for each. Empty `issuers` or `audiences` leave the claim unchecked; otherwise `iss` must be one
-    of the issuers, and `aud` must contain one of the audiences.
+    A signature is tried with each key of its algorithm in turn, so a forged token costs one
+    verification for each. Empty `issuers` or `audiences` leave the claim unchecked; otherwise `iss`
+    must be one of the issuers, and `aud` must contain one of the audiences.
     """
     trusted, accepted = frozenset(issuers), frozenset(audiences)
 
-    def decode(token: bytes) -> Claims:
+    def verify(token: bytes) -> Claims:
         claims = _verified_claims(token, keys)
         if trusted:
             check_issuer(claims, trusted)
@@ -153,7 +158,7 @@ def make_decode(
             check_audience(claims, accepted)
         return claims
 
-    return decode
+    return verify
 
 
 def _verified_claims(token: bytes, keys: Collection[VerificationKey]) -> Claims:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import time
@@ -12,11 +13,12 @@ from middlewares.authentication import bearer_token
 from middlewares.authorization import check_patient_id, check_role, check_scope
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
-from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.claims import ClaimRules, Claims, read_token_id
 from server.auth.keys import KeyProvider
 from server.auth.tokens import (
     Header,
+    Verify,
     base64url_decode,
     check_audience,
     check_issuer,
@@ -27,6 +29,7 @@ from server.auth.tokens import (
 from server.cli.report import Finding
 from server.components import Components
 from server.config import Settings
+from server.config.keys import HMAC_ALGORITHMS
 from server.config.settings import ROLE_OFF
 from server.policies.revocations import RevocationList
 
@@ -78,10 +81,17 @@ class CheckedToken:
         except ApiError:
             raise NotCheckedError("the header is not accepted") from None
 
-    async def decoder(self) -> Decoder:
-        """Return the decoder that the header selects. Raises `ApiError` without a key."""
+    async def verify(self) -> Verify:
+        """Return what verifies the token, by its header. Raises `ApiError` without a key."""
         header = self.header()
-        return await self.keys.decoder(header.algorithm, header.key_id)
+        return await self.keys.find(header.algorithm, header.key_id)
+
+    def key_source(self) -> str:
+        """Return the variable of the keys that the token may be verified with."""
+        names = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
+        given = [name for name in names if getattr(self.settings, name.lower())]
+        is_hmac = self.header().algorithm in HMAC_ALGORITHMS
+        return given[0] if is_hmac else given[-1]
 
 
 Check = Callable[[CheckedToken], Awaitable[str]]
@@ -111,17 +121,20 @@ async def check_required(checked: CheckedToken) -> str:
 
 async def check_key(checked: CheckedToken) -> str:
     """Check that there is a key for the algorithm and the key id of the header."""
-    await checked.decoder()
+    public = [each for each in checked.settings.jwt_algorithms if each not in HMAC_ALGORITHMS]
+    with suppress(ApiError):  # wait for the keys: they tell why the token's key is not used
+        await checked.keys.find(public[0] if public else "", checked.header().key_id)
+    await checked.verify()
     return "there is a key for its alg and kid"
 
 
 async def check_signature(checked: CheckedToken) -> str:
     """Check the signature."""
     try:
-        decode = await checked.decoder()
+        verify = await checked.verify()
     except ApiError:
         raise NotCheckedError("there is no key") from None
-    await decode(checked.compact())
+    verify_token(checked.compact(), verify)
     return "verifies"
 
 
@@ -256,7 +269,7 @@ async def _finding(checked: CheckedToken, name: str, check: Check, advice: str) 
     except ApiError as error:
         hint = advice.format(
             names=_claim_names(checked) if "{names}" in advice else "",
-            source=_key_source(checked.settings),
+            source=checked.key_source() if "{source}" in advice else "",
             role=checked.settings.jwt_role_claim,
         )
         return Finding(name, False, f"{error.code}: {error.details}; {hint}")
@@ -267,8 +280,3 @@ def _claim_names(checked: CheckedToken) -> str:
     names = sorted(checked.claims())
     shown = [name[:_MAX_NAME_LENGTH].encode("unicode_escape").decode() for name in names]
     return ", ".join(shown[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
-
-
-def _key_source(settings: Settings) -> str:
-    names = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
-    return next(name for name in names if getattr(settings, name.lower()))

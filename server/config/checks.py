@@ -42,8 +42,12 @@ _MIN_SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 MIN_SIGNING_KEY_CHARACTERS: Final = 32
 """RFC 7518 section 3.2: a key for HS256 has at least 256 bits."""
 
-_KEY_SOURCES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
-_ONE_KEY_SOURCE: Final = "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL"
+_FAMILIES: Final = {
+    "JWT_SECRET": HMAC_ALGORITHMS,
+    "JWT_PUBLIC_KEY": PUBLIC_ALGORITHMS,
+    "JWT_JWKS_URL": PUBLIC_ALGORITHMS,
+}
+"""The sources of keys, and the algorithms of each."""
 
 _MAKE_SECRET: Final = "try openssl rand -base64 48"
 
@@ -56,15 +60,15 @@ def validate(settings: Settings, faulty: frozenset[str]) -> tuple[Settings, list
     `faulty` names the variables with a fault of their own, which read as unset.
     """
     faults: list[Fault] = []
+    sources = [name for name in _FAMILIES if name in faulty or getattr(settings, name.lower())]
     if not settings.jwt_algorithms:
-        default = ("HS256",) if settings.jwt_secret else ("RS256", "ES256")
-        settings = replace(settings, jwt_algorithms=default)
-    faults += _check_key_sources(settings, faulty)
+        settings = replace(settings, jwt_algorithms=_default_algorithms(sources))
+    faults += _check_key_sources(settings, sources)
     if settings.docs_enabled and find_swagger_ui() is None:
         faults.append(("DOCS_ENABLED", "needs the extra `docs`, which `make install` installs"))
     faults += _check_vapi(settings)
     faults += _check_assistants(settings, faulty)
-    faults += _check_key_material(settings)
+    faults += _check_key_material(settings, sources)
     faults += _check_previous_secret(settings, faulty)
     faults += check_proof(settings)
     faults += _check_call_monitor(settings, faulty)
@@ -93,6 +97,11 @@ def check_processes(settings: Settings, processes: int) -> Iterator[Fault]:
     for name, is_on in needing.items():
         if is_on:
             yield name, "needs REDIS_URL with several processes, which share its state"
+
+
+def _default_algorithms(sources: list[str]) -> tuple[str, ...]:
+    secret = ("HS256",) if "JWT_SECRET" in sources else ()
+    return secret if sources == ["JWT_SECRET"] else (*secret, "RS256", "ES256")
 
 
 def _check_distinct(settings: Settings) -> Iterator[Fault]:
@@ -130,13 +139,12 @@ def _public_values(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "VAPI_ASSISTANTS", split_assistant(item)[1]
 
 
-def _check_key_sources(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:
-    given = [name for name in _KEY_SOURCES if name in faulty or getattr(settings, name.lower())]
-    if not given:
-        yield "JWT_SECRET", _ONE_KEY_SOURCE
-    for name in given[1:]:
-        yield name, f"conflicts with {given[0]}: {_ONE_KEY_SOURCE}"
-    if "JWT_JWKS_URL" in given and not settings.jwt_issuer:
+def _check_key_sources(settings: Settings, sources: list[str]) -> Iterator[Fault]:
+    if not sources:
+        yield "JWT_SECRET", "set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL"
+    if {"JWT_PUBLIC_KEY", "JWT_JWKS_URL"}.issubset(sources):
+        yield "JWT_JWKS_URL", "conflicts with JWT_PUBLIC_KEY; set only one of the two"
+    if "JWT_JWKS_URL" in sources and not settings.jwt_issuer:
         yield "JWT_ISSUER", "is required with JWT_JWKS_URL"
 
 
@@ -173,16 +181,20 @@ def _check_vapi_key(settings: Settings) -> Iterator[Fault]:
         yield "VAPI_API_KEY", f"{text} with VAPI_CREDENTIAL=session_token; copy it whole from Vapi"
 
 
-def _check_key_material(settings: Settings) -> Iterator[Fault]:
+def _check_key_material(settings: Settings, sources: list[str]) -> Iterator[Fault]:
     chosen = frozenset(settings.jwt_algorithms)
-    allowed = HMAC_ALGORITHMS if settings.jwt_secret else PUBLIC_ALGORITHMS
-    kind = "JWT_SECRET" if settings.jwt_secret else "a public key or JWT_JWKS_URL"
-    if not chosen <= allowed:
-        yield "JWT_ALGORITHMS", f"must be some of {', '.join(sorted(allowed))} with {kind}"
-    if settings.jwt_secret:
-        yield from _check_secret("JWT_SECRET", settings.jwt_secret, chosen)
+    allowed = frozenset[str]().union(*(_FAMILIES[name] for name in sources))
+    idle = [name for name in sources if chosen.isdisjoint(_FAMILIES[name])]
+    if sources and not chosen <= allowed:
+        given = " and ".join(sources)
+        yield "JWT_ALGORITHMS", f"must be some of {', '.join(sorted(allowed))} with {given}"
+    elif idle:
+        wanted = " or ".join(sorted(_FAMILIES[idle[0]]))
+        yield "JWT_ALGORITHMS", f"has none for {idle[0]}, which needs {wanted}"
     elif settings.jwt_public_key:
         yield from _check_public_keys(settings, chosen)
+    if settings.jwt_secret:
+        yield from _check_secret("JWT_SECRET", settings.jwt_secret, chosen)
 
 
 def _check_previous_secret(settings: Settings, faulty: frozenset[str]) -> Iterator[Fault]:

@@ -70,8 +70,9 @@ def _secret(default: Any, *rules: validators.Rule) -> Any:
 class Settings:
     """One field for each variable, in lower case; times are in seconds, `_bytes` in bytes.
 
-    Exactly one of `jwt_secret`, `jwt_public_key` (PEM) and `jwt_jwks_url` is set. At least one of
-    `vapi_assistant_id` and `vapi_assistants` is set. `repr` omits secrets.
+    At least one of `jwt_secret`, `jwt_public_key` (PEM) and `jwt_jwks_url` is set, and at most one
+    of the latter two. At least one of `vapi_assistant_id` and `vapi_assistants` is set. `repr`
+    omits secrets.
     """
 
     vapi_api_key: str = _secret(MISSING, validators.visible)

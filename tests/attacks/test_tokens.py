@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rig.issuer import ISSUER, Issuer, Key, issuing, key, rsa_key
-from rig.service import Service, claims, sign
+from rig.service import SECRET, Service, claims, sign
 from rig.wire import WireAnswer, exchange, head
 from tests.conftest import AuditLines, Serve
 
@@ -121,6 +122,29 @@ def public_secrets() -> Iterator[Attack]:
                 f"HS256 with the {name} of the {signer.algorithm} key", hmac_signed(header, secret)
             )
     yield Attack("HS256 with an empty secret", hmac_signed({"alg": "HS256", "kid": "ec"}, b""))
+
+
+def two_families() -> Iterator[Attack]:
+    """RFC 8725 section 3.1: a secret beside public keys verifies HMAC only, the keys all others."""
+    secret = SECRET.encode()
+    for signer in (EC, RSA, ED):
+        name, header = signer.algorithm, {"alg": signer.algorithm, "kid": signer.kid}
+        yield Attack(f"{name} signed with the secret", hmac_signed(header, secret))
+        mixed = compact({**header, "alg": "HS256"}).rpartition(".")[0]
+        signature = jwt.get_algorithm_by_name(name).sign(mixed.encode(), signer.private)
+        yield Attack(f"HS256 signed with the {name} key", resigned(f"{mixed}.", signature))
+        half = {"alg": "HS256", "kid": signer.kid, "jwk": signer.jwk()}
+        yield Attack(f"HS256 of nobody, {name} key inside", hmac_signed(half, b"x" * 32))
+    jwk = {"kty": "oct", "k": segment(secret)}
+    for name, odd in {
+        "base64 of it": b64encode(secret),
+        "base64url of it": segment(secret).encode(),
+        "a JWK of it": json.dumps(jwk).encode(),
+        "a line break behind it": secret + b"\n",
+        "half of it": secret[:32],
+    }.items():
+        yield Attack(f"the secret: {name}", hmac_signed({"alg": "HS256"}, odd))
+    yield Attack("HS512, which is not allowed", sign(claims(iss=ISSUER), SECRET, "HS512"))
 
 
 def embedded_keys() -> Iterator[Attack]:
@@ -265,6 +289,7 @@ GROUPS = {
     for each in (
         algorithms,
         public_secrets,
+        two_families,
         embedded_keys,
         extensions,
         key_ids,
@@ -337,6 +362,28 @@ async def test_attacks_on_algorithms_are_rejected_with_one_public_key(serve: Ser
     service = await serve(JWT_SECRET="", JWT_PUBLIC_KEY=pem, JWT_ISSUER=ISSUER)
     assert (await send(service, RSA.token())).status == 200
     assert await not_rejected(service, GROUPS["algorithms"] + GROUPS["public_secrets"]) == {}
+
+
+@pytest.mark.parametrize("source", ["JWT_JWKS_URL", "JWT_PUBLIC_KEY"])
+async def test_attacks_are_rejected_with_a_secret_beside_public_keys(
+    issuer: Issuer, serve: Serve, source: str
+) -> None:
+    shape = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    pem = b"".join(public(each, *shape) for each in (EC, RSA, ED)).decode()
+    keys = {"JWT_JWKS_URL": issuer.url, "JWT_PUBLIC_KEY": pem}
+    variables = {source: keys[source], "JWT_ALGORITHMS": "HS256,ES256,RS256,EdDSA"}
+    service = await serve(**variables, JWT_ISSUER=ISSUER, RATE_LIMIT="off")
+    for token in (EC.token(), RSA.token(), ED.token(), *hmac_tokens()):
+        assert (await send(service, token)).status == 200
+    groups = ("public_secrets", "two_families", "embedded_keys", "signatures")
+    for group in groups if source == "JWT_JWKS_URL" else groups[:2]:
+        assert await not_rejected(service, GROUPS[group]) == {}
+
+
+def hmac_tokens() -> list[str]:
+    """Return tokens of the secret; it has no key id, so any is ignored."""
+    headers: list[dict[str, str]] = [{}, {"kid": "ec"}, {"kid": "unknown"}]
+    return [sign(claims(iss=ISSUER), **each) for each in headers]
 
 
 async def test_attacks_on_algorithms_are_rejected_with_a_secret(service: Service) -> None:

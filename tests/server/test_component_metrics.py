@@ -3,13 +3,16 @@
 import math
 
 import pytest
+from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from rig.service import make_settings
+from rig.issuer import issuing, key
+from rig.service import SECRET, make_settings
 from server.components import Components, add_component_metrics
 from server.observability.metrics import Metrics
 from server.redis.client import RedisState
 from server.vapi.health import VapiHealth, VapiState
+from tests import pems
 from tests.table import NOWHERE
 
 JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us"}
@@ -47,6 +50,28 @@ def test_metrics_of_optional_components_are_absent_without_them() -> None:
 
 async def test_jwks_age_is_infinite_without_keys() -> None:
     assert reported(Components(make_settings(**JWKS)))["jwks_age_seconds",] == math.inf
+
+
+async def test_keys_are_counted() -> None:
+    previous, pem = SECRET[::-1], pems.public(pems.P256) + pems.public(pems.RSA)
+    static = {"JWT_SECRET_PREVIOUS": previous, "JWT_PUBLIC_KEY": pem}
+    assert counted(Components(make_settings(**static))) == (4, 0)
+    async with issuing(key("one"), key("two"), key("next", "ES384")) as issuer:
+        variables = {**issuer.variables, "JWT_SECRET": SECRET, "JWT_ALGORITHMS": "ES256,HS256"}
+        components = Components(make_settings(**variables))
+        assert counted(components) == (1, 0)
+        assert components.jwks is not None
+        async with ClientSession() as session:
+            await components.jwks.fetch_once(session)
+            assert counted(components) == (3, 1)
+            issuer.keys = [key("next", "ES384"), key("other", "ES384")]
+            await components.jwks.fetch_once(session)
+        assert counted(components) == (3, 2)  # the keys that it had are still used
+
+
+def counted(components: Components) -> tuple[float, float]:
+    found = reported(components)
+    return found["keys", "used"], found["keys", "ignored"]
 
 
 @pytest.mark.parametrize("state", list(RedisState))

@@ -1,6 +1,6 @@
 """The adapter to aiohttp-jwt: dispatch, unexpected errors, and no effect on a host application."""
 
-import asyncio
+import importlib
 from collections.abc import Awaitable, Callable
 
 import aiohttp_jwt
@@ -13,12 +13,15 @@ from pytest_aiohttp import AiohttpClient
 
 from middlewares.errors import ApiError, ErrorCode
 from server.auth import aiohttp_jwt_adapter
-from server.auth.aiohttp_jwt_adapter import Decoder
+from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.claims import Claims
+from server.auth.tokens import Verify
 from tests.middlewares.support import log_records
-from tests.server.auth.tokens import SECRET, claims, compact, make_decoder
+from tests.server.auth.tokens import SECRET, claims, compact, make_verify
 
 OTHER_SECRET = SECRET[::-1]
+OURS = make_verify("HS256", SECRET)
+OTHER = make_verify("HS256", OTHER_SECRET)
 
 
 @pytest.fixture(autouse=True)
@@ -28,32 +31,17 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp_jwt.middleware, "_request_property", current)
 
 
-def decoder() -> Decoder:
-    return make_decoder("HS256", SECRET)
-
-
-async def error_of(decoding: Awaitable[Claims]) -> ApiError:
+def error_of(token: str, verify: Verify = OURS) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        await decoding
+        verify_token(token, verify)
     return caught.value
 
 
-async def test_valid_token_gives_its_claims() -> None:
-    assert await decoder()(compact(claims())) == claims()
-
-
-async def test_concurrent_tokens_give_their_own_claims() -> None:
-    decode = decoder()
-    tokens = [compact(claims(id=f"pt_{number}")) for number in range(100)]
-    decoded = await asyncio.gather(*(decode(token) for token in tokens))
-    assert [each["id"] for each in decoded] == [f"pt_{number}" for number in range(100)]
-
-
-async def test_decoders_keep_their_keys_apart() -> None:
-    ours, other = decoder(), make_decoder("HS256", OTHER_SECRET)
-    assert await other(compact(claims(), secret=OTHER_SECRET)) == claims()
-    assert await ours(compact(claims())) == claims()
-    await error_of(other(compact(claims())))
+def test_token_is_verified_with_what_it_comes_with() -> None:
+    assert verify_token(compact(claims()), OURS) == claims()
+    assert verify_token(compact(claims(), secret=OTHER_SECRET), OTHER) == claims()
+    error_of(compact(claims()), OTHER)
+    error_of(compact(claims(), secret=OTHER_SECRET), OURS)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +54,11 @@ async def test_decoders_keep_their_keys_apart() -> None:
         ("\u00e4.b.c", "The token's header is not JSON"),
     ],
 )
-async def test_invalid_token_is_rejected_without_a_log_record(
+def test_invalid_token_is_rejected_without_a_log_record(
     token: str, details: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(0)
-    error = await error_of(decoder()(token))
+    error = error_of(token)
     assert error.code is ErrorCode.AUTH_TOKEN_INVALID
     assert error.details.startswith(details)
     assert log_records(caplog) == []
@@ -78,18 +66,18 @@ async def test_invalid_token_is_rejected_without_a_log_record(
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
-async def test_any_text_is_rejected(text: str) -> None:
-    assert (await error_of(decoder()(text))).code is ErrorCode.AUTH_TOKEN_INVALID
+def test_any_text_is_rejected(text: str) -> None:
+    assert error_of(text).code is ErrorCode.AUTH_TOKEN_INVALID
 
 
 @pytest.mark.parametrize("error", [MemoryError, ValueError, RecursionError])
-async def test_unexpected_error_is_rejected_and_logged(
+def test_unexpected_error_is_rejected_and_logged(
     error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: bytes) -> Claims:
         raise error
 
-    rejection = await error_of(aiohttp_jwt_adapter.make_decoder(fail)("a.b.c"))
+    rejection = error_of("a.b.c", fail)
     assert rejection.code is ErrorCode.AUTH_TOKEN_INVALID
     assert rejection.details == "The token is malformed"
     assert rejection.__suppress_context__
@@ -105,8 +93,8 @@ async def test_unexpected_error_is_rejected_and_logged(
 
 @pytest.fixture
 async def host(aiohttp_client: AiohttpClient) -> Callable[[str], Awaitable[int]]:
-    """Serve a route that the host guards; decoders are made before and after its middleware."""
-    decoder()
+    """Serve a route that the host guards; the adapter is loaded before and after its middleware."""
+    importlib.reload(aiohttp_jwt_adapter)
 
     @aiohttp_jwt.login_required  # type: ignore[untyped-decorator]  # aiohttp-jwt's
     async def hello(request: web.Request) -> web.Response:
@@ -115,7 +103,7 @@ async def host(aiohttp_client: AiohttpClient) -> Callable[[str], Awaitable[int]]
     guard = aiohttp_jwt.JWTMiddleware(
         OTHER_SECRET.decode(), request_property="of_the_host", algorithms=["HS256"]
     )
-    decoder()
+    importlib.reload(aiohttp_jwt_adapter)
     app = web.Application(middlewares=[guard])
     app.router.add_get("/", hello)
     client = await aiohttp_client(app)
@@ -137,16 +125,16 @@ async def test_host_logs_its_rejections_and_the_service_does_not(
 ) -> None:
     bad = compact({"id": "user"}, secret=b"the secret of neither, which is long enough")
     assert await host(bad) == 401
-    await error_of(decoder()(bad))
+    error_of(bad)
     (record,) = log_records(caplog)
     assert record.name == "aiohttp_jwt.middleware"
     assert record.exc_info
 
 
 @pytest.mark.parametrize("before", [..., "of_the_host"])
-def test_decoder_does_not_change_the_global_of_the_library(
+def test_adapter_does_not_change_the_global_of_the_library(
     before: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aiohttp_jwt.middleware, "_request_property", before)
-    decoder()
+    importlib.reload(aiohttp_jwt_adapter)
     assert aiohttp_jwt.middleware._request_property is before

@@ -1,5 +1,6 @@
 """The authenticator: from a token to its principal, and the cache of verified tokens."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -9,13 +10,14 @@ from typing import Any
 import pytest
 
 from middlewares.authentication import Authenticate
-from middlewares.errors import ApiError, ErrorCode
+from middlewares.context import Principal
+from middlewares.errors import ApiError, ErrorCode, Reason
 from rig.service import claims, make_settings, sign
 from server.auth import authenticator
-from server.auth.aiohttp_jwt_adapter import Decoder
-from server.auth.authenticator import make_authenticator
-from server.auth.claims import ClaimRules, Claims
+from server.auth.authenticator import TURN_SECONDS, VerificationQueue, make_authenticator
+from server.auth.claims import ClaimRules, Claims, invalid_token
 from server.auth.keys import make_static_provider
+from server.auth.tokens import Verify
 
 RULES = ClaimRules("id", "type", leeway=5)
 
@@ -75,26 +77,32 @@ class CountingKeys:
 
     state = "ready"
 
-    def __init__(self, *, has_generation: bool = True) -> None:
+    size = 1
+    unused = ()
+
+    def __init__(self, *, has_keys: bool = True) -> None:
         self.selected: list[tuple[str, str | None]] = []
         self.verified = 0
-        self._has_generation = has_generation
+        self._has_keys = has_keys
         self.rotate()
 
     def rotate(self) -> None:
-        async def decode(_: str) -> Claims:
+        def verify(_: bytes) -> Claims:
             self.verified += 1
             return claims(exp=1000, iat=...)
 
-        self.current: Decoder = decode
+        self.current: Verify = verify
 
     @property
-    def generation(self) -> Decoder | None:
-        return self.current if self._has_generation else None
+    def key_set(self) -> Verify | None:
+        return self.current if self._has_keys else None
 
-    async def decoder(self, algorithm: str, key_id: str | None) -> Decoder:
+    async def find(self, algorithm: str, key_id: str | None) -> Verify:
         self.selected.append((algorithm, key_id))
         return self.current
+
+    async def has_newer(self, algorithm: str, key_set: object) -> bool:
+        return self.current is not key_set
 
 
 @pytest.fixture
@@ -171,10 +179,106 @@ async def test_long_token_is_verified_on_every_request(
     assert keys.verified == verified
 
 
-async def test_nothing_is_cached_without_a_generation() -> None:
-    keys = CountingKeys(has_generation=False)
+async def test_nothing_is_cached_without_a_key_set() -> None:
+    keys = CountingKeys(has_keys=False)
     authenticate = make_authenticator(keys, RULES, lambda: 500)
     same = token()
     await authenticate(same)
     await authenticate(same)
     assert keys.verified == 2
+
+
+# --- a signature that does not verify, and newer keys -------------------------------------------
+
+
+class RotatingKeys(CountingKeys):
+    """Keys whose first set verifies nothing."""
+
+    def rotate(self) -> None:
+        super().rotate()
+        good = self.current
+
+        def verify(_: bytes) -> Claims:
+            self.verified += 1
+            raise invalid_token("The token's signature does not verify", Reason.SIGNATURE)
+
+        self.newer, self.current = good, verify
+
+    async def has_newer(self, algorithm: str, key_set: object) -> bool:
+        self.selected.append(("newer", algorithm))
+        is_newer = self.newer is not key_set
+        self.current = self.newer
+        return is_newer
+
+
+async def test_failed_signature_is_verified_with_newer_keys() -> None:
+    keys = RotatingKeys()
+    authenticate = make_authenticator(keys, RULES, lambda: 500)
+    assert (await authenticate(token(kid="k"))).patient_id == "pt_1"
+    assert keys.selected == [("HS256", "k"), ("newer", "HS256"), ("HS256", "k")]
+    await authenticate(token(kid="k"))
+    assert keys.verified == 2
+
+
+# --- the queue ----------------------------------------------------------------------------------
+
+DIGESTS = [bytes([number]) for number in range(4)]
+PRINCIPAL = RULES.principal_from(claims())
+
+
+class Work:
+    """Jobs that take time of a clock: by default more than a turn has. `done` has their names."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.done: list[str] = []
+        self.queue = VerificationQueue(lambda: self.now)
+
+    def submit(
+        self, digest: int, name: str, seconds: float = 2 * TURN_SECONDS
+    ) -> asyncio.Task[Principal]:
+        def job() -> Principal:
+            self.now += seconds
+            self.done.append(name)
+            if name == "forged":
+                raise invalid_token("forged", Reason.SIGNATURE)
+            return PRINCIPAL
+
+        return asyncio.create_task(self.queue.run(DIGESTS[digest], job))
+
+
+async def test_jobs_run_at_once_until_the_time_of_a_turn_is_spent() -> None:
+    work = Work()
+    jobs = [work.submit(index % 4, name, TURN_SECONDS * 0.6) for index, name in enumerate("abcde")]
+    for done in ("ab", "abcd", "abcde"):
+        await asyncio.sleep(0)
+        assert "".join(work.done) == done
+    assert await asyncio.gather(*jobs) == [PRINCIPAL] * 5
+    assert await work.submit(0, "f") is PRINCIPAL
+
+
+async def test_many_requests_of_one_token_delay_another_token_once() -> None:
+    work = Work()
+    flood = [work.submit(1, "forged") for _ in range(5)]
+    assert await work.submit(2, "patient") is PRINCIPAL
+    assert work.done[:3] == ["forged", "forged", "patient"]
+    results = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(each) for each in results} == {ApiError}
+    assert len(set(results)) == 5  # each request has an error of its own
+
+
+async def test_request_that_has_ended_is_not_verified() -> None:
+    work = Work()
+    work.submit(0, "first")
+    left, stays = work.submit(1, "left"), work.submit(2, "stays")
+    await asyncio.sleep(0)
+    left.cancel()
+    await stays
+    assert work.done == ["first", "stays"]
+
+
+async def test_new_token_of_many_requests_is_verified_once(keys: CountingKeys) -> None:
+    authenticate = make_authenticator(keys, RULES, lambda: 500)
+    same = token()
+    await asyncio.gather(*(authenticate(same) for _ in range(50)))
+    assert keys.verified == 1

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from middlewares.context import Principal
-from server.auth import aiohttp_jwt_adapter
-from server.auth.aiohttp_jwt_adapter import Decoder
+from rig.service import sign
+from server.auth import tokens
 from server.auth.claims import ClaimRules, Claims
-from server.auth.tokens import VerificationKey, make_decode
+from server.auth.tokens import VerificationKey, Verify
 from tests.middlewares.support import NOW
 
 SECRET = b"a-secret-of-these-tests-that-is-long-enough-for-each-of-HS256-HS384-HS512"
@@ -54,7 +53,7 @@ def private_key(algorithm: str) -> Any:
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
     if algorithm in curves:
         return ec.generate_private_key(curves[algorithm])
-    if algorithm == "EdDSA":
+    if algorithm in {"EdDSA", "Ed25519"}:
         return ed25519.Ed25519PrivateKey.generate()
     return rsa_key()
 
@@ -75,7 +74,7 @@ def key_pair(algorithm: str) -> tuple[Any, Any]:
 
 def signed_with(algorithm: str, payload: Mapping[str, Any], key: Any) -> str:
     """Sign claims with PyJWT."""
-    return jwt.PyJWS().encode(json.dumps(payload).encode(), key, algorithm)
+    return sign(payload, key, algorithm)
 
 
 def admit(rules: ClaimRules, payload: Claims) -> Principal:
@@ -85,8 +84,8 @@ def admit(rules: ClaimRules, payload: Claims) -> Principal:
     return principal
 
 
-def make_decoder(algorithm: str, key: object, *, issuer: str = "", audience: str = "") -> Decoder:
-    """Return the decoder of one key; an empty issuer or audience is not checked."""
+def make_verify(algorithm: str, key: object, *, issuer: str = "", audience: str = "") -> Verify:
+    """Return what verifies with one key; an empty issuer or audience is not checked."""
     audiences, issuers = [audience] if audience else [], [issuer] if issuer else []
-    decode = make_decode(VerificationKey(algorithm, key), issuers=issuers, audiences=audiences)
-    return aiohttp_jwt_adapter.make_decoder(decode)
+    key = VerificationKey(algorithm, key)
+    return tokens.make_verify(key, issuers=issuers, audiences=audiences)

@@ -182,6 +182,14 @@ async def test_every_key_source() -> None:
         assert unknown["key found"].startswith("AUTH_TOKEN_INVALID")
         assert "JWT_JWKS_URL" in unknown["key found"]
         assert broken(await check(key("one").token(), **issuer.variables)).keys() == {"signature"}
+        beside = {**issuer.variables, "JWT_SECRET": SECRET, "JWT_ALGORITHMS": "ES256,HS256"}
+        assert not broken(await check(issuer.keys[0].token(), **beside))
+        assert not broken(await check(sign(claims(iss=ISSUER)), **beside))
+        forged = broken(await check(sign(claims(iss=ISSUER), "x" * 32), **beside))
+        assert "not in JWT_SECRET" in forged["signature"]
+        issuer.keys.append(key("next", "ES384"))
+        unused = broken(await check(issuer.keys[2].token(), **beside))["key found"]
+        assert "published and not used here: no algorithm of it is one of JWT_ALGORITHMS" in unused
         await issuer.go_down()
         down = broken(await check(issuer.keys[0].token(), **issuer.variables))
         assert down.keys() == {"key found"}

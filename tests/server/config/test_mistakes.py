@@ -25,7 +25,6 @@ JWT_ISSUER=https://clinic.eu.auth0.com/
 JWT_AUDIENCE=https://voice.clinic.example
 """
 HMAC = f"JWT_SECRET={SECRET}\n"
-ONE_KEY_SOURCE = "set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL"
 END = "config.example.env documents each variable."
 
 RunHere = Callable[..., Ended]
@@ -89,10 +88,10 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
         "JWT_SECRET_FILE: the file cannot be read (No such file or directory)",
     ),
     (
-        "a secret and a provider",
-        REQUIRED + HMAC + AUTH0,
+        "a secret beside a provider whose algorithm alone is named",
+        REQUIRED + HMAC + AUTH0 + "JWT_ALGORITHMS=RS256",
         {},
-        f"JWT_JWKS_URL: conflicts with JWT_SECRET: {ONE_KEY_SOURCE}",
+        "JWT_ALGORITHMS: has none for JWT_SECRET, which needs HS256 or HS384 or HS512",
     ),
     (
         "a provider without its issuer",

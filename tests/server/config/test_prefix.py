@@ -60,8 +60,8 @@ def test_faults_and_warnings_have_the_prefix(
     assert caught.value.faults == [
         "VAPI_SESSIONS_AUDIT_HASH_KEY_FILE: the file is empty",
         (
-            "VAPI_SESSIONS_JWT_SECRET: set exactly one of VAPI_SESSIONS_JWT_SECRET, "
-            "VAPI_SESSIONS_JWT_PUBLIC_KEY and VAPI_SESSIONS_JWT_JWKS_URL"
+            "VAPI_SESSIONS_JWT_SECRET: set VAPI_SESSIONS_JWT_SECRET, "
+            "VAPI_SESSIONS_JWT_PUBLIC_KEY or VAPI_SESSIONS_JWT_JWKS_URL"
         ),
         "VAPI_SESSIONS_PORT: must be a whole number",
         "VAPI_SESSIONS_VAPI_ASSISTANT_ID: is required",

@@ -149,9 +149,10 @@ def test_an_unreadable_file_is_the_only_fault(tmp_path: Path) -> None:
 
 
 def test_a_second_key_source_in_a_file_is_a_fault(tmp_path: Path) -> None:
-    reported = faults(JWT_PUBLIC_KEY_FILE=file(tmp_path, PEM))
-    assert list(reported) == ["JWT_PUBLIC_KEY_FILE"]
-    assert reported["JWT_PUBLIC_KEY_FILE"].startswith("conflicts with JWT_SECRET: set exactly one")
+    jwks = {"JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "us"}
+    reported = faults(JWT_PUBLIC_KEY_FILE=file(tmp_path, PEM), **jwks)
+    assert list(reported) == ["JWT_JWKS_URL"]
+    assert reported["JWT_JWKS_URL"].startswith("conflicts with JWT_PUBLIC_KEY")
 
 
 @pytest.mark.parametrize("text", [PEM.replace("\n", "\\n"), PEM.replace("\n", "\\r\\n")])

@@ -18,6 +18,8 @@ USES_JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}
         ({}, ("HS256",)),
         ({"JWT_ALGORITHMS": "HS512, HS256"}, ("HS512", "HS256")),
         ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM}, ("RS256", "ES256")),
+        ({"JWT_PUBLIC_KEY": PEM}, ("HS256", "RS256", "ES256")),
+        ({"JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}, ("HS256", "RS256", "ES256")),
         ({"JWT_SECRET": "", "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"}, ("RS256", "ES256")),
         (
             {"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "PS512"},
@@ -36,6 +38,7 @@ def test_default_algorithms(variables: dict[str, str], algorithms: tuple[str, ..
         {"VAPI_CREDENTIAL": "public_key", "VAPI_ORG_ID": ""},
         {"SESSION_BUDGET_SECONDS": "0.2", "VAPI_TIMEOUT_SECONDS": "0.1"},
         {"JWT_SECRET": "x" * 32, "JWT_SECRET_PREVIOUS": "y" * 32},
+        {"JWT_SECRET_PREVIOUS": "y" * 32, "JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us"},
         {"JWT_SECRET": "x" * 48, "JWT_ALGORITHMS": "HS384"},
         {"JWT_SECRET": "x" * 64, "JWT_ALGORITHMS": "HS512"},
         {
@@ -57,8 +60,13 @@ def test_valid_combinations(variables: dict[str, str]) -> None:
     ("variables", "names"),
     [
         ({"JWT_SECRET": ""}, {"JWT_SECRET"}),
-        ({"JWT_PUBLIC_KEY": PEM}, {"JWT_PUBLIC_KEY"}),
-        ({"JWT_JWKS_URL": JWKS}, {"JWT_JWKS_URL", "JWT_ISSUER"}),
+        ({"JWT_JWKS_URL": JWKS}, {"JWT_ISSUER"}),
+        ({"JWT_JWKS_URL": JWKS, "JWT_ISSUER": "us", "JWT_PUBLIC_KEY": PEM}, {"JWT_JWKS_URL"}),
+        ({"JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "RS256"}, {"JWT_ALGORITHMS"}),
+        ({"JWT_PUBLIC_KEY": PEM, "JWT_ALGORITHMS": "HS256"}, {"JWT_ALGORITHMS"}),
+        ({"JWT_PUBLIC_KEY": PEM, "JWT_SECRET": "x" * 31}, {"JWT_SECRET"}),
+        ({"JWT_PUBLIC_KEY": "x"}, {"JWT_PUBLIC_KEY"}),
+        ({**USES_JWKS, "JWT_SECRET": "x" * 32, "JWT_ALGORITHMS": "ES256"}, {"JWT_ALGORITHMS"}),
         ({"JWT_PUBLIC_KEY_FILE": "/nonexistent"}, {"JWT_PUBLIC_KEY_FILE"}),
         ({"JWT_SECRET_FILE": "/nonexistent"}, {"JWT_SECRET_FILE"}),
         ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": PEM + pems.private(pems.P256)}, {"JWT_PUBLIC_KEY"}),

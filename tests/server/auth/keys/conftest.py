@@ -9,11 +9,11 @@ import pytest
 from aiohttp import ClientSession
 
 from rig.issuer import Issuer, issuing
-from server.auth.aiohttp_jwt_adapter import Decoder
+from rig.service import SECRET
 from server.auth.jwk_set import JwkSet
 from server.auth.jwks import JwksProvider
+from server.auth.tokens import VerificationKey, Verify, make_verify
 from server.config.keys import PUBLIC_ALGORITHMS
-from tests.server.auth.tokens import make_decoder
 
 CACHE_SECONDS = 600
 STALE_SECONDS = 86400
@@ -47,8 +47,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def make_decoders(public: object, algorithms: Iterable[str]) -> dict[str, Decoder]:
-    return {algorithm: make_decoder(algorithm, public) for algorithm in algorithms}
+def verify_with(algorithm: str, keys: Iterable[object]) -> Verify:
+    return make_verify(*(VerificationKey(algorithm, key) for key in keys))
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def keys(issuer: Issuer, clock: Clock) -> JwksProvider:
     return JwksProvider(
         url=issuer.url,
         algorithms=PUBLIC_ALGORITHMS,
-        make_key_set=partial(JwkSet, allowed=PUBLIC_ALGORITHMS, make_decoders=make_decoders),
+        secrets={"HS256": verify_with("HS256", [SECRET.encode()])},
+        secret_count=1,
+        make_key_set=partial(JwkSet, allowed=PUBLIC_ALGORITHMS, make_verify=verify_with),
         cache_seconds=CACHE_SECONDS,
         stale_seconds=STALE_SECONDS,
         cooldown_seconds=COOLDOWN_SECONDS,

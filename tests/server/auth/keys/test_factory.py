@@ -8,6 +8,7 @@ from aiohttp import ClientSession
 from middlewares.errors import ApiError
 from rig.issuer import Issuer, Key, key
 from rig.service import make_settings
+from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.keys import make_jwks_provider
 from tests import pems
 
@@ -31,17 +32,17 @@ async def test_proof_key_in_the_jwks_is_ignored(
     keys = make_jwks_provider(make_settings(**issuer.variables, **proof))
     for _ in range(2):
         await keys.fetch_once(session)
-    decode = await keys.decoder("ES256", "other")
-    assert (await decode(other.token()))["id"] == "pt_1"
+    verify = await keys.find("ES256", "other")
+    assert verify_token(other.token(), verify)["id"] == "pt_1"
     logged = caplog.record_tuples
     if proof:
-        assert keys.generation is not None
-        assert keys.generation.find("ES256", "proof") is None
-        message = "JWT_JWKS_URL has a key of PROOF_KEY: the key is ignored"
-        assert logged == [("server.auth.keys", WARNING, message)]
+        assert keys.key_set is not None
+        assert keys.key_set.find("ES256", "proof") is None
+        message = 'keys of JWT_JWKS_URL are not used: "proof" (it is a key of PROOF_KEY)'
+        assert logged == [("server.auth.jwks", WARNING, message)]
     else:
-        decode = await keys.decoder("ES256", "proof")
-        assert (await decode(PROOF_KEY.token()))["id"] == "pt_1"
+        verify = await keys.find("ES256", "proof")
+        assert verify_token(PROOF_KEY.token(), verify)["id"] == "pt_1"
         assert logged == []
 
 
@@ -49,7 +50,7 @@ async def test_settings_reach_the_jwks_provider(issuer: Issuer, session: ClientS
     keys = make_jwks_provider(make_settings(**{**issuer.variables, "JWT_ALGORITHMS": "ES256"}))
     await keys.fetch_once(session)
     with pytest.raises(ApiError, match="algorithm is not accepted"):
-        await keys.decoder("ES384", "one")
-    decode = await keys.decoder("ES256", "one")
+        await keys.find("ES384", "one")
+    verify = await keys.find("ES256", "one")
     with pytest.raises(ApiError, match="issued by another issuer"):
-        await decode(issuer.keys[0].token({"iss": "them"}))
+        verify_token(issuer.keys[0].token({"iss": "them"}), verify)

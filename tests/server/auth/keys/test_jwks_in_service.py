@@ -7,9 +7,10 @@ import pytest
 from aiohttp import web
 
 from rig.issuer import ISSUER, Issuer, Respond, eventually, hang, hang_in_the_body, key
-from rig.service import Service, claims, sign
+from rig.service import SECRET, Service, claims, sign
 from tests.conftest import Serve
 
+OTHER_SECRET = SECRET[::-1]
 SHORT_BUDGET = {
     "SESSION_BUDGET_SECONDS": "1",
     "VAPI_TIMEOUT_SECONDS": "0.5",
@@ -55,6 +56,68 @@ async def test_new_key_is_accepted_at_its_first_token(issuer: Issuer, serve: Ser
     assert (await service.start(issuer.keys[0].token())).status == 200
     issuer.keys = [key("two")]
     assert (await service.start(issuer.keys[0].token())).status == 200
+
+
+async def test_key_that_was_replaced_under_its_id_is_accepted_at_its_first_token(
+    issuer: Issuer, serve: Serve
+) -> None:
+    service = await serve(**issuer.variables)
+    assert (await service.start(issuer.keys[0].token())).status == 200
+    old, issuer.keys = issuer.keys[0], [key("one")]
+    assert (await service.start(issuer.keys[0].token())).status == 200
+    assert (await service.start(old.token({"iss": ISSUER, "exp": 2**40}))).status == 401
+    assert issuer.fetches == 2
+
+
+async def test_forged_signatures_cause_one_refetch(issuer: Issuer, serve: Serve) -> None:
+    service = await serve(**issuer.variables, JWKS_COOLDOWN_SECONDS="60", RATE_LIMIT="off")
+    forged = [key("one").token() for _ in range(50)]
+    answers = await asyncio.gather(*map(service.start, forged))
+    assert {(each.status, each.code) for each in answers} == {(401, "AUTH_TOKEN_INVALID")}
+    assert issuer.fetches == 2
+
+
+async def test_forged_signatures_do_not_pile_up_behind_a_slow_provider(
+    issuer: Issuer, serve: Serve
+) -> None:
+    service = await serve(**issuer.variables, JWKS_COOLDOWN_SECONDS="60", RATE_LIMIT="off")
+    known, forged, answered = issuer.keys[0].token(), key("one").token(), asyncio.Event()
+    assert (await service.start(known)).status == 200
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await answered.wait()
+        return web.json_response(issuer.document)
+
+    issuer.respond = slow
+    start = monotonic()
+    assert (await service.start(forged)).code == "AUTH_UNAVAILABLE"
+    assert 1.4 <= monotonic() - start < 2.5  # half the budget
+    start = monotonic()
+    answers = await asyncio.gather(*(service.start(forged) for _ in range(20)))
+    assert {each.code for each in answers} == {"AUTH_UNAVAILABLE"}
+    assert monotonic() - start < 1
+    assert (await service.start(known)).status == 200
+    answered.set()
+
+    async def is_invalid() -> bool:
+        return (await service.start(forged)).code == "AUTH_TOKEN_INVALID"
+
+    await eventually(is_invalid)
+    assert issuer.fetches == 2
+
+
+async def test_secret_beside_the_jwks_does_not_wait_for_it(issuer: Issuer, serve: Serve) -> None:
+    issuer.respond = hang
+    variables = {**issuer.variables, "JWT_SECRET": SECRET, "JWT_ALGORITHMS": ""}
+    service = await serve(**variables, **SHORT_BUDGET)
+    for headers in ({}, {"kid": "one"}, {"kid": "unknown"}):
+        assert (await service.start(sign(claims(iss=ISSUER), **headers))).status == 200
+    assert (await service.start(sign(claims(iss=ISSUER), OTHER_SECRET))).status == 401
+    assert (await service.start(sign(claims(iss="them")))).status == 401
+    await assert_unavailable(service, issuer.keys[0].token())
+    assert await keys_state(service) == "missing"
+    await recover(issuer)
+    await eventually_granted(service, issuer.keys[0].token())
 
 
 async def test_removed_key_is_rejected_after_cache_seconds(issuer: Issuer, serve: Serve) -> None:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import joserfc.jwk
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from middlewares.errors import ApiError
-from rig.issuer import make_key, rsa_key
+from rig.issuer import Key, make_key, rsa_key
 from rig.service import SECRET, claims, make_settings, sign
+from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.keys import make_static_provider
 from server.auth.tokens import VerificationKey
 from server.config import Settings
@@ -45,8 +48,8 @@ async def verifies(settings: Settings, token: str, algorithm: str) -> bool:
     results = set()
     for key_id in (None, "any key id"):
         try:
-            decode = await keys.decoder(algorithm, key_id)
-            results.add((await decode(token))["id"] == "pt_1")
+            verify = await keys.find(algorithm, key_id)
+            results.add(verify_token(token, verify)["id"] == "pt_1")
         except ApiError:
             results.add(False)
     (result,) = results
@@ -65,7 +68,7 @@ async def test_secret_verifies_its_algorithms_only(algorithm: str) -> None:
 def test_configured_keys_are_always_ready() -> None:
     keys = make_static_provider(make_settings())
     assert keys.state == "ready"
-    assert keys.generation is keys.generation is not None
+    assert keys.key_set is keys.key_set is not None
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS512"])
@@ -131,21 +134,43 @@ async def test_token_of_none_of_eight_public_keys_is_rejected(algorithm: str, ke
     assert not await verifies(eight_public_keys(), sign(key=key, algorithm=algorithm), algorithm)
 
 
+def tried_keys(monkeypatch: pytest.MonkeyPatch) -> list[VerificationKey]:
+    """Return a list of the keys that are tried from now on."""
+    tried: list[VerificationKey] = []
+    really = VerificationKey.verify
+
+    def record(key: VerificationKey, *parts: bytes) -> bool:
+        tried.append(key)
+        return really(key, *parts)
+
+    monkeypatch.setattr(VerificationKey, "verify", record)
+    return tried
+
+
+@pytest.mark.parametrize("signer", [*ES256_KEYS, pems.RSA, rsa_key(1), pems.ED25519])
+async def test_key_is_tried_first_by_its_thumbprint(
+    monkeypatch: pytest.MonkeyPatch, signer: Any
+) -> None:
+    algorithm = "RS256" if isinstance(signer, RSAPrivateKey) else "ES256"
+    algorithm = "EdDSA" if signer is pems.ED25519 else algorithm
+    thumbprint = joserfc.jwk.import_key(Key(algorithm, signer, None).jwk()).thumbprint()
+    tried = tried_keys(monkeypatch)
+    verify = await make_static_provider(eight_public_keys()).find(algorithm, thumbprint)
+    assert verify_token(sign(key=signer, algorithm=algorithm), verify)["id"] == "pt_1"
+    assert len(tried) == 1
+    other = next(key for name, key in EIGHT_KEYS if name == algorithm)
+    assert verify_token(sign(key=other, algorithm=algorithm), verify)["id"] == "pt_1"
+
+
 @pytest.mark.parametrize(("algorithm", "attempts"), [("ES256", 4), ("RS256", 2), ("EdDSA", 1)])
 async def test_forged_token_costs_one_verification_for_each_fitting_key(
     monkeypatch: pytest.MonkeyPatch, algorithm: str, attempts: int
 ) -> None:
-    tried = []
-
-    def verify(key: VerificationKey, *_: bytes) -> bool:
-        tried.append(key)
-        return False
-
-    monkeypatch.setattr(VerificationKey, "verify", verify)
-    decode = await make_static_provider(eight_public_keys()).decoder(algorithm, None)
+    tried = tried_keys(monkeypatch)
+    verify = await make_static_provider(eight_public_keys()).find(algorithm, None)
     forged = sign(key=make_key(algorithm), algorithm=algorithm)
     with pytest.raises(ApiError, match="signature does not verify"):
-        await decode(forged)
+        verify_token(forged, verify)
     assert len(tried) == len(set(tried)) == attempts
 
 
@@ -154,7 +179,7 @@ async def test_algorithm_without_a_fitting_key_is_rejected() -> None:
     assert settings.jwt_algorithms == ("RS256", "ES256")
     keys = make_static_provider(settings)
     with pytest.raises(ApiError) as caught:
-        await keys.decoder("RS256", None)
+        await keys.find("RS256", None)
     assert caught.value.details == "The token's algorithm is not accepted here"
 
 

@@ -1,4 +1,4 @@
-"""Decoding of a signed JWT: signature, issuer and audience, compared with PyJWT over any bytes."""
+"""Verification of a JWS: signature, issuer and audience, compared with PyJWT over any bytes."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from middlewares.errors import ApiError, ErrorCode
 from server.auth.claims import Claims
-from server.auth.tokens import VerificationKey, make_decode
+from server.auth.tokens import VerificationKey, make_verify
 from tests.middlewares.support import NOW
 from tests.server.auth.tokens import SECRET, claims, compact, key_pair, segment, signed_with
 
@@ -19,7 +19,7 @@ KEY = VerificationKey("HS256", SECRET)
 OTHER_SECRET = SECRET[::-1]
 ALGORITHMS = [
     *["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
-    *["ES256", "ES384", "ES512", "EdDSA"],
+    *["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
 ]
 SIGNATURE = "The token's signature does not verify"
 ALGORITHM = "The token's algorithm is not the algorithm of its key"
@@ -32,7 +32,7 @@ REQUIRED = "The token lacks a required claim (iss or aud)"
 def details_of(token: str, *keys: VerificationKey, **checks: Any) -> str | None:
     """Return the details of the rejection, which is AUTH_TOKEN_INVALID; None for valid tokens."""
     try:
-        make_decode(*(keys or [KEY]), **checks)(token.encode())
+        make_verify(*(keys or [KEY]), **checks)(token.encode())
     except ApiError as error:
         assert error.code is ErrorCode.AUTH_TOKEN_INVALID  # noqa: PT017  both results are checked
         return error.details
@@ -47,7 +47,7 @@ def test_signature_of_each_algorithm_is_verified(algorithm: str) -> None:
     signer, verifier = key_pair(algorithm)
     token = signed_with(algorithm, claims(), signer)
     key = VerificationKey(algorithm, verifier)
-    assert make_decode(key)(token.encode()) == claims()
+    assert make_verify(key)(token.encode()) == claims()
     header, _, signature = token.split(".")
     forged = f"{header}.{segment(claims(id='pt_2'))}.{signature}"
     assert details_of(forged, key) == SIGNATURE
@@ -123,7 +123,7 @@ def test_malformed_payload_is_rejected(payload: bytes) -> None:
 )
 def test_malformed_token_is_rejected(token: str) -> None:
     with pytest.raises(ApiError) as caught:
-        make_decode(KEY)(token.encode())
+        make_verify(KEY)(token.encode())
     assert caught.value.code is ErrorCode.AUTH_TOKEN_INVALID
     assert caught.value.details in {MALFORMED, "The token's header is not JSON"}
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -224,7 +224,7 @@ def test_both_issuer_and_audience_are_checked() -> None:
     ],
 )
 def test_other_claims_are_not_checked_here(odd: dict[str, Any]) -> None:
-    assert make_decode(KEY)(compact(claims(**odd)).encode()) == claims(**odd)
+    assert make_verify(KEY)(compact(claims(**odd)).encode()) == claims(**odd)
     assert details_of(compact(claims(**odd), secret=OTHER_SECRET)) == SIGNATURE
 
 
@@ -238,8 +238,8 @@ def by_us(token: str, **checks: str) -> Result:
     audiences = [checks["audience"]] if "audience" in checks else []
     try:
         issuers = [checks["issuer"]] if "issuer" in checks else []
-        decode = make_decode(KEY, issuers=issuers, audiences=audiences)
-        return decode(token.encode())
+        verify = make_verify(KEY, issuers=issuers, audiences=audiences)
+        return verify(token.encode())
     except ApiError:
         return None
 
