@@ -55,7 +55,7 @@ control_socket_disable = True
 
 def on_starting(server: Any) -> None:
     """Check what depends on the number of workers, and delete the metrics of an earlier master."""
-    MASTER.check_processes(server.cfg.workers)
+    MASTER.prepare_for(server.cfg.workers)
     delete_earlier_metrics()
 
 

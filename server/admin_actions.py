@@ -155,11 +155,6 @@ class ActionChannel:
             end.setblocking(False)
         self._receiver, self._sender = (end.detach() for end in ends)
 
-    def close(self) -> None:
-        """Close both ends in this process."""
-        os.close(self._receiver)
-        os.close(self._sender)
-
     def send(self, record: AdminRecord) -> None:
         """Send a record; one that finds no place is lost, with a log record."""
         try:

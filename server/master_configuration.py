@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from server.admin_actions import ActionChannel, admin_record
+from server.admin_actions import ActionChannel, AdminRecord, admin_record
 from server.config import Settings
 from server.config.checks import check_processes
 from server.config.loader import (
@@ -26,11 +26,11 @@ WORKER_BOOT_ERROR: Final = 3
 class MasterConfiguration:
     """The last valid configuration of this process and of the process that forked it.
 
-    One worker gets each line of `actions` for the audit log.
+    One worker gets each record of `actions` for the audit log; None where gunicorn has no master.
     """
 
-    def __init__(self, actions: ActionChannel) -> None:
-        self.actions = actions
+    def __init__(self) -> None:
+        self.actions: ActionChannel | None = None
         self._current: Configuration | None = None
         self._processes = 1
 
@@ -40,9 +40,10 @@ class MasterConfiguration:
             self._current = load_or_exit(status)
         return self._current
 
-    def check_processes(self, processes: int) -> None:
-        """Take the number of workers; exit when the configuration does not permit as many."""
+    def prepare_for(self, processes: int) -> None:
+        """Prepare for this number of workers; exit when the configuration does not permit it."""
         self._processes = processes
+        self.actions = ActionChannel()
         if processes > 1 and (lines := self._faults_of_processes(self.get().settings)):
             exit_for_faults(lines, EX_CONFIG)
 
@@ -71,7 +72,7 @@ class MasterConfiguration:
     def _refuse(self, reason: str, lines: Iterable[str]) -> bool:
         for line in lines:
             log.error("%s, the last valid configuration stays in use: %s", reason, line)
-        self.actions.send(admin_record("reload_refused"))
+        self._send(admin_record("reload_refused"))
         return False
 
     def _tell_changes(self, last: Settings, new: Settings) -> None:
@@ -80,9 +81,13 @@ class MasterConfiguration:
         for name in find_weakened(last, new):
             log.warning("%s: this reload makes it weaker than before", name)
         if changed:
-            self.actions.send(admin_record("reload", changed=changed))
+            self._send(admin_record("reload", changed=changed))
+
+    def _send(self, record: AdminRecord) -> None:
+        if self.actions is not None:
+            self.actions.send(record)
 
 
-MASTER: Final = MasterConfiguration(ActionChannel())
+MASTER: Final = MasterConfiguration()
 """State of the process, because gunicorn executes its configuration file again at each reload and
 calls `app_factory` without arguments."""

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES, Service, make_settings, running
-from server.admin_actions import ActionChannel
 from server.config.settings import VARIABLES as NAMES
-from server.master_configuration import MasterConfiguration
 from server.observability.audit_log import AuditLog
 
 Serve = Callable[..., Awaitable[Service]]
@@ -98,13 +96,6 @@ def configured(unconfigured: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name, value in VARIABLES.items():
         unconfigured.setenv(name, value)
     return unconfigured
-
-
-@pytest.fixture
-def unloaded_master() -> Iterator[MasterConfiguration]:
-    """Return the state of a master that has not loaded its configuration."""
-    with closing(ActionChannel()) as actions:
-        yield MasterConfiguration(actions)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import new as hmac
@@ -77,9 +77,8 @@ async def written(tmp_path: Path) -> AsyncIterator[Written]:
 
 
 @pytest.fixture
-def channel() -> Iterator[ActionChannel]:
-    with closing(ActionChannel()) as made:
-        yield made
+def channel() -> ActionChannel:
+    return ActionChannel()
 
 
 @asynccontextmanager

@@ -52,14 +52,12 @@ def test_unconfigured_middlewares_are_omitted() -> None:
 
 
 @pytest.fixture
-def environment(
-    configured: pytest.MonkeyPatch, unloaded_master: MasterConfiguration
-) -> pytest.MonkeyPatch:
+def environment(configured: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Set the variables of the tests for a worker whose master has not loaded them."""
     root = logging.getLogger()
     configured.setattr(root, "handlers", [])
     configured.setattr(root, "level", root.level)
-    configured.setattr(app, "MASTER", unloaded_master)
+    configured.setattr(app, "MASTER", MasterConfiguration())
     return configured
 
 

@@ -7,12 +7,11 @@ from tests.server.config.test_proof_key import PROOF
 
 
 @pytest.fixture
-def master(
-    configured: pytest.MonkeyPatch, unloaded_master: MasterConfiguration
-) -> MasterConfiguration:
+def master(configured: pytest.MonkeyPatch) -> MasterConfiguration:
     """Return the configuration of a master that has started with valid variables."""
-    unloaded_master.get()
-    return unloaded_master
+    configuration = MasterConfiguration()
+    configuration.get()
+    return configuration
 
 
 def test_reload_replaces_a_valid_configuration(
@@ -40,7 +39,7 @@ def test_several_processes_need_redis_for_what_they_share(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    master.check_processes(2)
+    master.prepare_for(2)
     for name, value in {**PROOF, "CALL_MONITOR": "report"}.items():
         monkeypatch.setenv(name, value)
     assert not master.reload()
@@ -50,10 +49,10 @@ def test_several_processes_need_redis_for_what_they_share(
     monkeypatch.setenv("JWT_DPOP", "require")
     monkeypatch.setenv("PUBLIC_URL", "https://sessions.test")
     monkeypatch.delenv("REDIS_URL")
-    alone = MasterConfiguration(master.actions)
-    alone.check_processes(1)
+    alone = MasterConfiguration()
+    alone.prepare_for(1)
     with pytest.raises(SystemExit) as ended:
-        alone.check_processes(2)
+        alone.prepare_for(2)
     assert ended.value.code == 78
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()[1:3]] == [
         "JWT_DPOP",
