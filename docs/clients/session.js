@@ -17,12 +17,18 @@
  * @property {() => Promise<string>} getToken  Gives the patient's token.
  * @property {() => Promise<string>} refreshToken  Gives a new token, after the first has expired.
  * @property {string} [patientId]  When set, the service checks that the token is this patient's.
+ * @property {string} [assistant]  The name of an assistant, when the patient may choose.
+ * @property {Record<string, string>} [consent]  What the patient agreed to, version by name, when
+ *   the clinic requires consent.
  * @property {number} [timeoutMs]  For one request. The service answers within 3 seconds; the rest
  *   is for a poor connection.
  * @property {number} [maxWaitMs]  The longest `Retry-After` to wait for.
  */
 
-/** Why there is no session: `code` is the service's, or `TIMEOUT` or `UNREACHABLE`. */
+/**
+ * Why there is no session or no call: `code` is the service's, `TIMEOUT` or `UNREACHABLE`, or, of
+ * voice-call.js, `MICROPHONE_REFUSED`, `CALL_FAILED` or `CONNECTION_LOST`.
+ */
 export class SessionError extends Error {
   /**
    * @param {string} code
@@ -59,14 +65,16 @@ const isRetriable = ({ code, retryAfter }) =>
  * @returns {Promise<Session>}
  */
 export async function getSession({
-  url, getToken, refreshToken, patientId, timeoutMs = 5000, maxWaitMs = 10000,
+  url, getToken, refreshToken, patientId, assistant, consent, timeoutMs = 5000, maxWaitMs = 10000,
 }) {
+  const patientContext = patientId === undefined ? undefined : { id: patientId };
+  const body = JSON.stringify({ patientContext, assistant, consent });
   let token = await getToken();
   let refreshed = false;
   let retried = false;
   for (;;) {
     try {
-      return await request(url, token, patientId, timeoutMs);
+      return await request(url, token, body, timeoutMs);
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
       if (error.code === "AUTH_TOKEN_EXPIRED" && !refreshed) {
@@ -85,23 +93,23 @@ export async function getSession({
 /**
  * @param {string} url
  * @param {string} token
- * @param {string | undefined} patientId
+ * @param {string} body
  * @param {number} timeoutMs
  * @returns {Promise<Session>}
  */
-async function request(url, token, patientId, timeoutMs) {
+async function request(url, token, body, timeoutMs) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
     const response = await fetch(url, {
       method: "POST",
       headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-      body: JSON.stringify(patientId === undefined ? {} : { patientContext: { id: patientId } }),
+      body,
       signal: abort.signal,
     });
-    const body = await response.json();
-    if (response.ok) return body.data;
-    throw refusal(response, body.error);
+    const answer = await response.json();
+    if (response.ok) return answer.data;
+    throw refusal(response, answer.error);
   } catch (error) {
     if (error instanceof SessionError) throw error;
     if (abort.signal.aborted) throw new SessionError("TIMEOUT", "No answer in time");
@@ -175,6 +183,10 @@ export function inWords(error) {
     case "PAYLOAD_TOO_LARGE":
     case "UNSUPPORTED_MEDIA_TYPE":
       return "Something is wrong with the app. Please tell your clinic.";
+    case "MICROPHONE_REFUSED":
+      return "Please allow the microphone in the settings, then call again.";
+    case "CONNECTION_LOST":
+      return "The connection was lost. Please call again.";
     case "CALL_FAILED":
       return "The call could not be started. Please try again.";
     case "VAPI_SESSION_FAILED":

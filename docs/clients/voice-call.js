@@ -10,12 +10,16 @@ import { assistantOverrides, getSession, SessionError } from "./session.js";
  * @property {(event: SdkEvent, listener: (value?: any) => void) => unknown} on
  */
 
-/** @typedef {"call-start" | "call-end" | "call-start-progress" | "error"} SdkEvent */
+/** @typedef {"call-start" | "call-end" | "call-start-progress" | "camera-error" | "error"} SdkEvent */
 
 /**
  * @typedef {object} CallOptions
- * @property {new (apiToken: string, apiBaseUrl?: string) => Sdk} Vapi  The SDK's class.
+ * @property {new (apiToken: string, apiBaseUrl?: string, dailyConfig?: any) => Sdk} Vapi  The SDK's
+ *   class.
  * @property {string} [vapiUrl]  Vapi's address, for a stand-in; leave it out in production.
+ * @property {{ avoidEval?: boolean }} [dailyConfig]  Of the web SDK.
+ * @property {() => Promise<void>} [askForMicrophone]  Fails when the patient refuses. A session token
+ *   does not wait for a dialog, and Vapi ends a call without audio after 15 seconds.
  * @property {import("./session.js").SessionOptions} session
  * @property {() => void} onConnected  The assistant listens.
  * @property {(error: unknown) => void} onEnded  The call has ended, or there is none; called once.
@@ -29,7 +33,9 @@ import { assistantOverrides, getSession, SessionError } from "./session.js";
  * @param {CallOptions} options
  * @returns {{ stop: () => void }}
  */
-export function startVoiceCall({ Vapi, vapiUrl, session: sessionOptions, onConnected, onEnded }) {
+export function startVoiceCall({
+  Vapi, vapiUrl, dailyConfig, askForMicrophone, session: sessionOptions, onConnected, onEnded,
+}) {
   let active = true;
   /** @type {Sdk | undefined} */
   let vapi;
@@ -46,17 +52,35 @@ export function startVoiceCall({ Vapi, vapiUrl, session: sessionOptions, onConne
     vapi?.stop();
   }
 
+  /** @param {string} why */
+  function refused(why) {
+    end(new SessionError("MICROPHONE_REFUSED", why));
+    vapi?.stop();
+  }
+
   async function connect() {
+    try {
+      await askForMicrophone?.();
+    } catch (error) {
+      return refused(String(error));
+    }
+    if (!active) return;
     const session = await getSession(sessionOptions);
     if (!active) return;
     // One object for one call: no SDK refreshes a credential, and all objects share the latest.
-    vapi = new Vapi(session.apiKey, vapiUrl);
+    vapi = new Vapi(session.apiKey, vapiUrl, dailyConfig);
     let started = false;
     let left = false;
-    // Without a listener for `error` the SDK throws. A refusal by Vapi is in `error.error`.
+    /** @type {SessionError | null} */
+    let lost = null;
+    // Without a listener for `error` the SDK throws. A refusal by Vapi is in `error.error`. A call
+    // that the assistant or the clinic ends is an `error` too, "Meeting has ended", before the end.
     vapi.on("error", (event) => {
-      if (active) console.warn("Vapi", event?.error?.error ?? event?.error ?? event);
+      const fault = event?.error?.error ?? event?.error ?? event;
+      if (active) console.warn("Vapi", fault);
+      if (fault?.type === "connection-error") lost = new SessionError("CONNECTION_LOST", "Daily's connection failed");
     });
+    vapi.on("camera-error", () => refused("The SDK may not use the microphone"));
     // While the SDK connects, its `stop()` does nothing. It reports each step from inside `start`,
     // so an exception here makes it give up and clean up before the next step.
     vapi.on("call-start-progress", () => {
@@ -68,13 +92,13 @@ export function startVoiceCall({ Vapi, vapiUrl, session: sessionOptions, onConne
     // After a failed start the SDK may report the end too, even later than `start` returns.
     vapi.on("call-end", () => {
       left = true;
-      if (started) end(null);
+      if (started) end(lost);
     });
     const call = await vapi.start(session.assistantId, assistantOverrides(session));
     started = true;
     if (!active) vapi.stop();
     else if (call === null) end(new SessionError("CALL_FAILED", "Vapi did not start the call"));
-    else if (left) end(null);
+    else if (left) end(lost);
   }
 
   connect().catch(end);

@@ -209,10 +209,11 @@ export default class Vapi extends Emitter {
   /** @param {Room} room  The room whose connection has ended. */
   #closed(room) {
     if (room !== this.#room) return; // left by `stop`
-    const error = this.#toldEnd
-      ? { type: "ejected", msg: "Meeting has ended", message: "Meeting has ended" }
-      : { type: "connection-error", msg: "Connection lost", message: "Connection lost" };
-    if (this.listenerCount("error") > 0) this.emit("error", { type: "daily-error", error, timestamp: now() });
+    const error = this.#toldEnd ? { type: "ejected", msg: "Meeting has ended" } : { type: "connection-error", msg: "Connection lost" };
+    if (this.listenerCount("error") > 0) {
+      const event = { action: "error", errorMsg: error.msg, error, message: error };
+      this.emit("error", { type: "daily-error", error: event, timestamp: now() });
+    }
     this.#leave();
   }
 

@@ -162,7 +162,7 @@ class Call {
       const words = limit ? "All lines are busy. Please call again in a minute." : "The call could not be started. Please try again.";
       this.#fail(words, `Vapi: ${[answer].flat().join("; ")}`);
       this.#end();
-    } else if (error.type === "connection-error") {
+    } else if (error.error?.type === "connection-error") {
       this.#fail("The connection was lost. Please check the network and call again.", "The SDK emitted error, then call-end.");
     }
   }

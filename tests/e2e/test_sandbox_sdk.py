@@ -76,7 +76,7 @@ async def test_calls_end_by_the_clinic_and_by_time(chromium: Browser, url: str) 
     assert ended_reason(limited) == "exceeded-max-duration"
     for report in (ended, limited):
         (error,) = [value for name, value in report["events"] if name == "error"]
-        assert error["error"]["msg"] == "Meeting has ended"
+        assert error["error"]["error"] == {"type": "ejected", "msg": "Meeting has ended"}
         assert names(report).count("call-end") == 1
 
 
@@ -96,7 +96,7 @@ async def test_network_drop_ends_the_call(chromium: Browser, url: str) -> None:
     happened = names(report)
     assert happened.index("network-connection") < happened.index("error")
     (error,) = [value for name, value in report["events"] if name == "error"]
-    assert error["error"]["type"] == "connection-error"
+    assert error["error"]["error"]["type"] == "connection-error"
 
 
 async def test_refused_start_resolves_to_null(chromium: Browser, url: str) -> None:

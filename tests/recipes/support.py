@@ -74,9 +74,9 @@ def bundle(folder: Path, driver: str, *options: str) -> Path:
     return output
 
 
-async def run_node(script: Path, options: object) -> Any:
+async def run_node(script: Path, options: object, *flags: str) -> Any:
     """Run a script in Node.js with options; give the report that it prints."""
-    command = ("node", str(script), json.dumps(options))
+    command = ("node", *flags, str(script), json.dumps(options))
     node = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await node.communicate()
     assert node.returncode == 0

@@ -23,6 +23,7 @@ from tests.server.config.test_proof_key import PROOF
 pytestmark = pytest.mark.e2e
 
 NOT_STARTED = "The call could not be started. Please try again."
+NO_MICROPHONE = "Please allow the microphone in the settings, then call again."
 # While the call is connecting, and afterwards.
 MOMENTS = [
     "tap",
@@ -41,6 +42,15 @@ def app(packages: None, tmp_path: Path) -> Path:
     lay_out(tmp_path, module=False)
     daily = "--alias:@daily-co/react-native-daily-js=./drivers/daily.js"
     return bundle(tmp_path, "react-native", "--platform=node", "--format=cjs", daily)
+
+
+@pytest.fixture
+def offline_app(packages: None, tmp_path: Path) -> Path:
+    """Return the driver with the sandbox's class in place of Vapi's."""
+    lay_out(tmp_path, module=False)
+    sdk = "--alias:@vapi-ai/react-native=./vapi.js"
+    quiet = "--log-override:empty-import-meta=silent"
+    return bundle(tmp_path, "react-native", "--platform=node", "--format=cjs", sdk, quiet)
 
 
 async def run(app: Path, service: Backend, *tokens: str, **more: Any) -> Any:
@@ -95,6 +105,23 @@ async def test_tools_can_verify_the_patient(app: Path) -> None:
         await run(app, service, sign())
         (call,) = service.calls
         assert await verified_patient(service, call.call) == "pt_1"
+
+
+async def test_call_connects_without_an_account(offline_app: Path) -> None:
+    async with backend() as service:
+        options = service.options(sign(), until="talking")
+        # Node.js 20 has WebSockets behind this flag; React Native and later versions have them.
+        report = await run_node(offline_app, options, "--experimental-websocket")
+        (call,) = service.calls
+    assert states(report) == ["idle", "connecting", "talking"]
+    assert call.call.started_at
+
+
+async def test_refused_microphone_asks_for_no_session(app: Path) -> None:
+    async with backend() as service:
+        report = await run(app, service, sign(), refuseMicrophone=True)
+        assert len(service.calls) == 0
+    assert report["states"][-1] == ["idle", NO_MICROPHONE]
 
 
 async def test_text_of_a_failed_join_stays(app: Path) -> None:

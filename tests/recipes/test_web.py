@@ -3,7 +3,7 @@
 Daily, which carries the audio on its own servers, is replaced by a stand-in.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,16 @@ from sandbox.serving import bind, origin, serving
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import browser
-from tests.recipes.support import Backend, backend, bundle, verified_patient
-from tests.recipes.test_react_native import MOMENTS, NOT_STARTED
+from tests.recipes.support import Backend, backend, blocks, bundle, verified_patient
+from tests.recipes.test_react_native import MOMENTS, NO_MICROPHONE, NOT_STARTED
 from tests.recipes.test_session import SIGNED_OUT, expired
 from tests.server.config.test_proof_key import PROOF
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 ENDED = "The call has ended."
+DAILY = "@daily-co/daily-js=./drivers/daily.js"
+OFFLINE = "@vapi-ai/web=./vapi.js"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,23 @@ class App:
 
 
 @asynccontextmanager
-async def app(folder: Path, **variables: str) -> AsyncIterator[App]:
+async def app(folder: Path, alias: str = DAILY, **variables: str) -> AsyncIterator[App]:
     """Serve the page on an origin of its own, and start a browser, the service and the stand-in."""
-    daily = "--alias:@daily-co/daily-js=./drivers/daily.js"
-    script = bundle(folder, "web", "--format=esm", "--charset=utf8", daily).read_text()
-    html = f'<!doctype html><meta charset="utf-8"><script type="module">{script}</script>'
+    script = bundle(
+        folder, "web", "--format=esm", "--charset=utf8", f"--alias:{alias}"
+    ).read_bytes()
+    addresses = dict[str, str]()
 
     async def page(_: web.Request) -> web.Response:
-        return web.Response(text=html, content_type="text/html")
+        html = '<!doctype html><script type="module" src="/app.js"></script>'
+        return web.Response(text=html, content_type="text/html", headers=policy(addresses))
+
+    async def app_js(_: web.Request) -> web.Response:
+        return web.Response(body=script, content_type="text/javascript", charset="utf-8")
 
     pages = web.Application()
     pages.router.add_get("/", page)
+    pages.router.add_get("/app.js", app_js)
     with bind() as listener:
         url = origin(listener)
         async with (
@@ -65,7 +73,20 @@ async def app(folder: Path, **variables: str) -> AsyncIterator[App]:
             backend(CORS_ALLOWED_ORIGINS=url, **variables) as service,
             browser() as launched,
         ):
+            room = service.vapi_url.replace("http", "ws")
+            addresses["https://voice.example.com"] = service.origin
+            addresses["https://api.vapi.ai"] = f"{service.vapi_url} {room}"
             yield App(url, launched, service)
+
+
+def policy(addresses: Mapping[str, str]) -> dict[str, str]:
+    """Return the page's Content Security Policy of the recipe, with the addresses of the test."""
+    (text,) = blocks("web", "text")
+    name, _, value = text.strip().partition(": ")
+    for documented, address in addresses.items():
+        assert documented in value
+        value = value.replace(documented, address)
+    return {name: value}
 
 
 async def test_call_connects(folder: Path) -> None:
@@ -74,6 +95,29 @@ async def test_call_connects(folder: Path) -> None:
         (call,) = page.backend.calls
     assert report == {"shown": ["Connecting…", "Connected."], "microphones": ["live"]}
     assert (call.credential_type, call.call.assistant_id) == ("session_token", ASSISTANT_ID)
+
+
+async def test_call_connects_without_an_account(folder: Path) -> None:
+    async with app(folder, OFFLINE) as page:
+        report = await page.run(sign())
+        (call,) = page.backend.calls
+    assert report["shown"] == ["Connecting…", "Connected."]
+    assert call.call.started_at
+
+
+async def test_consent_goes_into_the_request(folder: Path) -> None:
+    async with app(folder, OFFLINE, CONSENT_REQUIRED="recording@2026-01") as page:
+        agreed = await page.run(sign(), consent={"recording": "2026-01"})
+        outdated = await page.run(sign(), consent={"recording": "2025-07"})
+    assert agreed["shown"][-1] == "Connected."
+    assert outdated["shown"][-1] == "Please agree to the terms of the voice assistant first."
+
+
+async def test_refused_microphone_asks_for_no_session(folder: Path) -> None:
+    async with app(folder) as page:
+        report = await page.run(sign(), refuseMicrophone=True)
+        assert len(page.backend.calls) == 0
+    assert report["shown"] == ["Connecting…", NO_MICROPHONE]
 
 
 async def test_tools_can_verify_the_patient(folder: Path) -> None:

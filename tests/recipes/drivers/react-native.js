@@ -6,7 +6,7 @@ import { useVoiceCall } from "../react-native.js";
 import { faults, microphones } from "./daily.js";
 import { idle, ignoreProgress, onMoment } from "./moments.js";
 
-const { hangUpAt, leaveAt, joinFault, withoutProgress, tokens, ...options } = JSON.parse(process.argv[2]);
+const { hangUpAt, leaveAt, joinFault, withoutProgress, refuseMicrophone, until, tokens, ...options } = JSON.parse(process.argv[2]);
 const auth = { getToken: async () => tokens[0], refreshToken: async () => tokens[1] };
 const states = [];
 let current;
@@ -14,6 +14,7 @@ console.warn = () => {};
 console.error = () => {};
 faults.join = joinFault;
 if (withoutProgress) ignoreProgress(Sdk);
+if (refuseMicrophone) options.askForMicrophone = () => Promise.reject(new Error("refused"));
 
 function Screen() {
   current = useVoiceCall({ ...options, auth });
@@ -33,6 +34,7 @@ async function main() {
   if (hangUpAt === "tap") current.stop();
   if (leaveAt === "tap") screen.unmount();
   await idle();
+  while (until && current.state !== until) await idle();
   const open = microphones.map(({ readyState }) => readyState);
   console.log(JSON.stringify({ states, microphones: open }));
   process.exit(0);

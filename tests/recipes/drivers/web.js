@@ -12,10 +12,13 @@ const report = async (shown) => {
 };
 
 /** Start a call by the recipe, hang up at a moment, and report once nothing happens any more. */
-globalThis.run = async ({ hangUpAt, joinFault, withoutProgress, tokens, ...options }) => {
+globalThis.run = async ({ hangUpAt, joinFault, withoutProgress, refuseMicrophone, tokens, ...options }) => {
   const shown = [];
   faults.join = joinFault;
   if (withoutProgress) ignoreProgress(Sdk);
+  if (refuseMicrophone) {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotAllowedError"));
+  }
   await new Promise((resolve) => {
     let call;
     const act = (name) => name === hangUpAt && call.stop();
