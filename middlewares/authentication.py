@@ -132,7 +132,7 @@ def dpop_authentication(
             if not await use_proof(proof_id, thumbprint):
                 raise faulty_proof("was used before (jti); sign a new one for each request")
         elif key_thumbprint is not None:
-            raise _wrong_scheme("The token is bound to a key (cnf); send it with the scheme DPoP")
+            raise wrong_scheme("The token is bound to a key (cnf); send it with the scheme DPoP")
         return principal
 
     @web.middleware
@@ -164,7 +164,7 @@ def _verified(
 ) -> tuple[str, str]:
     """Verify the proof of a request; return its `jti` and the thumbprint of its key."""
     if key_thumbprint is None:
-        raise _wrong_scheme("The token is not bound to a key: it has no cnf.jkt")
+        raise wrong_scheme("The token is not bound to a key: it has no cnf.jkt")
     proof_id = verify_proof(
         _only_proof(request.headers.getall(PROOF_HEADER, ())),
         method=request.method,
@@ -175,7 +175,8 @@ def _verified(
     return proof_id, key_thumbprint
 
 
-def _wrong_scheme(details: str) -> ApiError:
+def wrong_scheme(details: str) -> ApiError:
+    """Return the error for a token that was sent with the scheme of the other kind."""
     return ApiError(ErrorCode.AUTH_TOKEN_INVALID, details, reason=Reason.DPOP)
 
 

@@ -129,6 +129,15 @@ async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
         await issuer.go_down()
 
 
+def responding(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Respond:
+    """Answer everything with this."""
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, status=status, headers=headers)
+
+    return respond
+
+
 async def hang(_: web.Request) -> web.StreamResponse:
     """Never answer."""
     await asyncio.Event().wait()

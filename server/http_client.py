@@ -5,9 +5,10 @@ import ssl
 import urllib.request
 from codecs import BOM_UTF8
 from collections.abc import Callable
+from errno import ECONNREFUSED
 from functools import partial
 from random import uniform
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -34,6 +35,7 @@ from aiohttp import (
     hdrs,
 )
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.typedefs import LooseHeaders
 from yarl import URL
 
 from server.config import Settings
@@ -54,16 +56,19 @@ def retry_delay(failures: int, *, longest: float) -> float:
     return min(delay, longest) * uniform(0.75, 1)  # noqa: S311  not for cryptography
 
 
-def make_session(settings: Settings) -> ClientSession:
+def make_session(settings: Settings, *middlewares: ClientMiddlewareType) -> ClientSession:
     """Return the session that requests are sent with, as the settings say."""
     return open_session(
+        *middlewares,
         proxy=settings.https_proxy,
         no_proxy=settings.no_proxy,
         certificates=settings.ssl_cert_file,
     )
 
 
-def open_session(*, proxy: str = "", no_proxy: str = "", certificates: str = "") -> ClientSession:
+def open_session(
+    *middlewares: ClientMiddlewareType, proxy: str = "", no_proxy: str = "", certificates: str = ""
+) -> ClientSession:
     """Return a session without cookies; it never reads the environment or `.netrc`.
 
     https addresses are reached through `proxy` (`http://host:port`), except loopback and the names
@@ -73,7 +78,7 @@ def open_session(*, proxy: str = "", no_proxy: str = "", certificates: str = "")
     return ClientSession(
         connector=_Connector(ssl=_tls_context(certificates) if certificates else True),
         cookie_jar=DummyCookieJar(),
-        middlewares=[_through_proxy(proxy, no_proxy)] if proxy else (),
+        middlewares=[*middlewares, *([_through_proxy(proxy, no_proxy)] if proxy else [])],
     )
 
 
@@ -172,14 +177,14 @@ _CAUSES: Final[tuple[tuple[type[Exception], Callable[[Any], str]], ...]] = (
         lambda error: f"TLS: the certificate is rejected ({_verdict(error)}); see SSL_CERT_FILE",
     ),
     (ClientSSLError, lambda _: "TLS: the handshake failed"),
-    (ClientConnectorError, lambda error: f"connection: {_system_error(error)}"),
     (ServerDisconnectedError, lambda _: "connection: closed without an answer"),
     (ClientResponseError, lambda _: "the answer is not HTTP"),
+    (OSError, lambda error: f"connection: {_system_error(error)}"),
 )
 """What an exception means to an operator; the first match counts."""
 
 
-def _system_error(error: ClientConnectorError) -> str:
+def _system_error(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else "closed before TLS was agreed on"
 
 
@@ -192,32 +197,61 @@ MAX_BYTES: Final = 256 * 1024
 
 
 class FetchError(Exception):
-    """The document is not available. The message has the reason and no upstream text."""
+    """There is no answer. The message has the reason, and neither upstream text nor the address."""
 
 
-async def fetch_json(session: ClientSession, url: str, timeout: float) -> object:  # noqa: ASYNC109  ClientTimeout enforces it
-    """Fetch `url` within `timeout` seconds, without redirects, up to `MAX_BYTES`.
+class NothingListensError(FetchError):
+    """The connection was refused."""
 
-    Raises `FetchError`.
+
+class Answer(NamedTuple):
+    """The status and the whole body of a response."""
+
+    status: int
+    body: bytes
+
+
+async def fetch(
+    session: ClientSession,
+    url: str | URL,
+    seconds: float,
+    headers: LooseHeaders | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Answer:
+    """Return the answer to one request, within `seconds`; redirects are not followed.
+
+    Raises `FetchError` without an answer, and when its body is longer than `max_bytes`.
     """
+    timeout = ClientTimeout(total=seconds)
     try:
         async with session.get(
-            url, timeout=ClientTimeout(total=timeout), allow_redirects=False
+            url, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
-            if response.status != 200:
-                raise FetchError(f"status {response.status}")
-            return msgspec.json.decode((await read_body(response)).removeprefix(BOM_UTF8))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise FetchError("the body is not JSON") from None
+            return Answer(response.status, await _read_body(response, max_bytes))
     except (ClientError, TimeoutError, OSError, ValueError) as error:
-        raise FetchError(describe_failure(error)) from None
+        refused = isinstance(error, ClientConnectorError) and error.errno == ECONNREFUSED
+        kind = NothingListensError if refused else FetchError
+        raise kind(describe_failure(error)) from None
 
 
-async def read_body(response: ClientResponse, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return the body. Raises `FetchError` for one of more than `max_bytes`."""
+async def _read_body(response: ClientResponse, max_bytes: int) -> bytes:
     body = bytearray()
     while chunk := await response.content.readany():
         body += chunk
         if len(body) > max_bytes:
             raise FetchError(f"more than {max_bytes} bytes")
     return bytes(body)
+
+
+async def fetch_json(session: ClientSession, url: str, seconds: float) -> object:
+    """Return the JSON document at `url`, of at most `MAX_BYTES`, like `fetch`.
+
+    Raises `FetchError` for any status but 200.
+    """
+    status, body = await fetch(session, url, seconds)
+    if status != 200:
+        raise FetchError(f"status {status}")
+    try:
+        return msgspec.json.decode(body.removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
+        raise FetchError("the body is not JSON") from None

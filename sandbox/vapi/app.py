@@ -2,9 +2,12 @@
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from time import time
 from types import MappingProxyType
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from sandbox.serving import answer
@@ -20,6 +23,20 @@ from sandbox.vapi.room import ROOMS, Rooms, Tool, close_rooms, room
 PROMPT = "You are a careful nurse. This prompt must never reach a patient's device."
 
 ACCOUNT = web.AppKey("account", Account)
+
+
+@dataclass(slots=True)
+class AssistantAnswer:
+    """What the stand-in says of its assistant, which can be assigned at any time.
+
+    `clock_ahead` is in seconds: how far Vapi's clock, in `Date`, is ahead.
+    """
+
+    monitor_plan: dict[str, bool] | None = field(default_factory=lambda: {"listenEnabled": False})
+    clock_ahead: float = 0
+
+
+ASSISTANT = web.AppKey("assistant", AssistantAnswer)
 # Method and path of the latest requests, for tests that count them.
 REQUESTS = web.AppKey("requests", deque[str])
 
@@ -48,6 +65,7 @@ def create_vapi(
         assistant_ids=frozenset((assistant_id, *scripts)),
     )
     app[SWITCH] = Switch()
+    app[ASSISTANT] = AssistantAnswer()
     app[CALLS] = CallStore() if calls is None else calls
     app[CALL_LIST] = CallListFaults()
     app[ROOMS] = Rooms(calls=app[CALLS], tool=tool, scripts=scripts, pace=pace)
@@ -105,7 +123,8 @@ async def _assistant(request: web.Request) -> web.Response:
         "model": "gpt-4o",
         "messages": [{"role": "system", "content": PROMPT}],
     }
-    return answer(
+    said = request.app[ASSISTANT]
+    response = answer(
         {
             "id": named,
             "orgId": account.org_id,
@@ -113,8 +132,11 @@ async def _assistant(request: web.Request) -> web.Response:
             "createdAt": now,
             "updatedAt": now,
             "model": model,
+            **({"monitorPlan": said.monitor_plan} if said.monitor_plan else {}),
         }
     )
+    response.headers[hdrs.DATE] = formatdate(time() + said.clock_ahead, usegmt=True)
+    return response
 
 
 async def _call_web(request: web.Request) -> web.Response:

@@ -57,6 +57,8 @@ class JwksRefresher:
         self.unused: tuple[UnusedKey, ...] = ()
         """The keys of the last JWKS that are not used."""
         self._document: object = None
+        self.failure = ""
+        """Why the last of them failed."""
         self._retry_delay = 0.0
         self._keyless_fetches = 0  # since the last success
         self._keyless_since = 0.0
@@ -130,6 +132,7 @@ class JwksRefresher:
         if not self.failures:
             log.error("the JWKS is not available: %s", error)
         self.failures += 1
+        self.failure = str(error)
         self._retry_delay = retry_delay(self.failures, longest=_LONGEST_RETRY_SECONDS)
 
     def _record_keyless_fetch(self) -> None:
@@ -209,6 +212,11 @@ class JwksProvider:
     def age(self) -> float | None:
         """Seconds since the keys were last fetched, or None without keys."""
         return self._refresher.age
+
+    @property
+    def failure(self) -> str:
+        """Why the last failed fetch failed."""
+        return self._refresher.failure
 
     @property
     def state(self) -> str:

@@ -2,88 +2,62 @@
 
 import argparse
 import asyncio
-import json
-from collections.abc import Iterator
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-from aiohttp import ClientSession
-from environs import ValidationError
+import msgspec
+from aiohttp import ClientSession, hdrs
+from yarl import URL
 
-from server.cli.explain import explain, read_token
+from middlewares.context import rfc3339
+from server.cli.arguments import CommandFailed, add_json
+from server.cli.comparisons import Clocks, compare_discovery
+from server.cli.explain import explain
 from server.cli.report import Finding, print_report
 from server.components import Components
 from server.config import Settings
 from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
-from server.config.validators import secure_url
-from server.http_client import FetchError, fetch_json, make_session
+from server.http_client import FetchError, NothingListensError, fetch, make_session
+from server.policies.pause import PAUSE_KEY, decode_pause
 from server.proof import public_jwks
 from server.redis.client import RedisState
-from server.vapi.assistants import names_by_id
-from server.vapi.health import VapiState, describe_status
+from server.redis.connection import RedisFailure, execute_once
+from server.vapi.assistants import Assistant, names_by_id, read_assistants
+from server.vapi.health import Status, VapiState, describe_status
 
-"""ANSI codes (ECMA-48 SGR): green, red, yellow, faint."""
+HELP: Final = "check the configuration, and that Vapi, the keys, Redis and the service answer"
 
-
-_PATH: Final = "/.well-known/openid-configuration"
 _TIMEOUT_SECONDS: Final = 2.0
 _MAX_LENGTH: Final = 200
-
-
-async def compare_discovery(settings: Settings, session: ClientSession) -> list[str]:
-    """Return a warning for each setting that differs, or one if the document cannot be fetched."""
-    if not settings.jwt_jwks_url:
-        return []
-    found = [await _compare(settings, issuer, session) for issuer in settings.jwt_issuer]
-    return [warning for warnings in found for warning in warnings]
-
-
-async def _compare(settings: Settings, issuer: str, session: ClientSession) -> list[str]:
-    try:
-        secure_url(issuer)
-        url = issuer.rstrip("/") + _PATH
-        document = await fetch_json(session, url, _TIMEOUT_SECONDS)
-    except ValidationError:
-        reason = "it is not an https address"
-    except FetchError as error:
-        reason = str(error)
-    else:
-        return list(_differences(settings, issuer, document))
-    return [f"JWT_ISSUER: its discovery document cannot be fetched ({reason}); not compared"]
-
-
-def _differences(settings: Settings, issuer: str, document: object) -> Iterator[str]:
-    members = document if isinstance(document, dict) else {}
-    expected = (
-        ("JWT_ISSUER", "issuer", issuer),
-        ("JWT_JWKS_URL", "jwks_uri", settings.jwt_jwks_url),
-    )
-    for name, member, configured in expected:
-        value = members.get(member)
-        if value != configured:
-            shown = json.dumps(value)[:_MAX_LENGTH] if isinstance(value, str) else "no text"
-            yield f"{name}: differs from {member} in the issuer's discovery document: {shown}"
-
-
-HELP: Final = "check the configuration, and that Vapi, the keys and Redis answer"
-
-_REDIS_ADVICE: Final = {
-    RedisState.UP: "answers",
-    RedisState.DOWN: "does not answer: check REDIS_URL and the network",
-    RedisState.REJECTED: "rejects the credentials of REDIS_URL, or they do not permit MGET",
-}
+_SOUND: Final = frozenset({"up", "off", "ready"})
+_MAX_INPUT_BYTES: Final = 65536
+_PREFIX: Final = re.compile(r"(authorization:)?\s*(bearer|dpop)\s+", re.IGNORECASE)
+_PROOF_PREFIX: Final = re.compile(r"dpop:\s*", re.IGNORECASE)
 _KEYS: Final = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PUBLIC_KEY")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--json` and `--token`."""
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    """Declare `--json`, `--service`, `--token` and `--dpop`."""
+    add_json(parser)
+    parser.add_argument(
+        "--service",
+        metavar="URL",
+        type=_service_address,
+        help="the running service; default: http://127.0.0.1:PORT",
+    )
     parser.add_argument(
         "--token",
         metavar="-",
         type=_standard_input,
         help="explain rule by rule whether a patient token is accepted; it is read from standard "
         "input, because arguments are visible to other processes",
+    )
+    parser.add_argument(
+        "--dpop", metavar="FILE", help="with --token: check this DPoP proof of a request too"
     )
 
 
@@ -93,78 +67,213 @@ def _standard_input(text: str) -> str:
     return text
 
 
+def _service_address(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise argparse.ArgumentTypeError("give the service's address, http:// or https://")
+    return url
+
+
+def _read_token() -> str:
+    """Read a token from standard input, without white space around it and without its scheme.
+
+    Reads at most 64 KiB, which is more than the service accepts.
+    """
+    text = sys.stdin.buffer.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
+    return _PREFIX.sub("", text.strip(), count=1)
+
+
+def _read_proof(path: str) -> str:
+    """Read a DPoP proof from a file, like a token. Raises `CommandFailed`."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not the path of a file"
+        raise CommandFailed(f"The proof of --dpop cannot be read: {reason}") from None
+    return _PROOF_PREFIX.sub("", text.strip(), count=1)
+
+
 def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
     """Print the findings; return 0, or 1 when something fails or the token would be refused."""
     settings = configuration.settings
+    rules = None
+    if arguments.dpop and not arguments.token:
+        sys.stderr.write("--dpop needs --token\n")
+        return 2
     if arguments.token:
-        findings, warnings, kind = asyncio.run(explain(settings, read_token())), [], "rule"
-    else:
-        findings, warnings, kind = *asyncio.run(examine(settings)), "part"
+        proof = _read_proof(arguments.dpop) if arguments.dpop else None
+        rules = asyncio.run(explain(settings, _read_token(), proof))
+    findings, warnings = asyncio.run(examine(settings, arguments.service))
     warnings = [*configuration.warnings, *configuration.advice, *warnings]
-    return print_report(findings, kind=kind, warnings=warnings, as_json=arguments.json)
+    return print_report(findings, warnings, rules, as_json=arguments.json)
 
 
-async def examine(settings: Settings) -> tuple[list[Finding], list[str]]:
-    """Check each part once, with its own time limit; return the findings and the warnings."""
-    components = Components(settings)
+async def examine(
+    settings: Settings, service: URL | None = None
+) -> tuple[list[Finding], list[str]]:
+    """Check each part once, with its own time limit; return the findings and the warnings.
+
+    `service` is the address of the running service, in place of the default.
+    """
+    components, clocks = Components(settings), Clocks(settings)
     findings = [Finding("configuration", True, "is valid")]
-    async with make_session(settings) as session:
-        findings.append(await _check_vapi(settings, components, session))
-        findings.append(await _check_keys(settings, components, session))
-        warnings = await compare_discovery(settings, session)
-    if components.jwks is not None:
-        unused = components.jwks.unused
-        warnings += [f"JWT_JWKS_URL: a key is not used: {key}" for key in unused]
-    findings.append(await _check_redis(components))
-    if settings.proof_key:
-        findings.append(_check_proof(settings))
-    return findings, warnings
+    async with make_session(settings, clocks.observe) as session:
+        examination = _Examination(settings, components, session)
+        findings.append(await examination.vapi())
+        findings.append(await examination.keys())
+        findings.append(await examination.redis())
+        findings.append(await examination.paused())
+        findings.append(await examination.calls())
+        if settings.proof_key:
+            findings.append(examination.proof())
+        findings.append(await examination.service(service))
+        discovery = await compare_discovery(settings, session)
+    return findings, [*examination.warnings, *discovery, *clocks.warnings()]
 
 
-async def _check_vapi(
-    settings: Settings, components: Components, session: ClientSession
-) -> Finding:
-    if components.vapi.state is VapiState.OFF:
-        return Finding("vapi", True, "not checked: VAPI_CHECK_SECONDS is 0")
-    statuses = await components.vapi.fetch_statuses(session)
-    if len(statuses) == 1:
-        (status,) = statuses.values()
-        return Finding("vapi", status == 200, describe_status(status))
-    failing = [
-        f"{' and '.join(names)}: {describe_status(statuses[assistant_id])}"
-        for assistant_id, names in names_by_id(settings).items()
-        if statuses[assistant_id] != 200
-    ]
-    sound = f"200: VAPI_API_KEY is accepted and all {len(statuses)} assistants exist"
-    return Finding("vapi", not failing, "; ".join(failing) or sound)
+@dataclass(slots=True)
+class _Examination:
+    """The check of each part; `warnings` are what leaves a part sound."""
+
+    _settings: Settings
+    _components: Components
+    _session: ClientSession
+    warnings: list[str] = field(default_factory=list)
+
+    async def vapi(self) -> Finding:
+        if self._components.vapi.state is VapiState.OFF:
+            return Finding("vapi", True, "not checked: VAPI_CHECK_SECONDS is 0")
+        found = await read_assistants(self._settings, self._session)
+        labels = {key: " and ".join(names) for key, names in names_by_id(self._settings).items()}
+        self._warn_of_listeners(found, labels)
+        faults = {
+            labels[key]: fault for key, each in found.items() if (fault := self._fault_of(each))
+        }
+        if faults:
+            several = len(found) > 1
+            texts = [f"{name}: {fault}" if several else fault for name, fault in faults.items()]
+            return Finding("vapi", False, "; ".join(texts))
+        exist = "the assistant exists" if len(found) == 1 else f"all {len(found)} assistants exist"
+        return Finding("vapi", True, f"200: VAPI_API_KEY is accepted and {exist}")
+
+    def _fault_of(self, found: Assistant | Status) -> str | None:
+        if not isinstance(found, Assistant):
+            return describe_status(found)
+        if self._settings.vapi_org_id in {"", found.org_id} or found.org_id is None:
+            return None
+        return "VAPI_ORG_ID is not the organization of the assistant (its orgId); compare the two"
+
+    def _warn_of_listeners(
+        self, found: dict[str, Assistant | Status], labels: dict[str, str]
+    ) -> None:
+        names = [
+            labels[key]
+            for key, each in found.items()
+            if isinstance(each, Assistant) and each.is_open_to_listeners
+        ]
+        if names:
+            self.warnings.append(
+                f"{', '.join(names)}: whoever knows the id of a call can listen to it; set "
+                "monitorPlan.listenEnabled to false in Vapi, or listenAuthenticationEnabled to true"
+            )
+
+    async def keys(self) -> Finding:
+        jwks = self._components.jwks
+        if jwks is None:
+            given = [name for name in _KEYS if getattr(self._settings, name.lower())]
+            return Finding("keys", True, f"{' and '.join(given)} of the configuration")
+        await jwks.fetch_once(self._session)
+        self.warnings += [f"JWT_JWKS_URL: a key is not used: {key}" for key in jwks.unused]
+        if jwks.state == "ready":
+            return Finding("keys", True, "JWT_JWKS_URL has keys for JWT_ALGORITHMS")
+        advice = "check JWT_JWKS_URL, the network and JWT_ALGORITHMS"
+        return Finding("keys", False, f"no usable keys: {jwks.failure}; {advice}")
+
+    async def redis(self) -> Finding:
+        redis = self._components.redis
+        if redis is None:
+            advice = "not used: each process has its own limits, and revocation is not possible"
+            return Finding("redis", True, advice)
+        await redis.check()
+        faults = {
+            RedisState.DOWN: f"does not answer ({redis.failure}): check REDIS_URL and the network",
+            RedisState.REJECTED: "rejects the credentials of REDIS_URL, or they do not permit MGET",
+        }
+        if redis.state in faults:
+            return Finding("redis", False, faults[redis.state])
+        if error := redis.write_error:
+            advice = f"answers and cannot be written ({error}), so `revoke` and `pause` fail too"
+            return Finding("redis", False, advice)
+        return Finding("redis", True, "answers")
+
+    async def paused(self) -> Finding:
+        if self._settings.sessions_paused:
+            return Finding("paused", False, "SESSIONS_PAUSED is true: all sessions are refused")
+        try:
+            value = await self._pause_in_redis()
+        except RedisFailure:
+            return Finding("paused", None, "not known: Redis does not answer")
+        if value is None:
+            return Finding("paused", True, "sessions are not paused")
+        pause = decode_pause(value)
+        end = "without an end" if pause.until is None else f"until {rfc3339(pause.until)}"
+        reason = f" ({pause.reason})" if pause.reason else ""
+        details = f"all sessions are refused {end}{reason}; `resume` ends the pause"
+        return Finding("paused", False, details)
+
+    async def _pause_in_redis(self) -> bytes | None:
+        if not self._settings.redis_url:
+            return None
+        (value,) = await execute_once(self._settings.redis_url, b"MGET", PAUSE_KEY)
+        return value if isinstance(value, bytes) else None
+
+    async def calls(self) -> Finding:
+        if not self._settings.proof_key:
+            return Finding("calls", True, "off: PROOF_KEY is not set")
+        url = f"{self._settings.vapi_base_url.rstrip('/')}/call?limit=1"
+        headers = {hdrs.AUTHORIZATION: f"Bearer {self._settings.vapi_api_key}"}
+        seconds, max_bytes = self._settings.vapi_timeout_seconds, 16 * 1024 * 1024
+        try:
+            status, _ = await fetch(self._session, url, seconds, headers, max_bytes)
+        except FetchError as error:
+            return Finding("calls", False, f"the list of calls cannot be read: {error}")
+        if status == 200:
+            return Finding("calls", True, "the list of calls can be read with VAPI_API_KEY")
+        return Finding("calls", False, f"the list of calls cannot be read: Vapi answers {status}")
+
+    def proof(self) -> Finding:
+        published = public_jwks(load_proof_keys(self._settings.proof_key))["keys"]
+        details = f"signed with key {published[0]['kid']}; keys published: {len(published)}"
+        return Finding("proof", True, details)
+
+    async def service(self, address: URL | None) -> Finding:
+        if address is None and not self._settings.port:
+            return Finding("service", None, "not checked: PORT is 0; give --service")
+        address = address or URL(f"http://127.0.0.1:{self._settings.port}")
+        try:
+            status, body = await fetch(self._session, address / "readyz", _TIMEOUT_SECONDS)
+            ready = msgspec.json.decode(body, type=_Readiness)
+        except NothingListensError:
+            return Finding("service", None, "does not run here: nothing listens at its address")
+        except FetchError as error:
+            return Finding("service", False, f"does not answer: {error}; check --service")
+        except (ValueError, RecursionError):
+            details = f"status {status}, and not this service's answer; check --service and PORT"
+            return Finding("service", False, details)
+        unsound = [f"{name} {state}" for name, state in ready.parts.items() if state not in _SOUND]
+        details = _printable(": ".join(filter(None, [ready.status, ", ".join(unsound)])))
+        return Finding("service", status == 200 and not unsound, details)
 
 
-async def _check_keys(
-    settings: Settings, components: Components, session: ClientSession
-) -> Finding:
-    if components.jwks is None:
-        given = [name for name in _KEYS if getattr(settings, name.lower())]
-        return Finding("keys", True, f"{' and '.join(given)} of the configuration")
-    await components.jwks.fetch_once(session)
-    if components.jwks.state == "ready":
-        return Finding("keys", True, "JWT_JWKS_URL has keys for JWT_ALGORITHMS")
-    advice = "no usable keys: check JWT_JWKS_URL, the network and JWT_ALGORITHMS"
-    return Finding("keys", False, advice)
+class _Readiness(msgspec.Struct):
+    status: str
+    parts: dict[str, str]
 
 
-async def _check_redis(components: Components) -> Finding:
-    if components.redis is None:
-        advice = "not used: each process has its own limits, and revocation is not possible"
-        return Finding("redis", True, advice)
-    await components.redis.check()
-    if error := components.redis.write_error:
-        advice = f"answers and cannot be written ({error}), so `revoke` and `pause` fail too"
-        return Finding("redis", False, advice)
-    state = components.redis.state
-    return Finding("redis", state is RedisState.UP, _REDIS_ADVICE[state])
-
-
-def _check_proof(settings: Settings) -> Finding:
-    key_ids = [jwk["kid"] for jwk in public_jwks(load_proof_keys(settings.proof_key))["keys"]]
-    details = f"signed with key {key_ids[0]}; keys published: {len(key_ids)}"
-    return Finding("proof", True, details)
+def _printable(text: str) -> str:
+    """Return what another server sent, fit for a terminal."""
+    return text[:_MAX_LENGTH].encode("unicode_escape").decode()

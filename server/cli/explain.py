@@ -1,7 +1,5 @@
 """`python -m server check --token -`: explains why a patient token is accepted or rejected."""
 
-import re
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -9,12 +7,16 @@ from functools import partial
 from time import time
 from typing import Final
 
-from middlewares.authentication import bearer_token
+from aiohttp import hdrs
+
+from middlewares.authentication import bearer_token, wrong_scheme
 from middlewares.authorization import check_patient_id, check_role, check_scope
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
+from server.app import PATH, PREFIX
 from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.claims import ClaimRules, Claims, read_token_id
+from server.auth.dpop import make_proof_verifier
 from server.auth.keys import KeyProvider
 from server.auth.tokens import (
     Header,
@@ -30,7 +32,7 @@ from server.cli.report import Finding
 from server.components import Components
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
-from server.config.settings import ROLE_OFF
+from server.config.settings import ROLE_OFF, CallMonitorMode, DpopMode
 from server.policies.revocations import RevocationList
 
 
@@ -42,12 +44,14 @@ class NotCheckedError(Exception):
 class CheckedToken:
     """A token, and what the service checks it against.
 
-    `keys` must check signatures only: issuer and audience are rules of their own here.
+    `proof` is the DPoP proof of a request with the token, if there is one. `keys` must check
+    signatures only: issuer and audience are rules of their own here.
     `is_revoked` returns None when that is unknown; it is None without a revocation list. `now` is
     in seconds since the epoch.
     """
 
     token: str
+    proof: str | None
     settings: Settings
     keys: KeyProvider
     rules: ClaimRules
@@ -201,7 +205,32 @@ async def check_not_revoked(checked: CheckedToken) -> str:
     return "neither its jti nor the patient is revoked"
 
 
-RULES: Final[tuple[tuple[str, Check, str], ...]] = (
+async def check_dpop(checked: CheckedToken) -> str:
+    """Check the proof of possession; its `jti` is neither looked up nor remembered."""
+    mode, key_thumbprint = checked.settings.jwt_dpop, checked.principal().key_thumbprint
+    if mode == DpopMode.OFF:
+        raise NotCheckedError("JWT_DPOP is off")
+    if key_thumbprint is None:
+        if mode == DpopMode.ACCEPT and checked.proof is None:
+            return "the token is not bound to a key (cnf.jkt), so it needs no proof"
+        raise wrong_scheme("The token is not bound to a key: it has no cnf.jkt")
+    if checked.proof is None:
+        raise NotCheckedError("give the proof of a request with --dpop FILE")
+    verify = make_proof_verifier(checked.settings.public_url, lambda: checked.now)
+    verify(
+        checked.proof,
+        method=hdrs.METH_POST,
+        path=PREFIX + PATH,
+        token=checked.compact(),
+        key_thumbprint=key_thumbprint,
+    )
+    return "the proof is valid for POST at PUBLIC_URL, and for this token and its key"
+
+
+Rule = tuple[str, Check, str]
+"""The name of a rule, its check, and what to do when it is broken."""
+
+RULES: Final[tuple[Rule, ...]] = (
     ("format", check_format, "give the whole token: three segments with dots between them"),
     ("type", check_typ, "send the access token, and compare its typ with JWT_REQUIRED_TYPE"),
     ("key found", check_key, "compare its alg with JWT_ALGORITHMS, its kid with {source}"),
@@ -215,42 +244,40 @@ RULES: Final[tuple[tuple[str, Check, str], ...]] = (
     ("scope", check_required_scope, "scope, scp, scopes and permissions count; it has: {names}"),
     ("revocation", check_not_revoked, "see `python -m server revoke`, and check REDIS_URL"),
 )
-"""The name of each rule, its check, and what to do when it is broken."""
+DPOP_RULE: Final[Rule] = (
+    "dpop",
+    check_dpop,
+    "compare htm, htu, ath and iat with the request, PUBLIC_URL, the token and the clock",
+)
+"""It is checked last, with JWT_DPOP or a proof only."""
 
-_MAX_INPUT_BYTES: Final = 65536
-_PREFIX: Final = re.compile(r"(authorization:)?\s*bearer\s+", re.IGNORECASE)
 _MAX_NAMES: Final = 20
 _MAX_NAME_LENGTH: Final = 40
 
 
-def read_token() -> str:
-    """Read a token from standard input, without white space around it and without `Bearer`.
-
-    Reads at most 64 KiB, which is more than the service accepts.
-    """
-    text = sys.stdin.buffer.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
-    return _PREFIX.sub("", text.strip(), count=1)
-
-
-async def explain(settings: Settings, token: str) -> list[Finding]:
+async def explain(settings: Settings, token: str, proof: str | None = None) -> list[Finding]:
     """Return a finding for each rule, in a fixed order; fetches the keys and asks Redis.
 
     Rules after a broken one are checked too, if the token can be read that far. The details
     contain escaped names of claims, and none of their values.
     """
-    signatures_only = replace(settings, jwt_issuer=(), jwt_audience=(), vapi_check_seconds=0.0)
-    components = Components(signatures_only)
+    signatures_only = replace(settings, jwt_issuer=(), jwt_audience=(), sessions_paused=False)
+    idle = replace(signatures_only, vapi_check_seconds=0.0, call_monitor=CallMonitorMode.OFF)
+    components = Components(idle)
     revocations = components.revocations
     async with components.running():
         checked = CheckedToken(
             token=token,
+            proof=proof,
             settings=settings,
             keys=components.keys,
             rules=components.rules,
             is_revoked=partial(_is_revoked, components, revocations) if revocations else None,
             now=time(),
         )
-        return [await _finding(checked, *rule) for rule in RULES]
+        has_proofs = settings.jwt_dpop != DpopMode.OFF or proof is not None
+        rules = (*RULES, DPOP_RULE) if has_proofs else RULES
+        return [await _finding(checked, *rule) for rule in rules]
 
 
 async def _is_revoked(

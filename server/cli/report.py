@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 _COLOURS: Final = {"ok": "32", "FAIL": "31", "warn": "33", "-": "2"}
 """ANSI codes (ECMA-48 SGR): green, red, yellow, faint."""
@@ -21,19 +21,40 @@ class Finding:
 
 
 def print_report(
-    findings: Sequence[Finding], *, kind: str, as_json: bool, warnings: Sequence[str] = ()
+    parts: Sequence[Finding],
+    warnings: Sequence[str],
+    rules: Sequence[Finding] | None = None,
+    *,
+    as_json: bool,
 ) -> int:
-    """Print the findings and warnings; return the exit status: 1 when a finding is not sound.
+    """Print the parts, the warnings, and the rules of a token if one was checked.
 
-    `kind` names what was checked. It is a key of the JSON document, and `kind` + `s` is another.
+    Returns the exit status: 1 when a part or a rule is not sound.
     """
-    ok = all(finding.ok is not False for finding in findings)
+    ok = _are_sound(parts) and _are_sound(rules or ())
     if as_json:
-        rows = [{kind: each.name, "ok": each.ok, "details": each.details} for each in findings]
-        print(json.dumps({"ok": ok, f"{kind}s": rows, "warnings": list(warnings)}))
+        document: dict[str, Any] = {
+            "ok": ok,
+            "parts": _rows("part", parts),
+            "warnings": list(warnings),
+        }
+        if rules is not None:
+            document["token"] = {"ok": _are_sound(rules), "rules": _rows("rule", rules)}
+        print(json.dumps(document))
     else:
-        _print_lines([*map(_line, findings), *(("warn", "warning", text) for text in warnings)])
+        _print_lines([*map(_line, parts), *(("warn", "warning", text) for text in warnings)])
+        if rules is not None:
+            print()
+            _print_lines([*map(_line, rules)])
     return 0 if ok else 1
+
+
+def _are_sound(findings: Sequence[Finding]) -> bool:
+    return all(finding.ok is not False for finding in findings)
+
+
+def _rows(kind: str, findings: Sequence[Finding]) -> list[dict[str, object]]:
+    return [{kind: each.name, "ok": each.ok, "details": each.details} for each in findings]
 
 
 def _line(finding: Finding) -> tuple[str, str, str]:

@@ -61,12 +61,14 @@ class RedisClient:
     not answered within 2 seconds, or when nothing at all arrives on the other connection for as
     long. Redis is not down while a lost connection can be reopened.
 
-    `write_error` is the error with which Redis answers writes, or None.
+    `write_error` is the error with which Redis answers writes, or None. `failure` says why Redis
+    was down or rejected our credentials, when it last was.
     """
 
     def __init__(self, url: str) -> None:
         self.state = RedisState.UNKNOWN
         self.write_error: str | None = None
+        self.failure = ""
         self._has_been_up = False
         self.probes: list[Probe] = []
         self._url = url
@@ -205,9 +207,10 @@ class RedisClient:
     def _record_failure(self, error: BaseException) -> None:
         rejected = isinstance(error, RedisRejection)
         state = RedisState.REJECTED if rejected else RedisState.DOWN
+        self.failure = describe(error)
         if state is not self.state:
             text = "Redis rejects the credentials of REDIS_URL" if rejected else "Redis is down"
-            log.error("%s: %s", text, describe(error))
+            log.error("%s: %s", text, self.failure)
         self.state = state
         self._settled.set()
 

@@ -1,14 +1,20 @@
-"""The assistants by name, and which of them a session is for."""
+"""The assistants by name, which of them a session is for, and what Vapi says of them."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+from aiohttp import ClientSession, hdrs
+
 from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
 from server.config import Settings
 from server.config.validators import NAME_FORMAT, NAME_PATTERN, split_assistant
+from server.http_client import FetchError, fetch
+from server.vapi.health import MAX_OPEN_CHECKS, Status, assistant_url
 
 _NAME: Final = re.compile(NAME_PATTERN)
 DEFAULT_NAME: Final = "VAPI_ASSISTANT_ID"
@@ -65,3 +71,52 @@ def _named(name: object, ids: Mapping[str, str], granted: Sequence[str] | None) 
 
 def _first(ids: Mapping[str, str], granted: Sequence[str]) -> str | None:
     return next((ids[name] for name in granted if name in ids), None)
+
+
+_MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+
+class MonitorPlan(msgspec.Struct, frozen=True, rename="camel"):
+    """How calls can be followed while they last; Vapi's defaults are true and false."""
+
+    listen_enabled: bool | None = None
+    listen_authentication_enabled: bool | None = None
+
+
+class Assistant(msgspec.Struct, frozen=True, rename="camel"):
+    """What is read of an assistant: everything else, its prompt included, is skipped."""
+
+    org_id: str | None = None
+    monitor_plan: MonitorPlan | None = None
+
+    @property
+    def is_open_to_listeners(self) -> bool:
+        """Return whether a call's id is enough to listen to it."""
+        plan = self.monitor_plan or MonitorPlan()
+        return plan.listen_enabled is not False and plan.listen_authentication_enabled is not True
+
+
+async def read_assistants(
+    settings: Settings, session: ClientSession
+) -> dict[str, Assistant | Status]:
+    """Ask Vapi for each assistant once; return it by its id, or the status when there is none."""
+    open_requests = asyncio.Semaphore(MAX_OPEN_CHECKS)
+    headers = {hdrs.AUTHORIZATION: f"Bearer {settings.vapi_api_key}"}
+
+    async def read(assistant_id: str) -> Assistant | Status:
+        url, seconds = (
+            assistant_url(settings.vapi_base_url, assistant_id),
+            settings.vapi_timeout_seconds,
+        )
+        async with open_requests:
+            try:
+                status, body = await fetch(session, url, seconds, headers, _MAX_BODY_BYTES)
+            except FetchError as error:
+                return str(error)
+        try:
+            return msgspec.json.decode(body, type=Assistant) if status == 200 else status
+        except (ValueError, RecursionError):
+            return "the body is not an assistant"
+
+    ids = list(names_by_id(settings))
+    return dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))

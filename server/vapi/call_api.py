@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, hdrs
 
 from middlewares.context import rfc3339
+from server.http_client import describe_failure
 from server.proof import changed_overrides
 
 _PAGE_BYTES: Final = 16 * 1024 * 1024
@@ -179,7 +180,7 @@ class CallApi:
                 reading.date = _date_of(response)
                 return _decode_page(await _read_body(response))
         except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
-            raise CallListError(type(error).__name__) from None
+            raise CallListError(describe_failure(error)) from None
 
     def can_end(self, call: WebCall) -> bool:
         """Return whether the control address is Vapi's; no other address is ever called."""

@@ -16,12 +16,11 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
 from yarl import URL
 
 from middlewares.errors import ApiError, ErrorCode
-from server.http_client import retry_delay
+from server.http_client import describe_failure, retry_delay
 
 log = logging.getLogger(__name__)
 
 _ADVICE: Final = {
-    None: "check VAPI_BASE_URL, the network and status.vapi.ai",
     400: "VAPI_ASSISTANT_ID is malformed; copy the UUID of an assistant that VAPI_API_KEY may use",
     401: "VAPI_API_KEY is rejected; copy the private key, not the public one, from the dashboard",
     403: "VAPI_API_KEY has no access to the assistant; use a private key without restrictions",
@@ -30,16 +29,26 @@ _ADVICE: Final = {
 }
 
 
-def describe_status(status: int | None) -> str:
-    """Return the status and what to do; None means no answer."""
-    if status == 200:
-        return "200: VAPI_API_KEY is accepted and the assistant exists"
-    if status is not None and status not in _ADVICE:
-        advice = "Vapi fails; see status.vapi.ai"
-        if status < 500:
-            advice = "this is not Vapi's API; check VAPI_BASE_URL, and any proxy before it"
-        return f"{status}: {advice}"
-    return f"{'no answer' if status is None else status}: {_ADVICE[status]}"
+Status = int | str
+"""The status of Vapi's answer, or why there is none."""
+
+
+def describe_status(status: Status) -> str:
+    """Return the status, other than 200, and what to do."""
+    if isinstance(status, str):
+        advice = "check VAPI_BASE_URL, the network and status.vapi.ai"
+        return f"no answer: {status}; {advice}"
+    if status in _ADVICE:
+        return f"{status}: {_ADVICE[status]}"
+    if status < 500:
+        return f"{status}: this is not Vapi's API; check VAPI_BASE_URL, and any proxy before it"
+    return f"{status}: Vapi fails; see status.vapi.ai"
+
+
+def assistant_url(base_url: str, assistant_id: str) -> URL:
+    """Return the address of an assistant at Vapi."""
+    path = f"{base_url.rstrip('/')}/assistant/{quote(assistant_id, safe='')}"
+    return URL(path, encoded=True)
 
 
 _REJECTED: Final = frozenset({400, 401, 403, 404})
@@ -77,8 +86,7 @@ class VapiHealthMonitor:
         label: str = "",
     ) -> None:
         """`label` precedes each log message."""
-        path = f"{base_url.rstrip('/')}/assistant/{quote(assistant_id, safe='')}"
-        self._url = URL(path, encoded=True)
+        self._url = assistant_url(base_url, assistant_id)
         self._headers = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
         self._label = label
         self._interval = interval
@@ -117,7 +125,7 @@ class VapiHealthMonitor:
             self._next_check = monotonic() + delay
             await asyncio.sleep(delay)
 
-    async def _check(self, session: ClientSession, queue: "CheckQueue | None") -> int | None:
+    async def _check(self, session: ClientSession, queue: "CheckQueue | None") -> Status:
         if queue is None:
             return await self.fetch_status(session)
         async with queue.turn(self):
@@ -125,8 +133,8 @@ class VapiHealthMonitor:
         queue.record(status)
         return status
 
-    async def fetch_status(self, session: ClientSession) -> int | None:
-        """Return the status that Vapi answers one request with, or None without an HTTP answer."""
+    async def fetch_status(self, session: ClientSession) -> Status:
+        """Return the status that Vapi answers one request with, or why there is no answer."""
         try:
             async with session.get(
                 self._url, headers=self._headers, timeout=self._timeout, allow_redirects=False
@@ -134,10 +142,9 @@ class VapiHealthMonitor:
                 response.close()
                 return response.status
         except (ClientError, TimeoutError, OSError, ValueError) as error:
-            log.debug("no answer from Vapi: %s", type(error).__name__)
-            return None
+            return describe_failure(error)
 
-    def record_status(self, status: int | None) -> float:
+    def record_status(self, status: Status) -> float:
         """Set the state by one answer; return the seconds until the next check."""
         if status == 200:
             self._failures = 0
@@ -214,7 +221,7 @@ class CheckQueue:
                 return
         self._free += 1
 
-    def record(self, status: int | None) -> None:
+    def record(self, status: Status) -> None:
         """Wait longer after each 429; answers to checks that were open then do not count."""
         if status != HTTPStatus.TOO_MANY_REQUESTS:
             self._limited = 0
@@ -278,14 +285,3 @@ class VapiHealth:
             for place, monitor in enumerate(self._monitors.values(), 1):
                 first_delay = self._interval * place / count
                 tasks.create_task(monitor.run(session, self._queue, first_delay))
-
-    async def fetch_statuses(self, session: ClientSession) -> dict[str, int | None]:
-        """Ask for each assistant once; return Vapi's status by assistant id, None for no answer."""
-        queue = CheckQueue(longest=0)
-
-        async def fetch(monitor: VapiHealthMonitor) -> int | None:
-            async with queue.turn(monitor):
-                return await monitor.fetch_status(session)
-
-        statuses = await asyncio.gather(*map(fetch, self._monitors.values()))
-        return dict(zip(self._monitors, statuses, strict=True))

@@ -1,19 +1,26 @@
 """`python -m server check`: what it reports of Vapi, the keys, Redis and the configuration."""
 
+import asyncio
 import json
+import re
 
 import pytest
+from aiohttp import web
+from yarl import URL
 
-from rig.issuer import issuing, key
-from rig.redis_server import RedisServer
-from rig.service import ASSISTANT_ID, PRIVATE_KEY, make_settings
+from rig.issuer import issuing, key, responding
+from rig.redis_server import RedisServer, free_port
+from rig.service import ASSISTANT_ID, ORG_ID, PRIVATE_KEY, make_settings
 from rig.vapi import vapi
+from sandbox.vapi.app import ASSISTANT
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.cli.check import examine
 from server.cli.main import main
 from server.cli.report import Finding
+from server.policies.pause import PAUSE_KEY, encode_pause
 from server.proof import public_jwk
 from tests import pems
+from tests.conftest import Serve
 
 
 async def finding(name: str, **variables: str) -> Finding:
@@ -40,8 +47,9 @@ def status(number: int) -> Behaviour:
         (status(418), False, "418: ", "VAPI_BASE_URL"),
         (status(500), False, "500: ", "status.vapi.ai"),
         (status(503), False, "503: ", "status.vapi.ai"),
-        (Behaviour(Fault.HANG), False, "no answer: ", "VAPI_BASE_URL"),
-        (Behaviour(Fault.JUNK), False, "no answer: ", "VAPI_BASE_URL"),
+        (Behaviour(Fault.HANG), False, "no answer: timeout", "VAPI_BASE_URL"),
+        (Behaviour(Fault.JUNK), False, "no answer: the answer is not HTTP", "VAPI_BASE_URL"),
+        (Behaviour(Fault.HUGE), False, "no answer: more than 16777216 bytes", "VAPI_BASE_URL"),
     ],
     ids=lambda value: f"{value.fault} {value.status}" if isinstance(value, Behaviour) else None,
 )
@@ -103,10 +111,20 @@ async def test_jwks_without_a_usable_key() -> None:
     assert "JWT_ALGORITHMS" in found.details
 
 
-async def test_unreachable_jwks() -> None:
+async def test_the_cause_of_unreachable_keys_is_told() -> None:
     async with issuing() as issuer:
         await issuer.go_down()
-        assert not (await finding("keys", **{**issuer.variables, "JWT_ISSUER": "us"})).ok
+        found = await finding("keys", **{**issuer.variables, "JWT_ISSUER": "us"})
+        assert not found.ok
+        assert "no usable keys: connection: Connection refused; " in found.details
+        found = await finding(
+            "keys",
+            JWT_SECRET="",
+            JWT_JWKS_URL="https://id.test/jwks",
+            JWT_ISSUER="us",
+            HTTPS_PROXY="http://user:secret@127.0.0.1:1",
+        )
+    assert "no usable keys: proxy: it cannot be connected to; " in found.details
 
 
 async def test_without_redis() -> None:
@@ -125,7 +143,28 @@ async def test_unreachable_redis(redis_server: RedisServer) -> None:
     await redis_server.stop()
     found = await finding("redis", REDIS_URL=redis_server.url)
     assert not found.ok
-    assert "REDIS_URL" in found.details
+    assert "does not answer (ConnectionRefusedError): check REDIS_URL" in found.details
+    found = await finding("paused", REDIS_URL=redis_server.url)
+    assert found == Finding("paused", None, "not known: Redis does not answer")
+
+
+@pytest.mark.redis
+async def test_a_pause_fails(redis_server: RedisServer) -> None:
+    variables = {"REDIS_URL": redis_server.url}
+    assert (await finding("paused", **variables)).ok
+    for until, reason, details in (
+        (None, "", "all sessions are refused without an end; `resume` ends the pause"),
+        (4e9, "drill", "until 2096-10-02T07:06:40.000Z (drill); `resume`"),
+    ):
+        await redis_server.execute("SET", PAUSE_KEY, encode_pause(until, reason))
+        found = await finding("paused", **variables)
+        assert not found.ok
+        assert details in found.details
+
+
+async def test_a_pause_by_the_setting_fails() -> None:
+    found = await finding("paused", SESSIONS_PAUSED="true")
+    assert found == Finding("paused", False, "SESSIONS_PAUSED is true: all sessions are refused")
 
 
 @pytest.mark.redis
@@ -148,13 +187,15 @@ async def test_redis_that_rejects_the_revocation_lookup(redis_server: RedisServe
     assert not (await finding("redis", REDIS_URL=redis_server.url)).ok
 
 
+PROOF = {
+    "PROOF_KEY": pems.private(pems.P256),
+    "PROOF_ISSUER": "https://sessions.test",
+    "PROOF_AUDIENCE": "tools",
+}
+
+
 async def test_the_keys_of_proofs_are_named_by_their_ids() -> None:
-    proof = {
-        "PROOF_KEY": pems.private(pems.P256),
-        "PROOF_ISSUER": "https://sessions.test",
-        "PROOF_AUDIENCE": "tools",
-    }
-    found = await finding("proof", **proof)
+    found = await finding("proof", **PROOF)
     assert found.ok
     assert public_jwk(pems.P256)["kid"] in found.details
 
@@ -190,6 +231,9 @@ def test_sound_configuration_exits_with_0(
         ["ok", "vapi"],
         ["ok", "keys"],
         ["ok", "redis"],
+        ["ok", "paused"],
+        ["ok", "calls"],
+        ["-", "service"],
     ]
 
 
@@ -206,6 +250,9 @@ def test_failing_part_exits_with_1(
         "vapi": False,
         "keys": True,
         "redis": True,
+        "paused": True,
+        "calls": True,
+        "service": None,
     }
 
 
@@ -236,3 +283,162 @@ async def test_keys_that_are_not_used_are_warnings() -> None:
         ]
         _, warnings = await examine(make_settings(**{**variables, "JWT_ALGORITHMS": "RS256"}))
         assert sum("a key is not used" in each for each in warnings) == 2
+
+
+# --- what Vapi says of its assistant ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "is_open"),
+    [
+        (None, True),
+        ({"controlEnabled": False}, True),
+        ({"listenEnabled": True}, True),
+        ({"listenAuthenticationEnabled": False}, True),
+        ({"listenEnabled": False}, False),
+        ({"listenAuthenticationEnabled": True}, False),
+    ],
+)
+async def test_an_assistant_that_anybody_can_listen_to_is_a_warning(
+    plan: dict[str, bool] | None, is_open: object
+) -> None:
+    async with vapi() as stand_in:
+        stand_in.app[ASSISTANT].monitor_plan = plan
+        variables = {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "30"}
+        findings, warnings = await examine(make_settings(**variables))
+    assert findings[1].ok
+    start = "VAPI_ASSISTANT_ID: whoever knows the id of a call can listen to it"
+    assert [each.startswith(start) for each in warnings] == [True] * bool(is_open)
+
+
+@pytest.mark.parametrize(("org_id", "ok"), [(ORG_ID, True), ("", True), ("another", False)])
+async def test_another_organization_than_the_assistants_fails(org_id: str, ok: object) -> None:
+    async with vapi() as stand_in:
+        variables = {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "30"}
+        found = await finding("vapi", **variables, VAPI_ORG_ID=org_id)
+    assert found.ok is ok
+    assert ("VAPI_ORG_ID is not the organization of the assistant" in found.details) is not ok
+
+
+async def test_a_body_that_is_no_assistant_fails() -> None:
+    async with issuing() as issuer:  # answers everything with its keys
+        issuer.respond = responding(b"<html>captive portal</html>")
+        where = f"http://127.0.0.1:{issuer.port}"
+        found = await finding("vapi", VAPI_BASE_URL=where, VAPI_CHECK_SECONDS="30")
+    assert not found.ok
+    assert found.details.startswith("no answer: the body is not an assistant; ")
+
+
+async def test_at_most_eight_assistants_are_asked_at_once() -> None:
+    open_requests, most = 0, 0
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        nonlocal open_requests, most
+        open_requests += 1
+        most = max(most, open_requests)
+        await asyncio.sleep(0.01)
+        open_requests -= 1
+        return web.Response(status=404)
+
+    async with issuing() as issuer:
+        issuer.respond = respond
+        found = await finding(
+            "vapi",
+            VAPI_BASE_URL=f"http://127.0.0.1:{issuer.port}",
+            VAPI_CHECK_SECONDS="30",
+            VAPI_ASSISTANTS=", ".join(f"n{number}:{number}" for number in range(30)),
+        )
+    assert found.details.count("404") == issuer.fetches == 31
+    assert most == 8
+
+
+# --- the list of calls -----------------------------------------------------------------------
+
+
+async def test_the_list_of_calls_is_read_with_the_key() -> None:
+    assert await finding("calls") == Finding("calls", True, "off: PROOF_KEY is not set")
+    async with vapi() as stand_in:
+        variables = {**PROOF, "VAPI_BASE_URL": stand_in.url}
+        found = await finding("calls", **variables)
+        assert found == Finding("calls", True, "the list of calls can be read with VAPI_API_KEY")
+        found = await finding("calls", **variables, VAPI_API_KEY="another")
+        assert (found.ok, found.details[-3:]) == (False, "401")
+        stand_in.behave(Behaviour(Fault.HANG))
+        found = await finding("calls", **variables, VAPI_TIMEOUT_SECONDS="0.1")
+        assert (found.ok, found.details[-7:]) == (False, "timeout")
+
+
+# --- the running service ---------------------------------------------------------------------
+
+
+async def service(url: str, **variables: str) -> Finding:
+    findings, _ = await examine(make_settings(**variables), URL(url))
+    return findings[-1]
+
+
+async def test_the_running_service_is_asked(serve: Serve) -> None:
+    running = await serve()
+    assert await service(running.url) == Finding("service", True, "ready")
+    assert await finding("service", PORT=str(URL(running.url).port)) == Finding(
+        "service", True, "ready"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ok", "details"),
+    [
+        (200, {"status": "ready", "parts": {"vapi": "up", "calls": "off"}}, True, "ready"),
+        (
+            200,
+            {"status": "degraded", "parts": {"vapi": "down", "keys": "ready", "audit": "blocked"}},
+            False,
+            "degraded: vapi down, audit blocked",
+        ),
+        (503, {"status": "shutting down", "parts": {"vapi": "up"}}, False, "shutting down"),
+        (200, {"status": "\x1b[31m", "parts": {"x" * 999: "down"}}, False, "\\x1b[31m: xxx"),
+        (404, {"status": "no"}, False, "status 404, and not this service's answer"),
+        (200, [], False, "status 200, and not this service's answer"),
+    ],
+)
+async def test_parts_that_are_not_sound_fail(
+    status: int, body: object, ok: object, details: str
+) -> None:
+    async with issuing() as issuer:
+        issuer.respond = responding(json.dumps(body).encode(), status)
+        found = await service(f"http://127.0.0.1:{issuer.port}/behind/")
+    assert found.ok is ok
+    assert found.details.startswith(details)
+    assert len(found.details) < 300
+    assert str(issuer.port) not in found.details
+
+
+async def test_a_service_that_does_not_run_is_a_line_and_no_failure() -> None:
+    nothing = "does not run here: nothing listens at its address"
+    assert await service(f"http://127.0.0.1:{free_port()}") == Finding("service", None, nothing)
+    assert await finding("service", PORT=str(free_port())) == Finding("service", None, nothing)
+    found = await finding("service", PORT="0")
+    assert found == Finding("service", None, "not checked: PORT is 0; give --service")
+    found = await service("http://nowhere.test")
+    assert not found.ok
+    assert "name: it cannot be resolved" in found.details
+    assert "nowhere" not in found.details
+
+
+def test_the_address_of_the_service_is_not_printed(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--service", "http://user:secret@127.0.0.1:1/path"]) == 0
+    out = capsys.readouterr().out
+    assert "does not run here" in out
+    assert not {"secret", "127.0.0.1", "path"} & set(re.split(r"[^\w.]", out))
+
+
+@pytest.mark.parametrize("address", ["secret.example", "ftp://secret", "http://", "http://[secret"])
+def test_an_address_that_is_none_is_refused_and_not_repeated(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--service", address])
+    assert caught.value.code == 2
+    assert "give the service's address" in (err := capsys.readouterr().err)
+    assert "secret" not in err

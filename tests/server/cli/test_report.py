@@ -16,7 +16,7 @@ FINDINGS = [
 
 
 def test_lines_are_aligned(capsys: Captured) -> None:
-    assert print_report(FINDINGS, kind="part", as_json=False, warnings=["Z: unusual"]) == 1
+    assert print_report(FINDINGS, ["Z: unusual"], as_json=False) == 1
     assert capsys.readouterr().out.splitlines() == [
         "ok    a        is sound",
         "FAIL  longer   check X",
@@ -37,26 +37,51 @@ def test_only_a_terminal_gets_colours(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    print_report(FINDINGS, kind="part", as_json=False)
+    print_report(FINDINGS, [], as_json=False)
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("\x1b[32mok  \x1b[0m  a" if coloured else "ok    a")
     assert second.startswith("\x1b[31mFAIL\x1b[0m  longer" if coloured else "FAIL  longer")
 
 
 def test_json_is_one_document(capsys: Captured) -> None:
-    assert print_report(FINDINGS, kind="rule", as_json=True, warnings=["Z: unusual"]) == 1
-    assert json.loads(capsys.readouterr().out) == {
+    rows = [("a", True, "is sound"), ("longer", False, "check X"), ("b", None, "not checked: Y")]
+    document = {
         "ok": False,
-        "rules": [
-            {"rule": "a", "ok": True, "details": "is sound"},
-            {"rule": "longer", "ok": False, "details": "check X"},
-            {"rule": "b", "ok": None, "details": "not checked: Y"},
-        ],
+        "parts": [{"part": name, "ok": ok, "details": text} for name, ok, text in rows],
         "warnings": ["Z: unusual"],
     }
+    assert print_report(FINDINGS, ["Z: unusual"], as_json=True) == 1
+    assert json.loads(capsys.readouterr().out) == document
+    rules = [{"rule": name, "ok": ok, "details": text} for name, ok, text in rows]
+    assert print_report(FINDINGS, ["Z: unusual"], FINDINGS, as_json=True) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        **document,
+        "token": {"ok": False, "rules": rules},
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "rules", "ok", "token_ok"),
+    [(0, 1, False, False), (1, 0, False, True), (0, 0, True, True)],
+)
+def test_a_part_or_a_rule_that_fails_is_a_failure(
+    capsys: Captured, parts: int, rules: int, ok: object, token_ok: object
+) -> None:
+    status = print_report([FINDINGS[parts]], [], [FINDINGS[rules]], as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (status, document["ok"], document["token"]["ok"]) == (0 if ok else 1, ok, token_ok)
+
+
+def test_rules_are_lines_of_their_own(capsys: Captured) -> None:
+    print_report([FINDINGS[1]], [], FINDINGS[:1], as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "FAIL  longer  check X",
+        "",
+        "ok    a  is sound",
+    ]
 
 
 def test_warnings_and_unchecked_findings_are_not_failures(capsys: Captured) -> None:
     findings = [FINDINGS[0], FINDINGS[2]]
-    assert print_report(findings, kind="part", as_json=True, warnings=["Z"]) == 0
+    assert print_report(findings, ["Z"], as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True

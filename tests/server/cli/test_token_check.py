@@ -6,7 +6,7 @@ import os
 import pty
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from time import time
@@ -25,6 +25,7 @@ from server.cli.main import main
 from server.cli.report import Finding
 from tests import pems
 from tests.conftest import Serve
+from tests.dpop import ACCEPT, REQUIRE, App
 from tests.revocation_keys import patient_key, token_key
 
 RULES = [
@@ -235,6 +236,98 @@ async def test_without_a_verdict_of_redis_the_service_decides(redis_server: Redi
     )
 
 
+# --- proofs of possession ---------------------------------------------------------------------
+
+APP = App()
+BOUND = sign(claims(cnf=APP.confirmation))
+NOT_BOUND = "AUTH_TOKEN_INVALID: The token is not bound to a key"
+
+
+@pytest.mark.parametrize(
+    ("settings", "token", "make_proof", "ok", "details"),
+    [
+        (
+            ACCEPT,
+            BOUND,
+            lambda: APP.proof(BOUND),
+            True,
+            "the proof is valid for POST at PUBLIC_URL",
+        ),
+        (REQUIRE, BOUND, lambda: APP.proof(BOUND), True, "the proof is valid"),
+        (
+            REQUIRE,
+            BOUND,
+            lambda: None,
+            None,
+            "not checked: give the proof of a request with --dpop FILE",
+        ),
+        (ACCEPT, sign(), lambda: None, True, "the token is not bound to a key (cnf.jkt)"),
+        (ACCEPT, sign(), lambda: APP.proof(sign()), False, NOT_BOUND),
+        (REQUIRE, sign(), lambda: None, False, NOT_BOUND),
+        (
+            ACCEPT,
+            BOUND,
+            lambda: APP.proof(sign()),
+            False,
+            "AUTH_TOKEN_INVALID: The DPoP proof is for anot",
+        ),
+        (
+            ACCEPT,
+            BOUND,
+            lambda: APP.proof(BOUND, htm="GET"),
+            False,
+            "AUTH_TOKEN_INVALID: The DPoP proof",
+        ),
+        (
+            ACCEPT,
+            BOUND,
+            lambda: APP.proof(BOUND, iat=1),
+            False,
+            "AUTH_TOKEN_INVALID: The DPoP proof has a",
+        ),
+        (
+            ACCEPT,
+            BOUND,
+            lambda: App().proof(BOUND),
+            False,
+            "AUTH_TOKEN_INVALID: The DPoP proof has anoth",
+        ),
+        (
+            ACCEPT,
+            BOUND,
+            lambda: "",
+            False,
+            "AUTH_TOKEN_INVALID: The DPoP proof is not a compact JWS",
+        ),
+        (ACCEPT, "x", lambda: "x", None, "not checked: the token is not a compact JWS"),
+        ({}, BOUND, lambda: APP.proof(BOUND), None, "not checked: JWT_DPOP is off"),
+    ],
+)
+async def test_a_proof_is_a_rule(
+    settings: dict[str, str],
+    token: str,
+    make_proof: Callable[[], str | None],
+    ok: object,
+    details: str,
+) -> None:
+    findings = await explain(make_settings(**settings), token, make_proof())
+    assert [each.name for each in findings] == [*RULES, "dpop"]
+    assert findings[-1].ok is ok
+    assert findings[-1].details.startswith(details)
+
+
+@pytest.mark.redis
+async def test_a_proof_that_was_checked_can_still_be_used(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    settings = {**REQUIRE, "REDIS_URL": redis_server.url}
+    proof = APP.proof(BOUND)
+    findings = await explain(make_settings(**settings), BOUND, proof)
+    assert findings[-1].ok
+    running = await serve(**settings)
+    assert (await running.start(headers=APP.headers(BOUND, proof))).status == 200
+
+
 # --- the command -----------------------------------------------------------------------------
 
 
@@ -256,6 +349,7 @@ def standard_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[BytesIO]:
         "Bearer {}",
         "bearer   {}\n",
         "Authorization: Bearer {}\n",
+        "DPoP {}",
         "authorization:bearer {}",
     ],
 )
@@ -269,9 +363,11 @@ def test_the_token_may_be_pasted_with_its_scheme_and_white_space(
     standard_input.seek(0)
     assert main(["check", "--token", "-", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["ok"] is True
-    assert [rule["rule"] for rule in document["rules"]] == RULES
-    assert [rule["ok"] for rule in document["rules"]][:3] == [True, True, True]
+    assert document.keys() == {"ok", "parts", "warnings", "token"}
+    assert document["ok"] is document["token"]["ok"] is True
+    rules = document["token"]["rules"]
+    assert [rule["rule"] for rule in rules] == RULES
+    assert [rule["ok"] for rule in rules][:3] == [True, True, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\x00\xfe", b"Bearer", b"x" * 10_000_000])
@@ -285,7 +381,7 @@ def test_input_that_is_not_a_token_breaks_the_format(
     standard_input.seek(0)
     assert main(["check", "--token", "-"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("FAIL  format      AUTH_TOKEN_INVALID: ")
+    assert "\n\nFAIL  format      AUTH_TOKEN_INVALID: " in out
     assert standard_input.tell() < 100_000
     assert err == ""
 
@@ -329,7 +425,52 @@ async def test_a_process_reads_a_pipe_and_colours_a_terminal(tmp_path: Path) -> 
         os.close(theirs)
     assert process.returncode == 1
     assert err == b""
-    lines = [line.rstrip("\r") for line in shown.splitlines()]
+    lines = shown.replace("\r", "").partition("\n\n")[2].splitlines()
     assert len(lines) == len(RULES)
     assert lines[0].startswith("\x1b[32mok  \x1b[0m  format      ")
     assert lines[9].startswith("\x1b[31mFAIL\x1b[0m  role        FORBIDDEN: ")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}\n", "DPoP: {}\n"])
+def test_a_proof_is_read_from_a_file(
+    configured: pytest.MonkeyPatch,
+    standard_input: BytesIO,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    form: str,
+) -> None:
+    for name, value in REQUIRE.items():
+        configured.setenv(name, value)
+    standard_input.write(BOUND.encode())
+    standard_input.seek(0)
+    path = tmp_path / "proof"
+    path.write_text(form.format(APP.proof(BOUND)))
+    assert main(["check", "--token", "-", "--dpop", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["token"]["rules"][-1]["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["--dpop", "x"], 2, "--dpop needs --token\n"),
+        (
+            ["--token", "-", "--dpop", "/nonexistent"],
+            1,
+            "The proof of --dpop cannot be read: No such file or directory\n",
+        ),
+        (
+            ["--token", "-", "--dpop", "a\0b"],
+            1,
+            "The proof of --dpop cannot be read: not the path of a file\n",
+        ),
+    ],
+)
+def test_a_proof_that_cannot_be_read(
+    configured: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    text: str,
+) -> None:
+    assert main(["check", *arguments]) == status
+    assert capsys.readouterr().err == text

@@ -214,14 +214,14 @@ QUESTIONABLE: list[tuple[str, str, dict[str, str], str]] = [
 def test_a_questionable_value_gets_one_warning(
     run_here: RunHere, dotenv: str, variables: dict[str, str], message: str
 ) -> None:
-    ended = run_here(dotenv, variables, "check", "--json")
+    ended = run_here(dotenv, {"PORT": "0", **variables}, "check", "--json")
     assert (ended.status, ended.err) == (0, "")
     assert json.loads(ended.out)["warnings"] == [message]
 
 
 def test_a_pem_with_escaped_line_breaks_is_not_a_mistake(run_here: RunHere) -> None:
     escaped = PEM.strip().replace("\n", "\\n")
-    ended = run_here(f"{REQUIRED}JWT_PUBLIC_KEY={escaped}\n", {}, "check", "--json")
+    ended = run_here(f"{REQUIRED}JWT_PUBLIC_KEY={escaped}\n", {"PORT": "0"}, "check", "--json")
     assert (ended.status, json.loads(ended.out)["warnings"]) == (0, [])
 
 

@@ -15,11 +15,11 @@ from rig.vapi import vapi
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.vapi import health as vapi_module
-from server.vapi.health import CheckQueue, VapiHealth, VapiHealthMonitor, VapiState
+from server.vapi.health import CheckQueue, Status, VapiHealth, VapiHealthMonitor, VapiState
 from tests.table import NOWHERE
 
 REJECTED = (400, 401, 403, 404)
-FAILED = (None, 500, 503, 429, 302, 201, 402)
+FAILED: tuple[Status, ...] = ("timeout", 500, 503, 429, 302, 201, 402)
 
 
 def monitor(
@@ -57,7 +57,7 @@ def monitor(
         ([500, 200, 500], VapiState.UP),
     ],
 )
-def test_state_after_answers(answers: list[int | None], state: VapiState) -> None:
+def test_state_after_answers(answers: list[Status], state: VapiState) -> None:
     one = monitor()
     for answer in answers:
         one.record_status(answer)
@@ -87,7 +87,7 @@ async def test_up_returns_at_once() -> None:
 
 async def test_down_is_refused_with_retry_after() -> None:
     one = monitor()
-    one.record_status(None)
+    one.record_status("timeout")
     with pytest.raises(ApiError, match="temporarily unavailable") as caught:
         await one.ensure_available()
     assert caught.value.headers["Retry-After"] == "1"
@@ -122,14 +122,16 @@ async def test_requests_wait_for_the_first_verdict() -> None:
         (Behaviour(Fault.STATUS, status=302), 302),
         (Behaviour(Fault.HUGE), 200),
         (Behaviour(Fault.TRICKLE_BODY, pause=3600), 200),
-        (Behaviour(Fault.HANG), None),
-        (Behaviour(Fault.TRICKLE_HEADERS, pause=0.01), None),
-        (Behaviour(Fault.JUNK), None),
-        (Behaviour(Fault.RESET), None),
+        (Behaviour(Fault.HANG), "timeout"),
+        (Behaviour(Fault.TRICKLE_HEADERS, pause=0.01), "timeout"),
+        (Behaviour(Fault.JUNK), "the answer is not HTTP"),
+        (Behaviour(Fault.RESET), "connection: Connection reset by peer"),
     ],
     ids=lambda value: str(value.fault) if isinstance(value, Behaviour) else str(value),
 )
-async def test_one_request_returns_its_status_or_none(fault: Behaviour, status: int | None) -> None:
+async def test_one_request_returns_its_status_or_the_cause(
+    fault: Behaviour, status: Status
+) -> None:
     async with vapi(fault) as stand_in, ClientSession() as session:
         never_ends = fault.fault in {Fault.HANG, Fault.TRICKLE_HEADERS}
         timeout = 0.1 if never_ends else 30
@@ -140,7 +142,7 @@ async def test_one_request_returns_its_status_or_none(fault: Behaviour, status: 
 
 async def test_refused_connection_is_no_answer() -> None:
     async with ClientSession() as session:
-        assert await monitor().fetch_status(session) is None
+        assert await monitor().fetch_status(session) == "connection: Connection refused"
 
 
 async def test_assistant_id_stays_one_path_segment() -> None:
@@ -313,11 +315,3 @@ def test_log_names_the_assistant(caplog: pytest.LogCaptureFixture) -> None:
     first, _ = several("http://127.0.0.1:1", count=2)._monitors.values()
     first.record_status(404)
     assert caplog.records[0].getMessage().startswith("n0: sessions are refused")
-
-
-async def test_statuses_of_all_are_fetched() -> None:
-    slow = SlowVapi(0.001, status=404)
-    async with slow.running() as url, ClientSession() as session:
-        statuses = await several(url, count=20).fetch_statuses(session)
-    assert statuses == {str(number): 404 for number in range(20)}
-    assert slow.most <= 8

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from rig.issuer import Issuer, Respond, hang, hang_in_the_body, issuing
+from rig.issuer import Issuer, Respond, hang, hang_in_the_body, issuing, responding
 from server.http_client import MAX_BYTES, FetchError, fetch_json, open_session
 
 GZIP = {"Content-Encoding": "gzip"}
@@ -20,13 +20,6 @@ FIFTY_MEGABYTES = 50 * 1024 * 1024
 async def site() -> AsyncIterator[Issuer]:
     async with issuing() as issuer:
         yield issuer
-
-
-def responding(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Respond:
-    async def respond(_: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, status=status, headers=headers)
-
-    return respond
 
 
 async def endless(request: web.Request) -> web.StreamResponse:

@@ -1,15 +1,20 @@
-"""The comparison with the issuer's discovery document: differences are warnings."""
+"""What Vapi and the identity provider say: their clocks, and the discovery document."""
 
 import json
+from datetime import UTC, datetime
+from time import time
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
 
-from rig.issuer import Issuer, hang, issuing
+from rig.issuer import Issuer, hang, issuing, responding
 from rig.service import make_settings
-from server.cli import check
-from server.cli.check import compare_discovery
+from rig.vapi import vapi
+from sandbox.vapi.app import ASSISTANT
+from server.cli import comparisons
+from server.cli.check import examine
+from server.cli.comparisons import compare_discovery
 
 DOCUMENT = "the issuer's discovery document"
 
@@ -81,7 +86,7 @@ async def test_a_missing_document_is_a_warning() -> None:
 
 
 async def test_a_slow_document_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(comparisons, "_TIMEOUT_SECONDS", 0.1)
     async with issuing() as issuer:
         issuer.respond = hang
         assert await compare(issuer, f"http://127.0.0.1:{issuer.port}") == [
@@ -100,3 +105,47 @@ async def test_an_issuer_that_is_not_an_address_is_a_warning() -> None:
 async def test_without_jwks_nothing_is_fetched(name: str) -> None:
     async with ClientSession() as session:
         assert await compare_discovery(make_settings(JWT_ISSUER=name), session) == []
+
+
+# --- clocks ----------------------------------------------------------------------------------
+
+
+def clock_warnings(warnings: list[str]) -> list[str]:
+    return [each for each in warnings if each.startswith("the clock: ")]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "warning"),
+    [(0, None), (50, None), (90, "behind Vapi's"), (-90, "ahead of Vapi's"), (10**9, "behind")],
+)
+async def test_a_clock_that_differs_from_vapis_is_a_warning(
+    ahead: float, warning: str | None
+) -> None:
+    async with vapi() as stand_in:
+        stand_in.app[ASSISTANT].clock_ahead = ahead
+        variables = {"VAPI_BASE_URL": stand_in.url, "VAPI_CHECK_SECONDS": "30"}
+        _, warnings = await examine(make_settings(**variables))
+    found = clock_warnings(warnings)
+    assert len(found) == (warning is not None)
+    assert (warning or "") in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("headers", "differs"),
+    [
+        ({}, False),
+        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, True),
+        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "{age}"}, False),  # from a cache
+        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "x"}, False),
+        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "9" * 400}, False),
+        ({"Date": "soon"}, False),
+    ],
+)
+async def test_the_clock_of_the_identity_provider(headers: dict[str, str], differs: object) -> None:
+    age = int(time() - datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+    filled = {name: value.format(age=age) for name, value in headers.items()}
+    async with issuing() as issuer:
+        issuer.respond = responding(json.dumps(issuer.document).encode(), headers=filled)
+        _, warnings = await examine(make_settings(**issuer.variables))
+    found = clock_warnings(warnings)
+    assert ["ahead of the identity provider's" in each for each in found] == [True] * bool(differs)
