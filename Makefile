@@ -30,8 +30,9 @@ help: ## list the targets
 install: $(SERVE) ## install what serving needs into .venv
 
 $(SERVE): setup.py constraints.txt
-	$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
-	$(PIP) --editable '.[docs]'
+	@echo "Installing what serving needs into .venv; this is done once and takes about half a minute."
+	@$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(TEST) $(LINT) $(LOAD) $(CHAOS) .venv/.bench: .venv/.%: $(SERVE)

@@ -5,18 +5,35 @@ from urllib.parse import urljoin
 
 from playwright.async_api import Browser, Page
 
+from tests.e2e.apng import animated_png
 from tests.e2e.browser import PHONE, ROOT, browser, build_sdk, open_page
 from tests.e2e.support import development
 
 FOLDER = ROOT / "docs" / "screenshots"
+_WINDOW = (1040, 940)
+_FIRST_MS, _LINE_MS, _LAST_MS = 1500, 1100, 4000
+
+_HAS_LINES = """count => document.querySelectorAll("#story li").length >= count
+  && !document.querySelector("#story .meter")"""
 
 
-async def ask(page: Page) -> None:
-    """Get a session token, and start a call with it."""
-    await page.get_by_role("radio", name="Session token").check()
-    await page.get_by_role("button", name="Start a session").click()
-    await page.get_by_role("button", name="Start the call").click()
-    await page.locator("#call-badge[data-state=good]").wait_for()
+async def record_call(launched: Browser, url: str) -> bytes:
+    """Return an animated picture of a call: a frame for each line of it."""
+    page = await open_page(launched, url, size=_WINDOW)
+    frames = [(await page.screenshot(), _FIRST_MS)]
+    await page.get_by_role("button", name="Start a call").click()
+    for count in range(1, 10):
+        await page.wait_for_function(_HAS_LINES, arg=count)
+        frames.append((await page.screenshot(animations="disabled"), _LINE_MS))
+    frames[-1] = (frames[-1][0], _LAST_MS)
+    await page.context.close()
+    return animated_png(frames)
+
+
+async def call(page: Page) -> None:
+    """Hold a whole call."""
+    await page.get_by_role("button", name="Start a call").click()
+    await page.get_by_text("The call has ended.").wait_for()
 
 
 async def take(page: Page, name: str, *, top: str = "body") -> None:
@@ -27,40 +44,26 @@ async def take(page: Page, name: str, *, top: str = "body") -> None:
     await page.screenshot(path=FOLDER / f"{name}.png")
 
 
-async def desktop(launched: Browser, url: str) -> None:
-    """A session; in the dark scheme, an error after the whole catalogue."""
-    page = await open_page(launched, url)
-    await ask(page)
-    await take(page, "playground-desktop")
+async def calls(launched: Browser, url: str) -> None:
+    """A call in a dark window and on a phone."""
     page = await open_page(launched, url, scheme="dark")
-    await page.get_by_role("button", name="Run all").click()
-    await page.get_by_text("24 of 24 as expected").wait_for(timeout=60_000)
-    await page.locator("body[aria-busy=false]").wait_for()
-    await page.get_by_role("button", name="AUTH_TOKEN_EXPIRED").click()
-    await page.locator("#badge", has_text="AUTH_TOKEN_EXPIRED").wait_for()
+    await call(page)
     await take(page, "playground-desktop-dark")
-
-
-async def phone(launched: Browser, url: str) -> None:
-    """The controls, and the answer."""
     page = await open_page(launched, url, size=PHONE)
-    await ask(page)
-    await take(page, "playground-phone")
-    await take(page, "playground-phone-answer", top="#answer")
+    await call(page)
+    await take(page, "playground-phone", top=".conversation")
 
 
-async def tools(launched: Browser, url: str) -> None:
-    """What the assistant's tools see: a verified patient, and an attack."""
-    page = await open_page(launched, url)
-    await ask(page)
-    await page.get_by_role("button", name="Call the tool").click()
-    await page.locator("#tools-badge[data-state=good]").wait_for()
-    await take(page, "playground-desktop-tools", top="#tools")
-    page = await open_page(launched, url, size=PHONE)
-    await ask(page)
+async def developers(launched: Browser, url: str) -> None:
+    """What is folded: a request and its answer, and what the tools see of an attack."""
+    page = await open_page(launched, url, developers=True)
+    await page.get_by_role("radio", name="Session token").check()
+    await page.get_by_role("button", name="Start a session").click()
+    await page.locator("#badge[data-state=good]").wait_for()
+    await take(page, "playground-desktop-developers", top="#developers")
     await page.get_by_role("button", name="Claim to be another patient").click()
     await page.locator("#tools-badge[data-state=bad]").wait_for()
-    await take(page, "playground-phone-tools", top="#tools")
+    await take(page, "playground-desktop-tools", top="#tools")
 
 
 async def api(launched: Browser, url: str) -> None:
@@ -76,9 +79,9 @@ async def main() -> None:
     build_sdk()
     FOLDER.mkdir(parents=True, exist_ok=True)
     async with development() as url, browser() as launched:
-        await desktop(launched, url)
-        await phone(launched, url)
-        await tools(launched, url)
+        (FOLDER / "call.png").write_bytes(await record_call(launched, url))
+        await calls(launched, url)
+        await developers(launched, url)
         await api(launched, url)
 
 

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, expect
 
 from tests.e2e.browser import AXE, DESKTOP, PHONE, open_page
+from tests.e2e.screenshots import FOLDER, record_call
 from tests.e2e.support import development
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -209,3 +210,10 @@ async def violations(page: Page) -> list[Any]:
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
     return [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]]
+
+
+async def test_animated_picture_of_a_call(chromium: Browser, url: str) -> None:
+    picture = await record_call(chromium, url)
+    assert picture.count(b"fcTL") == 10
+    assert len(picture) < 3_000_000
+    assert (FOLDER / "call.png").stat().st_size < 3_000_000
