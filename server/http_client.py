@@ -168,18 +168,18 @@ def describe_failure(error: Exception) -> str:
 
 _CAUSES: Final[tuple[tuple[type[Exception], Callable[[Any], str]], ...]] = (
     (TimeoutError, lambda _: "timeout"),
-    (ProxyNameError, lambda _: "proxy: its name cannot be resolved"),
-    (ClientHttpProxyError, lambda error: f"proxy: it answers {error.status}"),
-    (ClientProxyConnectionError, lambda _: "proxy: it cannot be connected to"),
-    (ClientConnectorDNSError, lambda _: "name: it cannot be resolved"),
+    (ProxyNameError, lambda _: "the name of the proxy cannot be resolved"),
+    (ClientHttpProxyError, lambda error: f"the proxy answers {error.status}"),
+    (ClientProxyConnectionError, lambda _: "the proxy cannot be connected to"),
+    (ClientConnectorDNSError, lambda _: "the name cannot be resolved"),
     (
         ClientConnectorCertificateError,
-        lambda error: f"TLS: the certificate is rejected ({_verdict(error)}); see SSL_CERT_FILE",
+        lambda error: f"the TLS certificate is rejected ({_verdict(error)}); see SSL_CERT_FILE",
     ),
-    (ClientSSLError, lambda _: "TLS: the handshake failed"),
-    (ServerDisconnectedError, lambda _: "connection: closed without an answer"),
+    (ClientSSLError, lambda _: "the TLS handshake failed"),
+    (ServerDisconnectedError, lambda _: "the connection was closed without an answer"),
     (ClientResponseError, lambda _: "the answer is not HTTP"),
-    (OSError, lambda error: f"connection: {_system_error(error)}"),
+    (OSError, lambda error: f"the connection failed: {_system_error(error)}"),
 )
 """What an exception means to an operator; the first match counts."""
 
@@ -189,8 +189,9 @@ def _system_error(error: OSError) -> str:
 
 
 def _verdict(error: ClientConnectorCertificateError) -> str:
-    """Return OpenSSL's words, which may name the host, as the certificate and the settings do."""
-    return str(getattr(error.certificate_error, "verify_message", "unknown"))
+    """Return OpenSSL's words, without the name of the host that it may end with."""
+    words = str(getattr(error.certificate_error, "verify_message", "unknown"))
+    return words.partition(" for '")[0]
 
 
 MAX_BYTES: Final = 256 * 1024

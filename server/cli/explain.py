@@ -102,20 +102,17 @@ Check = Callable[[CheckedToken], Awaitable[str]]
 """Returns why a rule is met. Raises `ApiError` when it is broken, or `NotCheckedError`."""
 
 
-async def check_format(checked: CheckedToken) -> str:
-    """Check the form and the header of the token."""
+async def _check_format(checked: CheckedToken) -> str:
     read_header(bearer_token([f"Bearer {checked.token}"]).partition(".")[0])
     return "a compact JWS with an accepted header"
 
 
-async def check_typ(checked: CheckedToken) -> str:
-    """Check the type in the header."""
+async def _check_typ(checked: CheckedToken) -> str:
     check_type(checked.header(), checked.settings.jwt_required_type)
     return "typ is that of an access token"
 
 
-async def check_required(checked: CheckedToken) -> str:
-    """Check the required claims."""
+async def _check_required(checked: CheckedToken) -> str:
     claims = checked.claims()
     if not checked.rules.required:
         raise NotCheckedError("JWT_REQUIRED_CLAIMS is not set")
@@ -123,8 +120,7 @@ async def check_required(checked: CheckedToken) -> str:
     return "JWT_REQUIRED_CLAIMS have required values"
 
 
-async def check_key(checked: CheckedToken) -> str:
-    """Check that there is a key for the algorithm and the key id of the header."""
+async def _check_key(checked: CheckedToken) -> str:
     public = [each for each in checked.settings.jwt_algorithms if each not in HMAC_ALGORITHMS]
     with suppress(ApiError):  # wait for the keys: they tell why the token's key is not used
         await checked.keys.find(public[0] if public else "", checked.header().key_id)
@@ -132,8 +128,7 @@ async def check_key(checked: CheckedToken) -> str:
     return "there is a key for its alg and kid"
 
 
-async def check_signature(checked: CheckedToken) -> str:
-    """Check the signature."""
+async def _check_signature(checked: CheckedToken) -> str:
     try:
         verify = await checked.verify()
     except ApiError:
@@ -142,8 +137,7 @@ async def check_signature(checked: CheckedToken) -> str:
     return "verifies"
 
 
-async def check_iss(checked: CheckedToken) -> str:
-    """Check the issuer."""
+async def _check_iss(checked: CheckedToken) -> str:
     claims, issuers = checked.claims(), frozenset(checked.settings.jwt_issuer)
     if not issuers:
         raise NotCheckedError("JWT_ISSUER is not set")
@@ -151,8 +145,7 @@ async def check_iss(checked: CheckedToken) -> str:
     return "iss is JWT_ISSUER" if len(issuers) == 1 else "iss is one of JWT_ISSUER"
 
 
-async def check_aud(checked: CheckedToken) -> str:
-    """Check the audience."""
+async def _check_aud(checked: CheckedToken) -> str:
     claims, audiences = checked.claims(), frozenset(checked.settings.jwt_audience)
     if not audiences:
         raise NotCheckedError("JWT_AUDIENCE is not set")
@@ -160,31 +153,27 @@ async def check_aud(checked: CheckedToken) -> str:
     return "aud has one of JWT_AUDIENCE"
 
 
-async def check_dates(checked: CheckedToken) -> str:
-    """Check `exp`, `nbf`, `iat` and the lifetime."""
+async def _check_dates(checked: CheckedToken) -> str:
     claims = checked.claims()
     dates = checked.rules.read_dates(claims)
     checked.rules.check_dates(checked.rules.describe(claims, None, *dates), checked.now)
     return "exp, nbf and iat are valid now"
 
 
-async def check_patient(checked: CheckedToken) -> str:
-    """Check that there is a usable patient id."""
+async def _check_patient(checked: CheckedToken) -> str:
     name = checked.settings.jwt_patient_id_claim
     check_patient_id(checked.principal(), name)
     return f"{name} has a usable patient id"
 
 
-async def check_patient_role(checked: CheckedToken) -> str:
-    """Check that the role is that of a patient."""
+async def _check_patient_role(checked: CheckedToken) -> str:
     if checked.settings.jwt_role_claim == ROLE_OFF:
         raise NotCheckedError("JWT_ROLE_CLAIM is off, so every user of the issuer is a patient")
     check_role(checked.principal(), checked.settings.jwt_patient_role)
     return f"{checked.settings.jwt_role_claim} has JWT_PATIENT_ROLE"
 
 
-async def check_required_scope(checked: CheckedToken) -> str:
-    """Check that the required scope is granted."""
+async def _check_required_scope(checked: CheckedToken) -> str:
     principal, required = checked.principal(), checked.settings.jwt_required_scope
     if not required:
         raise NotCheckedError("JWT_REQUIRED_SCOPE is not set")
@@ -192,8 +181,7 @@ async def check_required_scope(checked: CheckedToken) -> str:
     return "JWT_REQUIRED_SCOPE is granted"
 
 
-async def check_not_revoked(checked: CheckedToken) -> str:
-    """Check that neither the token nor the patient is revoked."""
+async def _check_not_revoked(checked: CheckedToken) -> str:
     token_id = read_token_id(checked.claims())
     if checked.is_revoked is None:
         raise NotCheckedError("REDIS_URL is not set, so nothing can be revoked")
@@ -205,8 +193,7 @@ async def check_not_revoked(checked: CheckedToken) -> str:
     return "neither its jti nor the patient is revoked"
 
 
-async def check_dpop(checked: CheckedToken) -> str:
-    """Check the proof of possession; its `jti` is neither looked up nor remembered."""
+async def _check_dpop(checked: CheckedToken) -> str:
     mode, key_thumbprint = checked.settings.jwt_dpop, checked.principal().key_thumbprint
     if mode == DpopMode.OFF:
         raise NotCheckedError("JWT_DPOP is off")
@@ -231,22 +218,22 @@ Rule = tuple[str, Check, str]
 """The name of a rule, its check, and what to do when it is broken."""
 
 RULES: Final[tuple[Rule, ...]] = (
-    ("format", check_format, "give the whole token: three segments with dots between them"),
-    ("type", check_typ, "send the access token, and compare its typ with JWT_REQUIRED_TYPE"),
-    ("key found", check_key, "compare its alg with JWT_ALGORITHMS, its kid with {source}"),
-    ("signature", check_signature, "it was changed, or signed with a key that is not in {source}"),
-    ("issuer", check_iss, "compare its iss with JWT_ISSUER, also the slash at the end"),
-    ("audience", check_aud, "compare its aud with JWT_AUDIENCE"),
-    ("claims", check_required, "compare it with JWT_REQUIRED_CLAIMS; its claims: {names}"),
-    ("dates", check_dates, "compare exp, nbf and iat with JWT_MAX_LIFETIME_SECONDS and the clock"),
-    ("patient id", check_patient, "set JWT_PATIENT_ID_CLAIM to one of its claims: {names}"),
-    ("role", check_patient_role, "{role} must have JWT_PATIENT_ROLE; its claims: {names}"),
-    ("scope", check_required_scope, "scope, scp, scopes and permissions count; it has: {names}"),
-    ("revocation", check_not_revoked, "see `python -m server revoke`, and check REDIS_URL"),
+    ("format", _check_format, "give the whole token: three segments with dots between them"),
+    ("type", _check_typ, "send the access token, and compare its typ with JWT_REQUIRED_TYPE"),
+    ("key found", _check_key, "compare its alg with JWT_ALGORITHMS, its kid with {source}"),
+    ("signature", _check_signature, "it was changed, or signed with a key that is not in {source}"),
+    ("issuer", _check_iss, "compare its iss with JWT_ISSUER, also the slash at the end"),
+    ("audience", _check_aud, "compare its aud with JWT_AUDIENCE"),
+    ("claims", _check_required, "compare it with JWT_REQUIRED_CLAIMS; its claims: {names}"),
+    ("dates", _check_dates, "compare exp, nbf and iat with JWT_MAX_LIFETIME_SECONDS and the clock"),
+    ("patient id", _check_patient, "set JWT_PATIENT_ID_CLAIM to one of its claims: {names}"),
+    ("role", _check_patient_role, "{role} must have JWT_PATIENT_ROLE; its claims: {names}"),
+    ("scope", _check_required_scope, "scope, scp, scopes and permissions count; it has: {names}"),
+    ("revocation", _check_not_revoked, "see `python -m server revoke`, and check REDIS_URL"),
 )
 DPOP_RULE: Final[Rule] = (
     "dpop",
-    check_dpop,
+    _check_dpop,
     "compare htm, htu, ath and iat with the request, PUBLIC_URL, the token and the clock",
 )
 """It is checked last, with JWT_DPOP or a proof only."""

@@ -91,7 +91,7 @@ async def test_no_proxy_has_the_meaning_of_the_standard_library(
 ) -> None:
     address = f"127.0.0.1:{proxy.port}"
     cause = await ask(open_session(proxy=address, no_proxy=no_proxy), "https://api.test/")
-    assert (cause == "name: it cannot be resolved") is is_direct
+    assert (cause == "the name cannot be resolved") is is_direct
     assert (proxy.heads == []) is is_direct
 
 
@@ -141,7 +141,7 @@ async def test_the_cause_of_a_failure_is_told_without_addresses(
 ) -> None:
     bundle, local, closed = read_bundle(str(authority.bundle)), f"localhost:{upstream}", free_port()
     via = {"proxy": f"http://user:secret@127.0.0.1:{closed}", "certificates": bundle}
-    rejected = "TLS: the certificate is rejected ("
+    rejected = "the TLS certificate is rejected ("
     async with (
         await asyncio.start_server(refuse, "127.0.0.1", 0) as server,
         await asyncio.start_server(answer_plainly, "127.0.0.1", 0) as other,
@@ -149,8 +149,11 @@ async def test_the_cause_of_a_failure_is_told_without_addresses(
         plain = other.sockets[0].getsockname()[1]
         leaves = server.sockets[0].getsockname()[1]
         causes = [
-            (await ask(open_session(), f"http://127.0.0.1:{closed}"), "connection: Connection re"),
-            (await ask(open_session(), "http://nowhere.test"), "name: it cannot be resolved"),
+            (
+                await ask(open_session(), f"http://127.0.0.1:{closed}"),
+                "the connection failed: Connection re",
+            ),
+            (await ask(open_session(), "http://nowhere.test"), "the name cannot be resolved"),
             (await ask(open_session(), f"https://{local}"), rejected),
             (
                 await ask(open_session(certificates=bundle), f"https://127.0.0.1:{upstream}"),
@@ -158,29 +161,30 @@ async def test_the_cause_of_a_failure_is_told_without_addresses(
             ),
             (
                 await ask(open_session(), f"https://127.0.0.1:{leaves}"),
-                "connection: closed before TLS",
+                "the connection failed: closed before TLS",
             ),
-            (await ask(open_session(), f"http://127.0.0.1:{leaves}"), "connection: closed"),
-            (await ask(open_session(), f"https://127.0.0.1:{plain}"), "TLS: the handshake failed"),
+            (await ask(open_session(), f"http://127.0.0.1:{leaves}"), "the connection was closed"),
+            (await ask(open_session(), f"https://127.0.0.1:{plain}"), "the TLS handshake failed"),
             (await ask(open_session(), f"http://127.0.0.1:{plain}"), "the answer is not HTTP"),
             (await ask(open_session(), f"https://{local}", 0.0001), "timeout"),
-            (await ask(open_session(**via), "https://api.test"), "proxy: it cannot be connected"),
+            (await ask(open_session(**via), "https://api.test"), "the proxy cannot be connected"),
             (
                 await ask(open_session(proxy="http://nowhere.test:1"), "https://api.test"),
-                "proxy: its name cannot be resolved",
+                "the name of the proxy cannot be resolved",
             ),
         ]
     for cause, expected in causes:
         assert cause.startswith(expected)
         assert "secret" not in cause
         assert str(closed) not in cause
+        assert "127.0.0.1" not in cause
     assert describe_failure(ValueError("secret")) == "ValueError"
 
 
 async def test_a_refusal_of_the_proxy_is_told(proxy: ConnectProxy) -> None:
     proxy.answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     session = open_session(proxy=f"http://user:secret@127.0.0.1:{proxy.port}")
-    assert await ask(session, "https://api.test/") == "proxy: it answers 407"
+    assert await ask(session, "https://api.test/") == "the proxy answers 407"
 
 
 # --- bounded responses -----------------------------------------------------------------------

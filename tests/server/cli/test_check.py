@@ -116,7 +116,7 @@ async def test_the_cause_of_unreachable_keys_is_told() -> None:
         await issuer.go_down()
         found = await finding("keys", **{**issuer.variables, "JWT_ISSUER": "us"})
         assert not found.ok
-        assert "no usable keys: connection: Connection refused; " in found.details
+        assert "no usable keys: the connection failed: Connection refused; " in found.details
         found = await finding(
             "keys",
             JWT_SECRET="",
@@ -124,7 +124,7 @@ async def test_the_cause_of_unreachable_keys_is_told() -> None:
             JWT_ISSUER="us",
             HTTPS_PROXY="http://user:secret@127.0.0.1:1",
         )
-    assert "no usable keys: proxy: it cannot be connected to; " in found.details
+    assert "no usable keys: the proxy cannot be connected to; " in found.details
 
 
 async def test_without_redis() -> None:
@@ -420,7 +420,7 @@ async def test_a_service_that_does_not_run_is_a_line_and_no_failure() -> None:
     assert found == Finding("service", None, "not checked: PORT is 0; give --service")
     found = await service("http://nowhere.test")
     assert not found.ok
-    assert "name: it cannot be resolved" in found.details
+    assert "the name cannot be resolved" in found.details
     assert "nowhere" not in found.details
 
 

@@ -66,7 +66,7 @@ async def test_too_many_pages_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_list_without_an_answer_is_a_failure() -> None:
     async with ClientSession() as session:
-        with pytest.raises(CallListError, match="connection: Connection refused"):
+        with pytest.raises(CallListError, match="the connection failed: Connection refused"):
             await api(url="http://127.0.0.1:1").read(session, 0, time())
 
 

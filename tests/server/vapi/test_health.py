@@ -125,7 +125,7 @@ async def test_requests_wait_for_the_first_verdict() -> None:
         (Behaviour(Fault.HANG), "timeout"),
         (Behaviour(Fault.TRICKLE_HEADERS, pause=0.01), "timeout"),
         (Behaviour(Fault.JUNK), "the answer is not HTTP"),
-        (Behaviour(Fault.RESET), "connection: Connection reset by peer"),
+        (Behaviour(Fault.RESET), "the connection failed: Connection reset by peer"),
     ],
     ids=lambda value: str(value.fault) if isinstance(value, Behaviour) else str(value),
 )
@@ -142,7 +142,7 @@ async def test_one_request_returns_its_status_or_the_cause(
 
 async def test_refused_connection_is_no_answer() -> None:
     async with ClientSession() as session:
-        assert await monitor().fetch_status(session) == "connection: Connection refused"
+        assert await monitor().fetch_status(session) == "the connection failed: Connection refused"
 
 
 async def test_assistant_id_stays_one_path_segment() -> None:

@@ -98,7 +98,7 @@ async def test_hanging_server_is_a_timeout(site: Issuer, respond: Respond) -> No
 
 async def test_refused_connection_is_an_error(site: Issuer) -> None:
     await site.go_down()
-    with pytest.raises(FetchError, match="connection: Connection refused"):
+    with pytest.raises(FetchError, match="the connection failed: Connection refused"):
         await download(site)
 
 
