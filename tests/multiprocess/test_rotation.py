@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from verify_patient import ProofError, verify_patient
 
-from rig.issuer import eventually, make_key
+from rig.issuer import ISSUER, eventually, issuing, make_key
 from rig.process import TWO_WORKERS, Running
 from rig.service import PATH, PRIVATE_KEY, SECRET, claims, sign
 from tests import pems
@@ -139,6 +139,29 @@ async def test_public_key_is_rotated_without_a_failed_request(
         keys.write_text(pems.public(new))
         await reload(service)
     assert await answer(load, sign(key=old, algorithm="ES256")) == (401, "AUTH_TOKEN_INVALID")
+    assert load.failures == []
+
+
+async def test_a_provider_moves_from_a_secret_to_keys_without_a_failed_request(
+    start: Start, write_env: Write
+) -> None:
+    async with issuing() as issuer:
+        key = issuer.keys[0]
+        keys = {"JWT_JWKS_URL": issuer.url, "JWT_ISSUER": ISSUER}
+        write_env(JWT_SECRET=SECRET)
+        service = await start(TWO_WORKERS, JWT_SECRET="", RATE_LIMIT="off")
+        payload = claims(iss=ISSUER)
+        signed = old = sign(payload)
+        load = load_on(service, lambda: signed)
+        async with load.running():
+            write_env(JWT_SECRET=SECRET, **keys, JWT_ALGORITHMS=f"HS256,{key.algorithm}")
+            await reload(service)
+            await load.more()
+            signed = key.token(payload)
+            await load.more()
+            write_env(JWT_SECRET="", **keys, JWT_ALGORITHMS=key.algorithm)
+            await reload(service)
+        assert await answer(load, old) == (401, "AUTH_TOKEN_INVALID")
     assert load.failures == []
 
 
