@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES, Service, make_settings, running
+from server.config.settings import IN_EITHER_CASE
 from server.config.settings import VARIABLES as NAMES
 from server.observability.audit_log import AuditLog
 
@@ -85,7 +86,7 @@ def audit_lines(capfd: pytest.CaptureFixture[str], audit_logs: Sequence[AuditLog
 def unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Unset all variables of the service, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-    for name in NAMES:
+    for name in NAMES | IN_EITHER_CASE.keys():
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 

@@ -21,6 +21,7 @@ from server.components import Components
 from server.config import Settings
 from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
+from server.config.settings import CallMonitorMode
 from server.http_client import FetchError, NothingListensError, fetch, make_session
 from server.policies.pause import PAUSE_KEY, decode_pause
 from server.proof import public_jwks
@@ -234,6 +235,9 @@ class _Examination:
     async def calls(self) -> Finding:
         if not self._settings.proof_key:
             return Finding("calls", True, "off: PROOF_KEY is not set")
+        has_monitor = self._settings.call_monitor != CallMonitorMode.OFF
+        if self._components.vapi.state is VapiState.OFF and not has_monitor:
+            return Finding("calls", True, "not checked: VAPI_CHECK_SECONDS is 0")
         url = f"{self._settings.vapi_base_url.rstrip('/')}/call?limit=1"
         headers = {hdrs.AUTHORIZATION: f"Bearer {self._settings.vapi_api_key}"}
         seconds, max_bytes = self._settings.vapi_timeout_seconds, 16 * 1024 * 1024

@@ -357,8 +357,10 @@ async def test_at_most_eight_assistants_are_asked_at_once() -> None:
 
 async def test_the_list_of_calls_is_read_with_the_key() -> None:
     assert await finding("calls") == Finding("calls", True, "off: PROOF_KEY is not set")
+    not_checked = Finding("calls", True, "not checked: VAPI_CHECK_SECONDS is 0")
+    assert await finding("calls", **PROOF) == not_checked
     async with vapi() as stand_in:
-        variables = {**PROOF, "VAPI_BASE_URL": stand_in.url}
+        variables = {**PROOF, "VAPI_BASE_URL": stand_in.url, "CALL_MONITOR": "report"}
         found = await finding("calls", **variables)
         assert found == Finding("calls", True, "the list of calls can be read with VAPI_API_KEY")
         found = await finding("calls", **variables, VAPI_API_KEY="another")
