@@ -26,7 +26,7 @@ MAX_WAITING: Final = 1000
 _WAIT_SECONDS: Final = 86400
 _POLL_SECONDS: Final = 1.0
 _COMMAND_SECONDS: Final = 1.0
-_MAX_TEXT: Final = 200
+_MAX_TEXT: Final = 500
 _POP: Final = (b"LPOP", ACTIONS_KEY)
 _PUSH: Final = b"""
 redis.call('RPUSH', KEYS[1], ARGV[1])

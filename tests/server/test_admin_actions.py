@@ -11,6 +11,7 @@ from hmac import new as hmac
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rig.issuer import eventually
@@ -25,7 +26,7 @@ from server.admin_actions import (
     write_waiting_actions,
 )
 from server.cli.main import main
-from server.observability.audit_log import AuditLog
+from server.observability.audit_log import MAX_LINE, AuditLog
 from server.redis.client import RedisState
 from server.redis.connection import RedisDown, RedisReplyError
 from tests.conftest import AuditLines, Serve
@@ -116,7 +117,7 @@ async def test_each_action_has_a_line(
     assert (token["patient"], token["jti"]) == (None, "token-1")
     assert (lifted["jti"], lifted["until"]) == ("token-1", None)
     assert patient["until"] > patient["timestamp"]
-    assert (pause["until"], pause["reason"]) == (None, "incident\n" + "x" * 191)
+    assert (pause["until"], pause["reason"]) == (None, "incident\n" + "x" * 491)
     assert [resume[name] for name in FIELDS[5:]] == [None] * 5
     assert await waiting(redis_server) == 5
     assert 86000 < int(await redis_server.execute("TTL", ACTIONS_KEY)) <= 86400
@@ -280,3 +281,8 @@ def test_actor(monkeypatch: pytest.MonkeyPatch, sudo: str, user: str | None, exp
 
 def test_text_that_utf_8_cannot_encode() -> None:
     assert admin_record("pause", reason="a\udcff").reason == "a?"
+
+
+def test_the_longest_text_fits_into_a_line() -> None:
+    line = msgspec.json.encode(admin_record("pause", reason="\x01" * 1000))
+    assert 3000 < len(line) <= MAX_LINE
