@@ -37,7 +37,8 @@ const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(r
 
 /** The stand-in's address, which the page of the sandbox knows. */
 async function standIn() {
-  const config = await fetch(new URL("./config.json", import.meta.url));
+  const here = import.meta.url?.startsWith("http") ? import.meta.url : "http://127.0.0.1:8080/playground/vapi.js";
+  const config = await fetch(new URL("./config.json", here));
   return /** @type {string} */ ((await config.json()).vapiUrl);
 }
 

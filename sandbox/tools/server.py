@@ -47,12 +47,13 @@ def create_tool_server(expected: ToolServer) -> web.Application:
         results = _RESULTS.get(patient, "no results")
         return msgspec.json.encode({"patient": patient, "results": results}).decode()
 
-    async def result(call: Any, tool_call_id: str, arguments: Any) -> dict[str, str]:
+    async def result(call: Any, tool_call_id: str, name: str, arguments: Any) -> dict[str, str]:
+        answered = {"toolCallId": tool_call_id, "name": name}
         try:
             text = await asyncio.to_thread(read_lab_results, call, arguments.get("patientProof"))
         except ProofError as error:
-            return {"toolCallId": tool_call_id, "error": f"{error.reason}: {error}"}
-        return {"toolCallId": tool_call_id, "result": text}
+            return {**answered, "error": f"{error.reason}: {error}"}
+        return {**answered, "result": text}
 
     async def webhook(request: web.Request) -> web.Response:
         body = await request.read()
@@ -64,7 +65,8 @@ def create_tool_server(expected: ToolServer) -> web.Application:
         message = msgspec.json.decode(body)["message"]
         calls = read_tool_calls(message)
         results = [
-            await result(message["call"], id_, arguments or {}) for id_, _, arguments in calls
+            await result(message["call"], id_, name, arguments or {})
+            for id_, name, arguments in calls
         ]
         return answer({"results": results})
 
