@@ -17,7 +17,8 @@ BENCH := $(BENCH_VENV)/.bench
 # Without redis-server its tests are skipped, so the code for Redis is not covered.
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
-SUITE = $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e'
+# With compiled files: else each of the processes compiles all tests anew.
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e'
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
@@ -43,7 +44,7 @@ run: $(SERVE) ## serve; without a configuration, in development mode
 	@$(BIN)/python -m sandbox
 
 test: $(TEST) ## run the whole test suite
-	@echo "The suite takes about three minutes on two cores; tests without their program are skipped."
+	@echo "The suite takes about two minutes on two cores. Tests whose program is not installed are skipped."
 	$(SUITE)
 
 cover: $(TEST) ## run the whole test suite and require every branch to be covered

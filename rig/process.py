@@ -23,7 +23,7 @@ GUNICORN = (
     *(sys.executable, str(Path(sys.executable).with_name("gunicorn")), "server.app:app_factory"),
     *("-k", "aiohttp.GunicornUVLoopWebWorker", "-w"),
 )
-TWO_WORKERS = (*GUNICORN, "2")
+ONE_WORKER, TWO_WORKERS = (*GUNICORN, "1"), (*GUNICORN, "2")
 
 _PORT = r"(?:serving on \S+ port |Listening at: http://(?:127\.0\.0\.1|\[::\]):)(\d+)"
 _HERTZ = os.sysconf("SC_CLK_TCK")

@@ -228,9 +228,12 @@ def routes() -> Iterator[Row]:
     """Unknown paths and methods."""
     near = (f"{PATH}/", f"{PATH}/x", f"/{PATH}", PATH.upper(), PATH.rpartition("/")[0])
     for path in ("/", "/nowhere", "/metrics", "/docs", *near):
-        yield Row(path, 404, "NOT_FOUND", _request("POST", path))
+        details = "The paths are listed in /openapi.json"
+        yield Row(path, 404, "NOT_FOUND", _request("POST", path), details=details)
     for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"):
-        yield Row(method, 405, "METHOD_NOT_ALLOWED", _request(method, PATH), allow="POST")
+        details = "This path takes POST"
+        sent = _request(method, PATH)
+        yield Row(method, 405, "METHOD_NOT_ALLOWED", sent, details=details, allow="POST")
     for path in ("/healthz", "/readyz", "/openapi.json"):
         yield Row(path, 405, "METHOD_NOT_ALLOWED", _request("POST", path), allow="GET, HEAD")
 

@@ -1,13 +1,12 @@
 """The request id, the trace id, and one audit line for each request."""
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import new as hmac
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
@@ -81,40 +80,19 @@ async def test_line_has_exactly_these_fields_in_this_order(
     assert list(line.items()) == list(expected.items())
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [(200, "granted"), (201, "denied"), (400, "denied"), (401, "denied"), (503, "denied")],
-)
-async def test_only_a_200_is_granted(alone: Alone, status: int, outcome: str) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), handler=responding(status))
-    await send_raw(client)
-    [line] = read(lines)
-    assert (line["status"], line["outcome"]) == (status, outcome)
-
-
-@pytest.mark.parametrize(("status", "granted"), [(200, 1), (401, 0), (503, 0)])
-async def test_lines_of_refusals_are_written_apart(alone: Alone, status: int, granted: int) -> None:
+@pytest.mark.parametrize(("status", "granted"), [(200, 1), (201, 0), (401, 0), (503, 0)])
+async def test_only_a_200_is_granted_and_refusals_are_written_apart(
+    alone: Alone, status: int, granted: int
+) -> None:
     lines: list[bytes] = []
     refusals: list[bytes] = []
     middleware = audit(event=NAME, write=lines.append, write_refusal=refusals.append)
-    await send_raw(await alone(middleware, handler=responding(status)))
+    given = {"error_code": "FORBIDDEN"}
+    await send_raw(await alone(middleware, handler=responding(status), given=given))
     assert (len(lines), len(refusals)) == (granted, 1 - granted)
-
-
-async def test_granted_request_has_no_code(alone: Alone) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), given={"error_code": "FORBIDDEN"})
-    await send_raw(client)
-    assert read(lines)[0]["code"] is None
-
-
-async def test_duration_is_in_milliseconds(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[bytes] = []
-    times = iter([100.0, 100.0123456])
-    monkeypatch.setattr("middlewares.audit.perf_counter", lambda: next(times))
-    await send_raw(await alone(audit(event=NAME, write=lines.append)))
-    assert read(lines)[0]["duration_ms"] == 12.346
+    [line] = read(lines + refusals)
+    expected = (None, "granted") if granted else ("FORBIDDEN", "denied")
+    assert (line["code"], line["outcome"]) == expected
 
 
 async def test_denied_request_has_a_reason_and_nothing_that_was_issued(alone: Alone) -> None:
@@ -134,11 +112,7 @@ async def test_denied_request_has_a_reason_and_nothing_that_was_issued(alone: Al
         ([f"traceparent: {TRACEPARENT}"], TRACE_ID),
         ([f"TraceParent:  {TRACEPARENT} "], TRACE_ID),
         ([f"traceparent: {TRACEPARENT}"] * 2, None),
-        ([f"traceparent: {TRACEPARENT.upper()}"], None),
-        ([f"traceparent: {TRACEPARENT}-more"], None),
-        ([f"traceparent: 00-{'0' * 32}-b7ad6b7169203331-01"], None),
         (["traceparent: \xff"], None),
-        (["tracestate: a=b"], None),
     ],
 )
 async def test_trace_id_is_that_of_a_valid_traceparent(
@@ -155,28 +129,6 @@ async def test_trace_id_is_that_of_a_valid_traceparent(
     await send_raw(client, *(header.encode("latin-1") for header in headers))
     assert read(lines)[0]["trace_id"] == trace_id
     assert seen == [trace_id]
-
-
-@pytest.mark.parametrize(
-    ("trusted", "headers", "client_address"),
-    [
-        ((), [b"X-Forwarded-For: 192.0.2.1"], "127.0.0.1"),
-        (("10.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1"], "127.0.0.1"),
-        (("127.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1"], "192.0.2.1"),
-        (("127.0.0.0/8",), [b"X-Forwarded-For: 192.0.2.1", b"x-forwarded-for: 127.1.1.1"],
-         "192.0.2.1"),
-        (("127.0.0.0/8",), [b'X-Forwarded-For: "},' + FORGED.encode()], "127.0.0.1"),
-        (("127.0.0.0/8",), [], "127.0.0.1"),
-    ],
-)  # fmt: skip
-async def test_client_is_found_behind_trusted_proxies(
-    alone: Alone, trusted: Sequence[str], headers: list[bytes], client_address: str
-) -> None:
-    lines: list[bytes] = []
-    middleware = audit(event=NAME, write=lines.append, trusted_proxies=trusted)
-    await send_raw(await alone(middleware), *headers)
-    [line] = read(lines)
-    assert (line["client"], line["peer"]) == (client_address, "127.0.0.1")
 
 
 async def test_longest_line_fits_into_one_write_to_a_pipe(alone: Alone) -> None:
@@ -214,24 +166,6 @@ async def test_request_over_a_unix_domain_socket_has_no_addresses(tmp_path: Path
     assert (line["client"], line["peer"]) == (None, None)
 
 
-async def test_denied_request_has_its_code_and_no_patient(
-    alone: Alone,
-) -> None:
-    lines: list[bytes] = []
-    middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
-    given = {"error_code": "AUTH_TOKEN_MISSING"}
-    await send_raw(await alone(middleware, handler=responding(401), given=given))
-    [line] = read(lines)
-    assert (line["code"], line["patient"]) == ("AUTH_TOKEN_MISSING", None)
-
-
-async def test_principal_without_a_patient_id(alone: Alone) -> None:
-    lines: list[bytes] = []
-    middleware = audit(event=NAME, write=lines.append, hash_key=b"key")
-    await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id=None)}))
-    assert read(lines)[0]["patient"] is None
-
-
 async def test_hash_key_replaces_the_patient_id_with_its_hmac(
     alone: Alone,
 ) -> None:
@@ -240,38 +174,6 @@ async def test_hash_key_replaces_the_patient_id_with_its_hmac(
     await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
     assert read(lines)[0]["patient"] == hmac(b"a key", b"pt_7", sha256).hexdigest()
     assert b"pt_7" not in lines[0]
-
-
-async def test_each_request_has_its_own_line(alone: Alone) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append))
-    ids = [f"request-{number}" for number in range(20)]
-    await asyncio.gather(*(client.post("/", headers={"X-Request-ID": id_}) for id_ in ids))
-    assert sorted(line["request_id"] for line in read(lines)) == sorted(ids)
-
-
-async def test_client_that_disconnects_early_is_recorded_as_499(alone: Alone) -> None:
-    started, written = asyncio.Event(), asyncio.Event()
-    lines: list[bytes] = []
-
-    def write(line: bytes) -> None:
-        lines.append(line)
-        written.set()
-
-    async def forever(_: web.Request) -> NoReturn:
-        started.set()
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError
-
-    client = await alone(audit(event=NAME, write=write), handler=forever)
-    _, writer = await asyncio.open_connection(client.host, client.port)
-    writer.write(b"POST / HTTP/1.1\r\nHost: here\r\n\r\n")
-    await started.wait()
-    assert lines == []
-    writer.close()
-    await written.wait()
-    [line] = read(lines)
-    assert (line["status"], line["outcome"], line["code"]) == (499, "denied", None)
 
 
 @pytest.mark.parametrize(
@@ -291,14 +193,6 @@ async def test_preflight_has_no_line_but_any_other_options_request_has(
     client = await alone(audit(event=NAME, write=lines.append))
     await client.request(method, "/", headers=headers)
     assert len(lines) == count
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_request_with_another_method_is_audited(alone: Alone, method: str) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append), handler=responding(405))
-    await client.request(method, "/")
-    assert [line["status"] for line in read(lines)] == [405]
 
 
 @pytest.mark.parametrize("path", ["/other", "/nameless", "/nowhere"])
@@ -338,33 +232,6 @@ async def test_route_of_a_sub_application_is_audited(
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("value", ["a", "A-Z.a_z-09", "x" * 128, "0"])
-def test_valid_request_id_is_kept(value: str) -> None:
-    assert request_id(value) == value
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "x" * 129,
-        "a b",
-        "a\n",
-        "\na",
-        "a\r\nb",
-        "a/b",
-        "ä",
-        "a\x00",
-        "a\u2028",
-        "٣",
-        '"',
-        FORGED,
-    ],
-)
-def test_invalid_request_id_is_replaced(value: str) -> None:
-    assert GENERATED_ID.fullmatch(request_id(value))
-
-
 def test_generated_request_ids_differ() -> None:
     assert len({request_id("") for _ in range(100)}) == 100
 
@@ -377,12 +244,8 @@ def test_request_id_is_always_short_and_plain(value: str) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        b"X-Request-ID: \xff\xfe",
         b"X-Request-ID: a\xc2\x85b",
         "X-Request-ID: a\u2028b".encode(),
-        b"X-Request-ID: a\tb",
-        b"X-Request-ID: " + FORGED.encode(),
-        b"X-Request-ID: %0a%0d" + FORGED.encode(),
         b'X-Request-ID: "}\\n' + FORGED.encode(),
     ],
 )
@@ -393,17 +256,6 @@ async def test_invalid_request_id_does_not_reach_the_line(alone: Alone, header: 
     [line] = read(lines)
     assert GENERATED_ID.fullmatch(line["request_id"])
     assert line["outcome"] == "granted"
-
-
-@pytest.mark.parametrize(
-    "break_", [b"\n", b"\r", b"\r\n ", b"\r\n\t", b"\x00", b"\x0b", b"\x1b[2J"]
-)
-async def test_line_break_in_a_header_cannot_forge_a_line(alone: Alone, break_: bytes) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append))
-    response = await send_raw(client, b"X-Request-ID: a" + break_ + FORGED.encode())
-    assert response.status == 400
-    assert lines == []
 
 
 @pytest.mark.parametrize("key", [b"", b"key"])
@@ -417,14 +269,3 @@ async def test_line_break_in_a_patient_id_cannot_forge_a_line(
     [line] = read(lines)
     hashed = hmac(key, patient_id.encode(), sha256).hexdigest()
     assert line["patient"] == (hashed if key else patient_id)
-
-
-async def test_line_contains_nothing_else_of_the_request(alone: Alone) -> None:
-    lines: list[bytes] = []
-    client = await alone(audit(event=NAME, write=lines.append))
-    await client.post(
-        "/?token=marked",
-        headers={"Authorization": "Bearer marked", "User-Agent": "marked", "Cookie": "a=marked"},
-        data=b"marked",
-    )
-    assert b"marked" not in lines[0]

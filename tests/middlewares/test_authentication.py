@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 
 import pytest
 from aiohttp import web
@@ -16,8 +15,6 @@ from tests.middlewares.support import (
     PATIENT,
     Alone,
     Client,
-    error_code_of,
-    log_records,
     outcome,
     send_raw,
 )
@@ -99,94 +96,14 @@ def test_any_header_gives_a_token_or_is_invalid(value: str) -> None:
         assert value[6] == " "
 
 
-@given(st.lists(any_text | nearly, min_size=2))
-def test_any_two_headers_are_an_invalid_request(values: Sequence[str]) -> None:
-    assert error_code_of(bearer_token, values) == ErrorCode.INVALID_REQUEST
-
-
-@given(
-    st.from_regex(
-        re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] {1,9}[\w-]{1,9}\.[\w-]{1,9}\.[\w-]{1,9}", re.ASCII),
-        fullmatch=True,
-    )
-)
-def test_any_well_formed_token_is_read(value: str) -> None:
-    assert bearer_token([value]) == value.rsplit(" ", maxsplit=1)[-1]
+@pytest.mark.parametrize("second", [f"Bearer {TOKEN}", ""])
+def test_two_headers_are_an_invalid_request(second: str) -> None:
+    with pytest.raises(ApiError, match="Send exactly one Authorization header") as caught:
+        bearer_token([f"Bearer {TOKEN}", second])
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
 # --- on the wire --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"aUtHoRiZaTiOn"])
-async def test_valid_token_sets_the_principal(client: Client, name: bytes) -> None:
-    response = await send_raw(client, name + f": Bearer {TOKEN}".encode())
-    assert (response.status, response.body) == (200, b"pt_1")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"Bearer x.y.z",
-        b"Bearer \xff.b.c",
-        b"\xff\xfe " + TOKEN.encode(),
-        b"Bearer \xed\xa0\x80.b.c",
-        b"Bearer " + TOKEN.encode() + b"\x80",
-        b"Bearer\xa0" + TOKEN.encode(),
-        b"\xc2\x85Bearer " + TOKEN.encode(),
-    ],
-)
-async def test_invalid_token_gets_a_challenge_and_is_not_logged(
-    client: Client, value: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(0)
-    response = await send_raw(client, b"Authorization: " + value)
-    assert response.status == 401
-    assert json.loads(response.body)["error"]["code"] == "AUTH_TOKEN_INVALID"
-    assert b'WWW-Authenticate: Bearer realm="vapi-sessions", error="invalid_token"' in response.head
-    assert log_records(caplog) == []
-
-
-@pytest.mark.parametrize("control", [b"\x00", b"\x01", b"\x0b", b"\x1b[2J", b"\x7f", b"\n", b"\r"])
-async def test_control_characters_are_rejected_by_the_parser(
-    client: Client, control: bytes
-) -> None:
-    response = await send_raw(client, b"Authorization: Bearer " + control + TOKEN.encode())
-    assert response.status == 400
-
-
-async def test_missing_header(client: Client) -> None:
-    response = await send_raw(client)
-    assert response.status == 401
-    error = json.loads(response.body)["error"]
-    assert error["code"] == "AUTH_TOKEN_MISSING"
-    assert error["details"] == "Send the patient's token: Authorization: Bearer <JWT>"
-    assert b'WWW-Authenticate: Bearer realm="vapi-sessions"\r\n' in response.head + b"\r\n"
-
-
-@pytest.mark.parametrize(
-    "second",
-    [f"Authorization: Bearer {TOKEN}", f"authorization: Bearer {TOKEN}", "Authorization:"],
-)
-async def test_two_headers_are_an_invalid_request(client: Client, second: str) -> None:
-    response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode(), second.encode())
-    assert response.status == 400
-    error = json.loads(response.body)["error"]
-    assert error["code"] == "INVALID_REQUEST"
-    assert error["details"] == "Send exactly one Authorization header"
-
-
-async def test_token_outside_the_header_is_ignored(client: Client) -> None:
-    async with client.post(
-        f"/?access_token={TOKEN}&token={TOKEN}&Authorization=Bearer%20{TOKEN}",
-        headers={
-            "Cookie": f"token={TOKEN}; Authorization=Bearer {TOKEN}",
-            "Proxy-Authorization": f"Bearer {TOKEN}",
-            "X-Authorization": f"Bearer {TOKEN}",
-        },
-        data={"access_token": TOKEN},
-    ) as response:
-        assert response.status == 401
-        assert (await response.json())["error"]["code"] == "AUTH_TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "HEAD", "PUT"])
@@ -210,17 +127,3 @@ async def test_rejected_request_does_not_reach_the_handler(alone: Alone, code: E
     response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode())
     assert json.loads(response.body)["error"]["code"] == code
     assert reached == []
-
-
-async def test_error_of_the_handler_is_not_an_invalid_token(
-    alone: Alone, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def handler(_: web.Request) -> web.Response:
-        raise ValueError
-
-    client = await alone(
-        error_handler(), authentication(authenticate=authenticate), handler=handler
-    )
-    response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode())
-    assert response.status == 500
-    assert len(log_records(caplog)) == 1

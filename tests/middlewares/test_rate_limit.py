@@ -10,20 +10,6 @@ from middlewares.rate_limit import rate_limit
 from tests.middlewares.support import Alone, send_raw
 
 
-async def test_request_within_the_limit_is_counted_once(alone: Alone) -> None:
-    counted: list[str] = []
-
-    async def acquire(patient_id: str) -> float | None:
-        counted.append(patient_id)
-        return None
-
-    response = await send_raw(
-        await alone(error_handler(), rate_limit(acquire=acquire), given={PATIENT_ID: "pt_7"})
-    )
-    assert (response.status, response.body) == (200, b"hello")
-    assert counted == ["pt_7"]
-
-
 @pytest.mark.parametrize(
     ("wait", "seconds"),
     [(0.0, 1), (0.001, 1), (1.0, 1), (1.001, 2), (59.5, 60), (86400.0, 86400), (-3.0, 1)],

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rig.process import ALONE, TWO_WORKERS
+from rig.process import ALONE, ONE_WORKER
 from rig.wire import Listens, connected, read_answer, start_request
 
-EITHER = pytest.mark.parametrize("command", [ALONE, TWO_WORKERS], ids=["alone", "gunicorn"])
+EITHER = pytest.mark.parametrize("command", [ALONE, ONE_WORKER], ids=["alone", "gunicorn"])
 
 _ANSWER_SECONDS = 20
 

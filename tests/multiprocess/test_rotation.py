@@ -1,4 +1,4 @@
-"""The rotations of docs/operations.md under load: two gunicorn workers, SIGHUP at each step."""
+"""The rotations of docs/operations.md under load: SIGHUP to gunicorn at each step."""
 
 import asyncio
 import signal
@@ -13,8 +13,13 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from verify_patient import ProofError, verify_patient
 
+<<<<<<< HEAD
 from rig.issuer import ISSUER, eventually, issuing, make_key
 from rig.process import TWO_WORKERS, Running
+=======
+from rig.issuer import eventually, make_key
+from rig.process import ONE_WORKER, Running
+>>>>>>> c03b811 (Test behaviours of several processes, middlewares and bodies once)
 from rig.service import PATH, PRIVATE_KEY, SECRET, claims, sign
 from tests import pems
 from tests.multiprocess.conftest import Start
@@ -85,7 +90,7 @@ async def reload(service: Running) -> None:
     service.process.send_signal(signal.SIGHUP)
 
     async def replaced() -> bool:
-        return len(service.log.matching("Worker exiting")) == exited + 2
+        return len(service.log.matching("Worker exiting")) == exited + 1
 
     await eventually(replaced, seconds=30)
 
@@ -105,7 +110,7 @@ async def test_hmac_secret_is_rotated_without_a_failed_request(
     start: Start, write_env: Write
 ) -> None:
     write_env(JWT_SECRET=SECRET)
-    service = await start(TWO_WORKERS, JWT_SECRET="", RATE_LIMIT="off")
+    service = await start(ONE_WORKER, JWT_SECRET="", RATE_LIMIT="off")
     signing = SECRET
     load = load_on(service, lambda: sign(key=signing))
     async with load.running():
@@ -127,7 +132,7 @@ async def test_public_key_is_rotated_without_a_failed_request(
     keys = tmp_path / "public-keys.pem"
     write_env(JWT_PUBLIC_KEY_FILE=str(keys))
     keys.write_text(pems.public(old))
-    service = await start(TWO_WORKERS, JWT_SECRET="", RATE_LIMIT="off")
+    service = await start(ONE_WORKER, JWT_SECRET="", RATE_LIMIT="off")
     signing = old
     load = load_on(service, lambda: sign(key=signing, algorithm="ES256"))
     async with load.running():
@@ -174,7 +179,7 @@ async def test_vapi_key_is_rotated_without_a_failed_request(
     async with vapi_accepting(known) as url:
         write_env(VAPI_API_KEY_FILE=str(key))
         service = await start(
-            TWO_WORKERS,
+            ONE_WORKER,
             VAPI_API_KEY="",
             VAPI_CREDENTIAL="session_token",
             VAPI_BASE_URL=url,
@@ -203,7 +208,7 @@ async def test_proof_key_is_rotated_without_a_refused_proof(
     keys = tmp_path / "proof-keys.pem"
     keys.write_text(old)
     write_env(PROOF_KEY_FILE=str(keys), PROOF_ISSUER="sessions", PROOF_AUDIENCE="tools")
-    service = await start(TWO_WORKERS, RATE_LIMIT="off")
+    service = await start(ONE_WORKER, RATE_LIMIT="off")
     load = load_on(service, sign)
     async with load.running():
         at_first = await published_keys(service)

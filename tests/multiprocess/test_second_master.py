@@ -10,13 +10,10 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from rig.issuer import eventually
-from rig.process import GUNICORN, Running
+from rig.process import ONE_WORKER, Running
 from rig.wire import exchange, get
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.test_shared_metrics import mapped_folders
-
-# A master starts another one with its own command line.
-ONE_WORKER = (*GUNICORN, "1")
 
 
 @asynccontextmanager
@@ -49,16 +46,6 @@ async def statuses(service: Running, path: str) -> list[int]:
         return [(await exchange(service, get(path))).status for _ in range(5)]
 
 
-async def test_second_master_serves_without_the_first(start: Start) -> None:
-    service = await start(ONE_WORKER)
-    async with second_master(service):
-        await terminate_first(service)
-        assert await statuses(service, "/healthz") == [200] * 5
-    await service.log.whole()
-    with pytest.raises(ConnectionRefusedError):
-        await statuses(service, "/healthz")
-
-
 async def test_first_master_serves_without_the_second(start: Start) -> None:
     service = await start(ONE_WORKER)
     async with second_master(service) as second:
@@ -82,3 +69,5 @@ async def test_metrics_of_the_second_master_outlive_the_first(start: Start) -> N
         assert folder.is_dir()
     await service.log.whole()
     assert not folder.exists()
+    with pytest.raises(ConnectionRefusedError):
+        await statuses(service, "/healthz")
