@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -32,6 +32,9 @@ from server.serving.connection_limits import Connections
 from server.serving.run import GRACE_SHARES
 from server.vapi.assistants import names_by_id
 from server.vapi.health import VapiHealth, VapiState
+
+if TYPE_CHECKING:
+    from server.calls.monitor import CallMonitor
 
 _RESTART_SECONDS: Final = 1.0
 
@@ -69,6 +72,18 @@ class Components:
         has_monitor = settings.call_monitor != CallMonitorMode.OFF
         self.call_limits = CallLimits(self.names) if has_monitor else None
         self.check_call_limit = self.call_limits.check if self.call_limits else None
+        self.call_monitor = self._monitor(settings, self.call_limits) if self.call_limits else None
+
+    def _monitor(self, settings: Settings, limits: CallLimits) -> "CallMonitor":
+        from server.calls.monitor import CallMonitor
+
+        return CallMonitor(
+            settings,
+            limits=limits,
+            write=self.audit_log.write_event,
+            redis=self.redis,
+            revocations=self.revocations,
+        )
 
     def _revocations(self, settings: Settings, redis: RedisClient) -> RevocationList:
         limit = None
@@ -125,7 +140,7 @@ class Components:
             "keys": self.keys.state,
             "redis": redis,
             "audit": self.audit_log.state,
-            "calls": "off",
+            "calls": "off" if self.call_monitor is None else self.call_monitor.state,
         }
 
     def has_started(self) -> bool:
@@ -159,13 +174,15 @@ class Components:
                 runs.append(partial(write_waiting_actions, self.redis.execute, self.audit_log))
             if self._actions is not None:
                 runs.append(partial(self._actions.run, self.audit_log))
+            if self.call_monitor is not None:
+                runs.append(self.call_monitor.run)
             tasks = [asyncio.create_task(supervise(run)) for run in runs]
             try:
                 yield
             finally:
-                for task in tasks:
+                for task in reversed(tasks):  # the monitor gives its lease in Redis back
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                    await asyncio.gather(task, return_exceptions=True)
 
 
 async def supervise(run: Run) -> None:
@@ -223,6 +240,29 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     if (redis := components.redis) is not None:
         up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
+
+    if (monitor := components.call_monitor) is not None:
+        _add_call_metrics(metrics, monitor)
+
+
+def _add_call_metrics(metrics: Metrics, monitor: "CallMonitor") -> None:
+    """Add the numbers of the call monitor; only the reading process has calls."""
+    numbers = monitor.numbers
+    text = "Calls in progress that concern this service."
+    metrics.add_gauge("calls_in_progress", text, lambda: numbers.in_progress, across="livemax")
+    text = "Calls that should end and cannot be ended."
+    metrics.add_gauge("calls_unendable", text, lambda: numbers.unendable, across="livemax")
+    text = "1 while calls are not ended because no known, unaltered call was seen, else 0."
+    metrics.add_gauge("calls_held_back", text, lambda: numbers.is_held_back, across="livemax")
+    up = "1 while Vapi's calls are read, else 0."
+    metrics.add_gauge("call_monitor_up", up, lambda: monitor.state == "up", across="livemin")
+    flagged, ended = "Calls that broke a rule, by rule.", "Calls that the monitor ended, by rule."
+    metrics.add_counters("calls_flagged", flagged, "rule", lambda: numbers.flagged)
+    metrics.add_counters("calls_ended", ended, "rule", lambda: numbers.ended)
+    readings = "Readings of Vapi's list of calls."
+    metrics.add_counter("call_readings", readings, lambda: numbers.readings)
+    failures = "Readings that failed."
+    metrics.add_counter("call_reading_failures", failures, lambda: numbers.failures)
 
 
 def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:

@@ -24,6 +24,7 @@ from server.components import (
 from server.config import Settings
 from server.observability.metrics import Metrics
 from server.serving.connection_limits import Connections
+from tests.calls import CALL_VARIABLES
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -274,6 +275,8 @@ def exported() -> set[str]:
         JWT_JWKS_URL="https://issuer.test/jwks",
         JWT_ISSUER="https://issuer.test/",
         REDIS_URL="redis://127.0.0.1",
+        CALL_MONITOR="report",
+        **CALL_VARIABLES,
     )
     metrics = Metrics()
     add_component_metrics(metrics, Components(settings))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from server.proof import VerifyProof
-from server.vapi.call_api import WebCall
+from server.vapi.web_call import WebCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,10 @@ from server.config.loader import Configuration
 from server.http_client import make_session
 from server.proof import make_proof_verifier
 from server.vapi.assistants import assistants_by_name
-from server.vapi.call_api import CallApi, CallListError
+from server.vapi.call_api import CallListError, make_call_api
 
+_DAY: Final = 86400
+"""Seconds by which our clock may be behind Vapi's."""
 _LONGEST_CALL: Final = 43_200 + 3600
 """Seconds: Vapi's longest call, and a margin for a call that waits."""
 
@@ -95,7 +97,7 @@ async def _read_in_progress(settings: Settings, session: ClientSession) -> list[
         raise CommandFailed("Calls cannot be told apart: set PROOF_KEY")
     now = time()
     try:
-        listed = await _make_call_api(settings).read(session, now - _LONGEST_CALL, now + 60)
+        listed = await make_call_api(settings).read(session, now - _LONGEST_CALL, now + _DAY)
     except CallListError as error:
         raise CommandFailed(f"Vapi's calls cannot be read: {error}") from None
     if listed.unreadable:
@@ -103,15 +105,6 @@ async def _read_in_progress(settings: Settings, session: ClientSession) -> list[
     ours = frozenset({settings.vapi_assistant_id, *assistants_by_name(settings).values()} - {""})
     found = classify(listed.calls.values(), verify, ours)
     return [each for each in found if each.call.is_in_progress]
-
-
-def _make_call_api(settings: Settings) -> CallApi:
-    return CallApi(
-        base_url=settings.vapi_base_url,
-        api_key=settings.vapi_api_key,
-        public_key=settings.vapi_public_api_key,
-        allowed=settings.call_overrides,
-    )
 
 
 def add_end(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +162,7 @@ async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall]
     """End calls and print a line for each. Raises `CommandFailed` when they cannot be read."""
     async with make_session(settings) as session:
         in_progress = await _read_in_progress(settings, session)
-        api = _make_call_api(settings)
+        api = make_call_api(settings)
         chosen = [each for each in in_progress if selection.includes(each)]
         results = await asyncio.gather(*(api.end(session, each.call) for each in chosen))
     for each, has_ended in zip(chosen, results, strict=True):

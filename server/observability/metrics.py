@@ -114,6 +114,20 @@ class Metrics:
 
         self._recorders.append(record)
 
+    def add_counters(
+        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Add a counter with a label; `read` returns the total for each value of the label."""
+        counter = Counter(_PREFIX + name, documentation, [label], registry=self._registry)
+        recorded: dict[str, float] = {}
+
+        def record() -> None:
+            for value, total in read().items():
+                counter.labels(value).inc(total - recorded.get(value, 0))
+                recorded[value] = total
+
+        self._recorders.append(record)
+
     def add_numbers(
         self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
     ) -> None:

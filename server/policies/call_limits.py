@@ -1,21 +1,22 @@
 """The limit of calls: no session while a patient's minutes are used up, or a call cannot be ended.
 
-The call monitor publishes what is decided here as plain data: a `CallState`.
+The call monitor publishes what is decided here as plain data, a `CallState`, which processes share
+through Redis.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable
+from hashlib import sha256
 from math import ceil
 from time import time
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from middlewares.context import Clock
 from middlewares.errors import ApiError, ErrorCode
 from server.policies.revocations import PatientNames
-
-_NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
+from server.redis.client import RedisClient
 
 CheckCallLimit = Callable[[str], None]
 """Takes a patient id. Raises `ApiError` CALL_LIMIT_REACHED when no session may be started."""
@@ -29,7 +30,7 @@ class CallState(msgspec.Struct, frozen=True):
     `stands_still` calls cannot be read: who was refused stays refused.
     """
 
-    used_up: Mapping[str, float] = _NOBODY
+    used_up: dict[str, float] = {}
     unendable: frozenset[str] = frozenset()
     stands_still: bool = False
 
@@ -57,3 +58,73 @@ class CallLimits:
                 raise ApiError(
                     ErrorCode.CALL_LIMIT_REACHED, details, retry_after=max(1, ceil(wait))
                 )
+
+
+_STATE_KEY: Final = b"{vapi-sessions}:calls:state"
+_FIRST_KEY: Final = b"{vapi-sessions}:calls:first-reading"
+_COMMAND_SECONDS: Final = 1.0
+_DAY_SECONDS: Final = 86400
+_PIECE_BYTES: Final = 32768
+"""Redis's answers have at most 64 KiB."""
+_DIGEST_BYTES: Final = 64
+
+_FIRST: Final = b"""
+redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return redis.call('GET', KEYS[1])
+"""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A state and when it was published, in seconds since the epoch."""
+
+    state: CallState
+    at: float
+
+
+_decode: Final = msgspec.json.Decoder(Snapshot).decode
+
+
+class SharedCalls:
+    """What the reading process shares through Redis: the state, and when the first reading was.
+
+    All methods raise `RedisDown`, `RedisError` or TimeoutError.
+    """
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    async def first_reading(self, date: float) -> float:
+        """Return the date of the first reading of the last day: this one if there was none."""
+        arguments = (1, _FIRST_KEY, repr(date), _DAY_SECONDS)
+        return float(await self._execute(b"EVAL", _FIRST, *arguments))
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Publish a state, and let the date of the first reading last for another day."""
+        body = msgspec.json.encode(snapshot)
+        value = _digest(body) + body
+        await asyncio.gather(
+            self._execute(b"SET", _STATE_KEY, value, b"EX", _DAY_SECONDS),
+            self._execute(b"EXPIRE", _FIRST_KEY, _DAY_SECONDS),
+        )
+
+    async def load(self) -> Snapshot | None:
+        """Return what was published last; None without it, or when it changed while it was read."""
+        value = part = await self._piece(0)
+        while len(part) == _PIECE_BYTES:
+            part = await self._piece(len(value))
+            value += part
+        digest, body = value[:_DIGEST_BYTES], value[_DIGEST_BYTES:]
+        return _decode(body) if body and digest == _digest(body) else None
+
+    async def _piece(self, start: int) -> bytes:
+        end = start + _PIECE_BYTES - 1
+        return bytes(await self._execute(b"GETRANGE", _STATE_KEY, start, end))
+
+    async def _execute(self, *command: Any) -> Any:
+        return await self._redis.execute(*command, seconds=_COMMAND_SECONDS)
+
+
+def _digest(body: bytes) -> bytes:
+    """Return what shows that all pieces of a value belong together."""
+    return sha256(body).hexdigest().encode()

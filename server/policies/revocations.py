@@ -6,7 +6,7 @@ sorted set lists the entries by the time of their end, since SCAN ignores an ACL
 
 import hmac
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
@@ -145,6 +145,7 @@ def _revocation(entry: bytes, until: float) -> Revocation:
 
 _REMEMBERED_SECONDS: Final = 60.0
 _MAX_REMEMBERED: Final = 65536
+_KEYS_AT_ONCE: Final = 200
 
 
 class RevocationList:
@@ -231,6 +232,15 @@ class RevocationList:
                 return False
         details = "The revocation list is not available; try again"
         raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1) from None
+
+    async def find_revoked(self, patient_ids: Collection[str]) -> set[str]:
+        """Return which patients are revoked. Raises `RedisDown`, `RedisError` or TimeoutError."""
+        names = [(each, name) for each in patient_ids for name in self._names.all(each)]
+        entries: list[object] = []
+        for start in range(0, len(names), _KEYS_AT_ONCE):
+            keys = [KEY_PREFIX + name for _, name in names[start : start + _KEYS_AT_ONCE]]
+            entries += await self._redis.execute(b"MGET", *keys, seconds=self._seconds)
+        return {each for (each, _), entry in zip(names, entries, strict=True) if entry is not None}
 
     def _keys_of(self, principal: Principal) -> list[bytes]:
         """Return the keys whose existence revokes a principal."""

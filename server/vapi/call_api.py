@@ -1,122 +1,69 @@
 """Vapi's list of calls, and the end of a call. Transcripts and recordings are never decoded."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from math import isfinite
-from typing import Any, Final
+from time import time
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, hdrs
 
-from middlewares.context import rfc3339
+from server.config import Settings
 from server.http_client import describe_failure
-from server.proof import changed_overrides
+from server.vapi.call_windows import Window
+from server.vapi.web_call import (
+    PageEntry,
+    UnreadableCall,
+    WebCall,
+    decode_entry,
+    decode_page,
+    find_large,
+    read_start,
+)
 
 _PAGE_BYTES: Final = 16 * 1024 * 1024
-_PAGE_CALLS: Final = 1000
+_GOOD_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""The size of a page that the number of calls in it aims at: a page is in memory as a whole."""
+_START_BYTES: Final = 256 * 1024
+_MAX_CALLS: Final = 1000
+_FIRST_CALLS: Final = 100
 _TIMEOUT: Final = ClientTimeout(total=4)
 _MAX_REQUESTS: Final = 300
 """The requests of one reading: a list that cannot be read in so many is a failure."""
-_NARROWEST: Final = 0.002
-"""Seconds: Vapi writes dates in milliseconds, so a window this narrow is not split."""
-_NULL: Final = msgspec.Raw(b"null")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CallListError(Exception):
-    """The list cannot be read now. `retry_after` is what Vapi asked for, in seconds."""
+    """The list cannot be read now. `status` is Vapi's, or 0 without an answer; `retry_after` is
+    what it asked for, in seconds.
+    """
 
-    def __init__(self, reason: str, retry_after: float = 0) -> None:
+    def __init__(self, reason: str, status: int = 0, retry_after: float = 0) -> None:
         super().__init__(reason)
+        self.status = status
         self.retry_after = retry_after
 
 
 class _TooLarge(Exception):  # noqa: N818  it names a state
-    """A page is larger than `_PAGE_BYTES`."""
+    """A page is too large to be read; `body` is its beginning."""
 
-
-class _Monitor(msgspec.Struct, rename="camel"):
-    control_url: str | None = None
-
-
-class _Entry(msgspec.Struct, rename="camel"):
-    """What is decoded of a `Call`: all other fields are skipped."""
-
-    id: str
-    created_at: datetime
-    updated_at: datetime
-    type: str = ""
-    status: str = ""
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    ended_reason: str | None = None
-    cost: float | None = None
-    assistant_id: str | None = None
-    monitor: _Monitor | None = None
-    assistant_overrides: msgspec.Raw = _NULL
-    assistant: msgspec.Raw = _NULL
-    squad: msgspec.Raw = _NULL
-    squad_id: msgspec.Raw = _NULL
-    workflow: msgspec.Raw = _NULL
-    workflow_id: msgspec.Raw = _NULL
-    assistant_version: msgspec.Raw = _NULL
-
-
-_DEFINITIONS: Final = {
-    "assistant": "assistant",
-    "squad": "squad",
-    "squadId": "squad_id",
-    "workflow": "workflow",
-    "workflowId": "workflow_id",
-    "assistantVersion": "assistant_version",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebCall:
-    """A web call. Dates are in seconds since the epoch; `changed` names what is not allowed."""
-
-    id: str
-    status: str
-    created_at: float
-    updated_at: float
-    started_at: float | None = None
-    ended_at: float | None = None
-    ended_reason: str | None = None
-    cost: float | None = None
-    assistant_id: str | None = None
-    proof: str | None = field(default=None, repr=False)
-    changed: tuple[str, ...] = ()
-    control_url: str | None = field(default=None, repr=False)
-
-    @property
-    def is_in_progress(self) -> bool:
-        """Return whether the call has not ended."""
-        return self.status != "ended" and self.ended_at is None
-
-    def seconds(self, now: float) -> float:
-        """Return how long the call has lasted."""
-        began = self.created_at if self.started_at is None else self.started_at
-        return max(0.0, (now if self.is_in_progress else self.ended_at or began) - began)
+    def __init__(self, body: bytearray) -> None:
+        super().__init__()
+        self.body = body
 
 
 @dataclass(frozen=True, slots=True)
 class CallList:
-    """The web calls by id, and whether one entry alone was too large to read.
+    """The web calls by id, and the calls that alone are too large to be read.
 
-    `date` is Vapi's clock, in seconds since the epoch, or None without a valid `Date`.
+    `date` is Vapi's clock at the last answer, in seconds since the epoch; ours if it tells none.
     """
 
     calls: dict[str, WebCall]
-    unreadable: bool
-    date: float | None
-
-
-_decode_page = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_entry = msgspec.json.Decoder(_Entry).decode
+    unreadable: list[UnreadableCall]
+    date: float
 
 
 class CallApi:
@@ -130,57 +77,83 @@ class CallApi:
         self._headers = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
         self._end_headers = {hdrs.AUTHORIZATION: f"Bearer {public_key}"} if public_key else {}
         self._allowed = allowed
+        self._limit = _FIRST_CALLS
 
-    async def read(self, session: ClientSession, since: float, until: float) -> CallList:
-        """Return the web calls that changed between two times. Raises `CallListError`."""
-        reading = _Reading({}, allowed=self._allowed)
-        windows = [(since, until, _PAGE_CALLS)]
+    async def read(
+        self,
+        session: ClientSession,
+        since: float,
+        until: float,
+        *,
+        skip: Collection[UnreadableCall] = (),
+    ) -> CallList:
+        """Return the web calls that changed between two times. Raises `CallListError`.
+
+        Calls of `skip` that have not changed since are not read again.
+        """
+        reading = _Reading(self._allowed)
+        windows = [Window((round(since * 1000), round(until * 1000)))]
+        for call in skip:
+            windows = [part for each in windows for part in each.without(call)]
         for _ in range(_MAX_REQUESTS):
             if not windows:
                 return CallList(reading.calls, reading.unreadable, reading.date)
-            windows += await self._read_window(session, reading, *windows.pop())
+            windows += await self._read_window(session, reading, windows.pop())
         raise CallListError("too many pages")
 
     async def _read_window(
-        self, session: ClientSession, reading: "_Reading", since: float, until: float, limit: int
-    ) -> list[tuple[float, float, int]]:
+        self, session: ClientSession, reading: "_Reading", window: Window
+    ) -> list[Window]:
         """Read one page; return the windows that must be read in addition."""
-        middle, is_narrow = (since + until) / 2, until - since <= _NARROWEST
+        limit = self._limit
         try:
-            page = await self._page(session, reading, since, until, limit)
-        except _TooLarge:
-            if limit > 1:
-                return [(since, until, limit // 2)]
-            reading.unreadable = reading.unreadable or is_narrow
-        else:
-            times = sorted(reading.add(page))
-            if len(page) < limit:
-                return []
-            if times and since < times[len(times) // 2] < until:
-                middle = times[len(times) // 2]
-        return [] if is_narrow else [(since, middle, limit), (middle, until, limit)]
+            page = await self._page(session, reading, window, limit)
+        except _TooLarge as error:
+            return self._divide(reading, window, limit, error.body)
+        entries = list(reading.add(page))
+        if len(page) < limit:
+            return []
+        parts = window.split(entries)
+        return parts or reading.add_unreadable(UnreadableCall(None), window, [])
+
+    def _divide(
+        self, reading: "_Reading", window: Window, limit: int, body: bytearray
+    ) -> list[Window]:
+        """Return what to read in place of a page that is too large."""
+        if limit == 1:
+            call = read_start(bytes(body[:_START_BYTES]))
+            rest = reading.add_unreadable(call, window, window.around(call))
+            self._limit = _FIRST_CALLS if reading.unreadable else 1
+            return rest
+        if parts := window.apart(find_large(body)):
+            return parts
+        self._limit = limit // 2 if window.is_wide else 1
+        return [window]
 
     async def _page(
-        self, session: ClientSession, reading: "_Reading", since: float, until: float, limit: int
+        self, session: ClientSession, reading: "_Reading", window: Window, limit: int
     ) -> list[msgspec.Raw]:
-        query = {
-            "limit": str(limit),
-            "updatedAtGe": rfc3339(since),
-            "updatedAtLe": rfc3339(until + 0.001),
-        }
+        body = bytearray()
         try:
             async with session.get(
                 self._url,
-                params=query,
+                params=window.query(limit),
                 headers=self._headers,
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             ) as response:
                 _check_status(response)
                 reading.date = _date_of(response)
-                return _decode_page(await _read_body(response))
-        except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
+                await _read_body(response, body)
+            page, unreadable = decode_page(body)
+        except (ClientError, OSError, ValueError) as error:
+            if isinstance(error, TimeoutError) and len(body) > _GOOD_PAGE_BYTES:
+                raise _TooLarge(body) from None
             raise CallListError(describe_failure(error)) from None
+        reading.unreadable += [each for each in unreadable if each not in reading.unreadable]
+        if page:
+            self._limit = min(2 * limit, _MAX_CALLS, _GOOD_PAGE_BYTES * len(page) // len(body) + 1)
+        return page
 
     def can_end(self, call: WebCall) -> bool:
         """Return whether the control address is Vapi's; no other address is ever called."""
@@ -214,63 +187,49 @@ class CallApi:
             return False
 
 
-@dataclass(slots=True)
-class _Reading:
-    calls: dict[str, WebCall]
-    allowed: tuple[str, ...]
-    unreadable: bool = False
-    date: float | None = None
-
-    def add(self, page: list[msgspec.Raw]) -> Iterator[float]:
-        """Add the web calls of a page; yield when each call changed. Junk is skipped."""
-        for raw in page:
-            try:
-                entry = _decode_entry(raw)
-                call = _web_call(entry, self.allowed)
-            except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
-                continue
-            yield call.updated_at
-            if entry.type == "webCall":
-                self.calls[call.id] = call
-
-
-def _web_call(entry: _Entry, allowed: tuple[str, ...]) -> WebCall:
-    overrides: Any = msgspec.json.decode(entry.assistant_overrides)
-    definitions = {
-        name: True
-        for name, attribute in _DEFINITIONS.items()
-        if bytes(getattr(entry, attribute)) != b"null"
-    }
-    call = {**definitions, "assistantOverrides": overrides}
-    return WebCall(
-        id=entry.id,
-        status=entry.status,
-        created_at=_seconds(entry.created_at),
-        updated_at=_seconds(entry.updated_at),
-        started_at=None if entry.started_at is None else _seconds(entry.started_at),
-        ended_at=None if entry.ended_at is None else _seconds(entry.ended_at),
-        ended_reason=entry.ended_reason,
-        cost=entry.cost,
-        assistant_id=entry.assistant_id,
-        proof=_proof_of(overrides),
-        changed=tuple(changed_overrides(call, allowed)),
-        control_url=entry.monitor.control_url if entry.monitor else None,
+def make_call_api(settings: Settings) -> CallApi:
+    """Return the client of Vapi's calls."""
+    return CallApi(
+        base_url=settings.vapi_base_url,
+        api_key=settings.vapi_api_key,
+        public_key=settings.vapi_public_api_key,
+        allowed=settings.call_overrides,
     )
 
 
-def _proof_of(overrides: object) -> str | None:
-    values = overrides.get("variableValues") if isinstance(overrides, Mapping) else None
-    proof = values.get("patientProof") if isinstance(values, Mapping) else None
-    return proof if isinstance(proof, str) else None
+@dataclass(slots=True)
+class _Reading:
+    allowed: tuple[str, ...]
+    calls: dict[str, WebCall] = field(default_factory=dict)
+    unreadable: list[UnreadableCall] = field(default_factory=list)
+    date: float = 0.0
 
+    def add(self, page: list[msgspec.Raw]) -> Iterator[PageEntry]:
+        """Add the web calls of a page; yield each call. Junk is skipped."""
+        for raw in page:
+            entry = decode_entry(raw, self.allowed)
+            if entry is None:
+                continue
+            if entry.call is not None:
+                self.calls[entry.call.id] = entry.call
+            yield entry
 
-def _seconds(date: datetime) -> float:
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    def add_unreadable(
+        self, call: UnreadableCall, window: Window, rest: list[Window]
+    ) -> list[Window]:
+        """Add a call that cannot be read, once the windows of `rest` are around it; return them."""
+        is_found = None not in (call.id, call.updated, call.created)
+        if not rest:
+            call = replace(call, updated=sum(window.updated) // 2)
+        if (is_found or not rest) and call not in self.unreadable:
+            self.unreadable.append(call)
+        return rest
 
 
 def _check_status(response: ClientResponse) -> None:
     if response.status != 200:
-        raise CallListError(f"status {response.status}", _retry_after(response))
+        status = response.status
+        raise CallListError(f"status {status}", status, _retry_after(response))
 
 
 def _retry_after(response: ClientResponse) -> float:
@@ -278,18 +237,16 @@ def _retry_after(response: ClientResponse) -> float:
     return min(float(text), 3600.0) if text.isascii() and text.isdecimal() else 0.0
 
 
-def _date_of(response: ClientResponse) -> float | None:
+def _date_of(response: ClientResponse) -> float:
     try:
-        date = parsedate_to_datetime(response.headers.get(hdrs.DATE, "")).timestamp()
+        return parsedate_to_datetime(response.headers.get(hdrs.DATE, "")).timestamp()
     except (TypeError, ValueError, OverflowError):
-        return None
-    return date if isfinite(date) else None
+        return time()
 
 
-async def _read_body(response: ClientResponse) -> bytes:
-    body = bytearray()
+async def _read_body(response: ClientResponse, body: bytearray) -> None:
+    """Append the body. Raises `_TooLarge`."""
     while chunk := await response.content.readany():
         body += chunk
         if len(body) > _PAGE_BYTES:
-            raise _TooLarge
-    return bytes(body)
+            raise _TooLarge(body)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES
+from rig.vapi import StandIn, vapi
 from server.cli.main import main
+from tests.calls import CALL_VARIABLES
 from tests.conftest import Serve
 from tests.revocation_keys import patient_key, token_key
 from tests.server.redis.support import code, reports
@@ -57,12 +60,19 @@ async def test_upgrade_copies_the_revocations_of_1_0_with_their_expiry(
     assert await code(service, id="pt_2", jti="t1") == "AUTH_TOKEN_REVOKED"
 
 
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    async with vapi() as running:
+        yield running
+
+
 async def test_documented_permissions_are_enough(
     redis_server: RedisServer,
     serve: Serve,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    stand_in: StandIn,
 ) -> None:
     command = block("docs/operations.md", "ACL SETUSER").replace("PASSWORD", "secret").split()
     await redis_server.execute(*command)
@@ -70,8 +80,14 @@ async def test_documented_permissions_are_enough(
     monkeypatch.chdir(tmp_path)
     for name, value in {**VARIABLES, "REDIS_URL": url}.items():
         monkeypatch.setenv(name, value)
-    service = await serve(REDIS_URL=url, RATE_LIMIT="1/hour")
+    calls = {**CALL_VARIABLES, "CALL_MONITOR": "enforce", "VAPI_BASE_URL": stand_in.url}
+    service = await serve(REDIS_URL=url, RATE_LIMIT="1/hour", CALL_MONITOR_SECONDS="1", **calls)
     await reports(service, "up")
+
+    async def calls_are_read() -> bool:
+        return bool((await service.ask("GET", "/readyz")).json["parts"]["calls"] == "up")
+
+    await eventually(calls_are_read)
     assert [await code(service), await code(service)] == [None, "RATE_LIMITED"]
     for arguments, patient, expected in (
         (["revoke", "--patient", "pt_2"], "pt_2", "AUTH_TOKEN_REVOKED"),

@@ -1,0 +1,147 @@
+"""Judges the calls by the rules: writes their events, and ends those that a rule ends."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from aiohttp import ClientSession
+
+from server.calls.classify import Classified, classify
+from server.calls.endings import Endings
+from server.calls.events import CallEvents
+from server.calls.reader import CallReader
+from server.calls.rules import RULES, UNREADABLE, Rule, View, never, parse_limits
+from server.config import Settings
+from server.config.settings import CallMonitorMode
+from server.proof import VerifyProof
+from server.vapi.assistants import names_by_id
+from server.vapi.call_api import CallApi
+
+log = logging.getLogger(__name__)
+
+_VERIFIED_PROOFS: Final = 16384
+_CALLS_AT_ONCE: Final = 25
+
+
+@dataclass(slots=True)
+class MonitorNumbers:
+    """The numbers of the metrics. `is_held_back`: calls were not ended for want of a known one."""
+
+    readings: int = 0
+    failures: int = 0
+    in_progress: int = 0
+    unendable: int = 0
+    is_held_back: bool = False
+    flagged: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys([*(rule.name for rule in RULES), UNREADABLE], 0)
+    )
+    ended: dict[str, int] = field(
+        default_factory=lambda: {rule.name: 0 for rule in RULES if rule.ends is not never}
+    )
+
+
+class Judge:
+    """Judges from when this process begins to read until it stops: its memory begins empty.
+
+    `may_act` returns whether this process still has the task.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        verify: VerifyProof,
+        *,
+        api: CallApi,
+        session: ClientSession,
+        write: Callable[[msgspec.Struct], None],
+        numbers: MonitorNumbers,
+        may_act: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self.reader = CallReader(api)
+        self.endings = Endings(self._try_to_end, self._record_end, settings.call_monitor_seconds)
+        self._events = CallEvents(write, settings.audit_hash_key)
+        self._verify = lru_cache(_VERIFIED_PROOFS)(verify)
+        self._assistant_ids = frozenset(names_by_id(settings))
+        self._limits = parse_limits(settings.call_limits)
+        self._enforces = settings.call_monitor == CallMonitorMode.ENFORCE
+        self._api = api
+        self._session = session
+        self._numbers = numbers
+        self._may_act = may_act
+
+    async def look(self) -> list[Classified]:
+        """Return the calls that concern us, in the order of their creation.
+
+        New proofs are verified a few at a time, so that requests do not wait.
+        """
+        for number, call in enumerate(list(self.reader.calls.values())):
+            self._verify(call.proof)
+            if number % _CALLS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return list(classify(self.reader.calls.values(), self._verify, self._assistant_ids))
+
+    async def judge(
+        self, calls: list[Classified], revoked: Collection[str], first_reading: float
+    ) -> View:
+        """Write the events, begin to end calls, and return what the rules have seen.
+
+        Calls created up to `first_reading`, in seconds since the epoch by Vapi, are not ended.
+        """
+        await self._tell(calls)
+        in_progress = {each.call.id: each for each in calls if each.call.is_in_progress}
+        self.endings.advance(in_progress)
+        view = View(calls, self.reader.now(), self._limits, revoked, self.endings.call_ids)
+        if view.has_known_call:
+            self._numbers.is_held_back = False
+        for rule in RULES:
+            for each in rule.find(view):
+                if self._events.is_new(each.call.id, rule.name):
+                    self._flag(view, rule, each, first_reading)
+        self._numbers.in_progress = len(in_progress)
+        self._numbers.unendable = len(self.endings.unendable)
+        return view
+
+    async def _tell(self, calls: list[Classified]) -> None:
+        """Write which calls have started and ended, and which cannot be read."""
+        for number, each in enumerate(calls):
+            self._events.tell(each)
+            if number % _CALLS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        unreadable = {each.id or f"changed {each.updated}": each for each in self.reader.unreadable}
+        for name, unread in unreadable.items():
+            if self._events.is_new(name, UNREADABLE):
+                self._numbers.flagged[UNREADABLE] += 1
+                self._events.tell_unreadable(unread.id)
+        self._events.forget(self.reader.calls.keys() | unreadable.keys())
+
+    def _flag(self, view: View, rule: Rule, each: Classified, first_reading: float) -> None:
+        self._numbers.flagged[rule.name] += 1
+        could_end = self._enforces and each.call.is_in_progress and rule.ends(each)
+        if not could_end or each.call.created_at <= first_reading:
+            self._events.tell_flagged(each, rule.name, "none")
+        elif rule.needs_known_call and not view.has_known_call:
+            self._hold_back()
+            self._events.tell_flagged(each, rule.name, "none")
+        else:
+            self.endings.begin(each, rule.name)
+
+    def _hold_back(self) -> None:
+        if not self._numbers.is_held_back:
+            log.warning(
+                "unknown and altered calls are not ended: no known, unaltered call was seen in the "
+                "last 24 hours, so Vapi's list may lack what calls are known by"
+            )
+        self._numbers.is_held_back = True
+
+    async def _try_to_end(self, each: Classified) -> bool | None:
+        if not await self._may_act():
+            return None
+        return await self._api.end(self._session, each.call)
+
+    def _record_end(self, each: Classified, rule: str, has_ended: bool) -> None:  # noqa: FBT001  a callback
+        self._numbers.ended[rule] += has_ended
+        self._events.tell_flagged(each, rule, "ended" if has_ended else "failed")

@@ -1,0 +1,106 @@
+"""The rules, and how the minutes of a patient are counted."""
+
+import pytest
+
+from server.calls.classify import Classified
+from server.calls.rules import RULES, Limits, View, parse_limits, used_seconds
+from server.vapi.web_call import WebCall
+
+NOW = 1_000_000.0
+HOUR = 3600
+
+
+def call(
+    call_id: str, began: float, seconds: float | None, patient: str | None = "pt_1"
+) -> Classified:
+    """Return a known call that began before `NOW`; None seconds: in progress."""
+    at = NOW - began
+    web_call = WebCall(
+        id=call_id,
+        status="in-progress" if seconds is None else "ended",
+        created_at=at - 5,
+        updated_at=at,
+        started_at=at,
+        ended_at=None if seconds is None else at + seconds,
+    )
+    known = patient is not None
+    return Classified(web_call, patient, None, True, known, False, False)
+
+
+NO_LIMITS = Limits()
+
+
+def view(*calls: Classified, limits: Limits = NO_LIMITS, ending: set[str] | None = None) -> View:
+    return View(calls, NOW, limits, revoked={"pt_9"}, ending=ending or set())
+
+
+def found(made: View) -> dict[str, list[str]]:
+    broken = {rule.name: [each.call.id for each in rule.find(made)] for rule in RULES}
+    return {name: ids for name, ids in broken.items() if ids}
+
+
+def test_limits() -> None:
+    assert parse_limits(()) == Limits()
+    assert parse_limits(("minutes:30/day", "active:2")) == Limits(2, 30)
+
+
+def test_table_of_the_rules() -> None:
+    ours = call("1", 60, None)
+    others = Classified(ours.call, None, None, False, False, False, False)
+    assert [(r.name, r.ends(ours), r.ends(others), r.needs_known_call) for r in RULES] == [
+        ("unknown", True, False, True),
+        ("altered", True, True, True),
+        ("reused", False, False, False),
+        ("revoked", True, True, False),
+        ("active", True, True, False),
+        ("minutes", False, False, False),
+    ]
+
+
+def test_calls_without_limits_break_none() -> None:
+    assert found(view(call("1", 60, None), call("2", 50, None))) == {}
+
+
+def test_revoked_patients_calls_in_progress() -> None:
+    calls = [call("1", 60, None, "pt_9"), call("2", 60, 5, "pt_9"), call("3", 60, None, None)]
+    assert found(view(*calls)) == {"revoked": ["1"], "unknown": ["3"]}
+
+
+def test_oldest_calls_beyond_the_limit() -> None:
+    calls = [call("1", 90, None), call("2", 80, 5), call("3", 70, None), call("4", 60, None)]
+    assert found(view(*calls, limits=Limits(active=1))) == {"active": ["1", "3"]}
+    assert found(view(*calls, limits=Limits(active=1), ending={"3"})) == {"active": ["1"]}
+    assert found(view(*calls, limits=Limits(active=3))) == {}
+
+
+@pytest.mark.parametrize(
+    ("calls", "free_after"),
+    [
+        # 30 minutes from 23.5 hours ago: the first second leaves the day in half an hour.
+        ([call("1", 23.5 * HOUR, 1800)], 1800 + 1),
+        # 40 minutes: more than ten of them must have left.
+        ([call("1", 23.5 * HOUR, 2400)], 1800 + 600 + 1),
+        # Of a call that began before the day, only the part inside counts.
+        ([call("1", 24.5 * HOUR, HOUR)], 1),
+        # Two at once: both count.
+        ([call("1", 2 * HOUR, 900), call("2", 2 * HOUR, 900)], 22 * HOUR + 1),
+        # In progress: as if it ended now.
+        ([call("1", 1800, None)], 23.5 * HOUR + 1),
+    ],
+)
+def test_minutes_that_are_used_up(calls: list[Classified], free_after: float) -> None:
+    made = view(*calls, limits=Limits(minutes=30))
+    assert made.used_up == {"pt_1": pytest.approx(NOW + free_after, abs=1)}
+    free_at = made.used_up["pt_1"]
+    spans = [(each.call.began_at, each.call.last_moment(NOW)) for each in calls]
+    assert used_seconds(spans, free_at) < 1800 <= used_seconds(spans, free_at - 1)
+
+
+def test_minutes_that_are_left() -> None:
+    calls = [call("1", HOUR, 1799), call("2", 26 * HOUR, HOUR), call("3", HOUR, 1800, None)]
+    assert view(*calls, limits=Limits(minutes=30)).used_up == {}
+
+
+def test_end_that_vapi_does_not_date_is_its_last_change() -> None:
+    ended = WebCall(id="1", status="ended", created_at=NOW - 60, updated_at=NOW - 20)
+    assert ended.seconds(NOW) == 40
