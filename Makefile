@@ -2,11 +2,16 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP := $(INSTALL) --constraint constraints.txt
+# What serving needs, with the hash of each file; `make lock` writes them.
+LOCKS := requirements.txt requirements-docs.txt requirements-build.txt
 # The interpreter for benchmarks, if it is not PYTHON: a profile-guided Python 3.13 or later.
 BENCH_PYTHON ?=
 BENCH_VENV := $(if $(BENCH_PYTHON),build/venv$(subst /,-,$(BENCH_PYTHON)),.venv)
 FASTIFY := benchmarks/peers/fastify
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header --upgrade --constraint constraints.txt
 # One stamp for each set of packages: a target installs what it needs when it is first used.
 SERVE := .venv/.serve
 TEST := .venv/.test
@@ -22,7 +27,7 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle walk load soak chaos alerts rehearse \
+	bench-tokens bench-workers bench-idle walk load soak chaos alerts rehearse lock audit \
 	playground-sdk clean
 
 help: ## list the targets
@@ -30,10 +35,11 @@ help: ## list the targets
 
 install: $(SERVE) ## install what serving needs into .venv
 
-$(SERVE): setup.py constraints.txt
+$(SERVE): setup.py pyproject.toml constraints.txt $(LOCKS)
 	@echo "Installing what serving needs into .venv; this is done once and takes about half a minute."
 	@$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
-	@$(PIP) --editable '.[docs]'
+	@$(INSTALL) --require-hashes $(LOCKS:%=--requirement %)
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TEST) $(LINT) $(LOAD) $(CHAOS) .venv/.bench: .venv/.%: $(SERVE)
@@ -120,6 +126,17 @@ alerts: ## check the alert rules (Debian: apt install prometheus)
 
 rehearse: ## run the steps of the Dockerfile without an engine (PORT)
 	$(PYTHON) deploy/rehearse.py
+
+lock: $(SERVE) ## write the files of hashes anew, with the versions of constraints.txt
+	$(PIP) uv
+	@$(COMPILE) setup.py --output-file requirements.txt
+	@$(COMPILE) --extra docs $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.txt) \
+		setup.py --output-file requirements-docs.txt
+	@sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) - --output-file requirements-build.txt
+
+audit: $(SERVE) ## look for known vulnerabilities of what serving needs
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --disable-pip --require-hashes $(LOCKS:%=--requirement %)
 
 playground-sdk: ## bundle Vapi's web SDK into the playground (needs Node.js)
 	cd sandbox/sdk && npm ci --ignore-scripts --no-audit --no-fund && npm run build

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,52 @@ def test_units_differ_only_in_what_is_the_clinic_s() -> None:
         for line in template - one
         if line.startswith(tuple(own - {"MemoryMax", "TasksMax"}))
     )
+
+
+def pins(text: str) -> dict[str, str]:
+    """Return the versions that a file of requirements or constraints names."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
+    return {re.sub(r"[._]", "-", name).lower(): version for name, version in found}
+
+
+class TestSupplyChain:
+    locks = tuple(ROOT / f"requirements{suffix}.txt" for suffix in ("", "-docs", "-build"))
+
+    def test_each_locked_package_has_hashes_and_the_version_of_the_constraints(self) -> None:
+        constraints = pins((ROOT / "constraints.txt").read_text("utf-8"))
+        for lock in self.locks:
+            text = lock.read_text("utf-8")
+            for entry in re.split(r"\n(?=\S)", text.strip()):
+                assert "--hash=sha256:" in entry, entry
+            if lock.stem != "requirements-build":
+                assert pins(text).items() <= constraints.items()
+
+    def test_build_system_is_the_locked_one(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+        (required,) = project["build-system"]["requires"]
+        assert pins(required) == pins(self.locks[2].read_text("utf-8"))
+
+    def test_what_serving_requires_is_locked(self) -> None:
+        required = metadata.requires("vapi-sessions") or []
+        serving = {
+            re.sub(r"[._]", "-", re.split(r"[^\w.-]", each)[0]).lower()
+            for each in required
+            if "extra ==" not in each
+        }
+        assert serving
+        assert serving <= pins(self.locks[0].read_text("utf-8")).keys()
+
+    def test_image_and_install_require_hashes(self) -> None:
+        for name in ("deploy/Dockerfile", "Makefile"):
+            assert "--require-hashes" in (ROOT / name).read_text("utf-8")
+
+    @pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+    def test_actions_are_pinned_by_commit(self, name: str) -> None:
+        text = (ROOT / ".github" / "workflows" / name).read_text("utf-8")
+        used = re.findall(r"uses: (.*)$", text, re.MULTILINE)
+        assert used
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v[\d.]+", each) for each in used)
+        yaml.safe_load(text)
 
 
 EXPRESSION = re.compile(r"\bvapi_sessions_\w+|\bprocess_\w+")
