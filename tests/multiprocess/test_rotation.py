@@ -13,13 +13,8 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from verify_patient import ProofError, verify_patient
 
-<<<<<<< HEAD
 from rig.issuer import ISSUER, eventually, issuing, make_key
-from rig.process import TWO_WORKERS, Running
-=======
-from rig.issuer import eventually, make_key
 from rig.process import ONE_WORKER, Running
->>>>>>> c03b811 (Test behaviours of several processes, middlewares and bodies once)
 from rig.service import PATH, PRIVATE_KEY, SECRET, claims, sign
 from tests import pems
 from tests.multiprocess.conftest import Start
@@ -154,7 +149,7 @@ async def test_a_provider_moves_from_a_secret_to_keys_without_a_failed_request(
         key = issuer.keys[0]
         keys = {"JWT_JWKS_URL": issuer.url, "JWT_ISSUER": ISSUER}
         write_env(JWT_SECRET=SECRET)
-        service = await start(TWO_WORKERS, JWT_SECRET="", RATE_LIMIT="off")
+        service = await start(ONE_WORKER, JWT_SECRET="", RATE_LIMIT="off")
         payload = claims(iss=ISSUER)
         signed = old = sign(payload)
         load = load_on(service, lambda: signed)
