@@ -1,5 +1,6 @@
 """SIGTERM: new connections are refused, and each request in flight is answered."""
 
+import signal
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
