@@ -38,6 +38,7 @@ class Rooms:
     tool: Tool | None = None
     scripts: Mapping[str, Script] = field(default_factory=dict)
     pace: float = PACE_SECONDS
+    heartbeat: float = _HEARTBEAT_SECONDS
     # The calls whose conversation was held already: a client that comes back does not repeat it.
     held: set[str] = field(default_factory=set)
     # The tasks of the open rooms, which shutdown cancels.
@@ -53,7 +54,7 @@ async def room(request: web.Request) -> web.StreamResponse:
     kept = rooms.calls.get(call_id)
     if kept is None or call_id not in rooms.calls.active:
         raise Refusal(404, "Meeting has ended")
-    socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_SECONDS)
+    socket = web.WebSocketResponse(heartbeat=rooms.heartbeat)
     await socket.prepare(request)
     task = cast("asyncio.Task[object]", asyncio.current_task())
     rooms.open.add(task)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from playwright.async_api import Browser, Page, async_playwright
 
 from sandbox.playground import STATIC
+from tests import npm
 
 ROOT = Path(__file__).parents[2]
 SDK = ROOT / "sandbox" / "sdk"
@@ -34,11 +34,8 @@ _FLAGS = [
 
 def build_sdk() -> None:
     """Install from the lock file and bundle the SDK, unless the bundle is newer than the file."""
-    lock = SDK / "package-lock.json"
-    if BUNDLE.exists() and AXE.exists() and BUNDLE.stat().st_mtime > lock.stat().st_mtime:
-        return
-    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
-        subprocess.run(["npm", *command], cwd=SDK, check=True)
+    npm.update(SDK, SDK / "node_modules" / ".package-lock.json")
+    npm.update(SDK, BUNDLE, "build")
 
 
 def chromium() -> str:

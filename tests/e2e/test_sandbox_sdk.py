@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
+from rig.issuer import eventually
 from tests.e2e.browser import open_page
-from tests.e2e.support import development
+from tests.e2e.support import clinic, development
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -97,6 +98,19 @@ async def test_network_drop_ends_the_call(chromium: Browser, url: str) -> None:
     assert happened.index("network-connection") < happened.index("error")
     (error,) = [value for name, value in report["events"] if name == "error"]
     assert error["error"]["error"]["type"] == "connection-error"
+
+
+async def test_place_is_free_once_the_page_vanishes(chromium: Browser) -> None:
+    async with clinic(VAPI_ALLOWED_ORIGINS="") as here:
+        page = await open_page(chromium, here.page)
+        await run(page, until="call-start")
+        assert len(here.calls.active) == 1
+        await page.context.close()
+
+        async def is_free() -> bool:
+            return not here.calls.active
+
+        await eventually(is_free)
 
 
 async def test_refused_start_resolves_to_null(chromium: Browser, url: str) -> None:

@@ -24,6 +24,7 @@ from rig.vapi import make_vapi
 from sandbox.playground import SDK
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi.calls import Call, CallStore
+from tests import npm
 from tests.server.config.test_proof_key import PROOF
 
 HERE = Path(__file__).parent
@@ -35,10 +36,7 @@ PAGES = ("web", "react-native")
 
 def install_packages() -> None:
     """Install the packages from the lock file, unless that was done since it changed."""
-    lock, done = HERE / "package-lock.json", MODULES / ".package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
-        command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        subprocess.run(command, cwd=HERE, check=True)
+    npm.update(HERE, MODULES / ".package-lock.json")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The React Native recipe, with React and Vapi's own SDK in Node.js; a stand-in replaces Daily."""
 
+import subprocess
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,15 @@ def app(packages: None, tmp_path: Path) -> Path:
     return bundle(tmp_path, "react-native", "--platform=node", "--format=cjs", daily)
 
 
+# Node.js 20 has WebSockets behind this flag; React Native and later versions have them.
+WEBSOCKETS = "--experimental-websocket"
+
+
 @pytest.fixture
 def offline_app(packages: None, tmp_path: Path) -> Path:
     """Return the driver with the sandbox's class in place of Vapi's."""
+    if subprocess.run(["node", WEBSOCKETS, "-e", "0"], check=False).returncode:
+        pytest.skip("needs Node.js 20.10 or later")
     lay_out(tmp_path, module=False)
     sdk = "--alias:@vapi-ai/react-native=./vapi.js"
     quiet = "--log-override:empty-import-meta=silent"
@@ -110,8 +117,7 @@ async def test_tools_can_verify_the_patient(app: Path) -> None:
 async def test_call_connects_without_an_account(offline_app: Path) -> None:
     async with backend() as service:
         options = service.options(sign(), until="talking")
-        # Node.js 20 has WebSockets behind this flag; React Native and later versions have them.
-        report = await run_node(offline_app, options, "--experimental-websocket")
+        report = await run_node(offline_app, options, WEBSOCKETS)
         (call,) = service.calls
     assert states(report) == ["idle", "connecting", "talking"]
     assert call.call.started_at

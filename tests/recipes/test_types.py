@@ -1,5 +1,6 @@
 """The JavaScript recipes against the SDKs' own types, with TypeScript's strict rules."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,56 +13,48 @@ from tests.recipes.support import HERE, MODULES, blocks
 pytestmark = pytest.mark.e2e
 
 
-def type_errors(folder: Path) -> str:
-    """Return what tsc reports, empty when the types are right."""
-    shutil.copy(HERE / "tsconfig.json", folder)
-    tsc = str(MODULES / ".bin" / "tsc")
-    done = subprocess.run((tsc, "-p", "."), cwd=folder, capture_output=True, text=True, check=False)
-    assert bool(done.returncode) == bool(done.stdout)
-    return done.stdout
-
-
-def test_recipes_have_the_types_of_the_sdks(folder: Path) -> None:
-    assert type_errors(folder) == ""
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [
+# A file, what is right in it and what is wrong, and the files in which tsc must find it.
+VARIANTS = [
+    ("voice-call.js", right, wrong, ("web.js", "react-native.js"))
+    for right, wrong in (
         ("@property {() => unknown} stop", "@property {() => unknown} hangUp"),
         ('"call-start" |', '"call-started" |'),
         ("(assistantId: string, overrides", "(assistantId: number, overrides"),
         ("apiToken: string, apiBaseUrl", "apiToken: number, apiBaseUrl"),
         ("{ variableValues: object }", "{ variableValues: string }"),
-    ],
-)
-def test_wrong_use_of_an_sdk_is_found(folder: Path, right: str, wrong: str) -> None:
-    shared = folder / "voice-call.js"
-    source = shared.read_text()
-    assert right in source
-    shared.write_text(source.replace(right, wrong))
-    errors = type_errors(folder)
-    assert "web.js" in errors
-    assert "react-native.js" in errors
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [
+    )
+] + [
+    ("vapi.js", right, wrong, ("drivers/conformance.ts",))
+    for right, wrong in (
         ("  setMuted(mute)", "  mute(mute)"),
         ("async stop() {", "stop() {"),
         ("static async runNetworkTestsStandalone", "async runNetworkTestsStandalone"),
         ("constructor(apiToken, apiBaseUrl,", "constructor(apiBaseUrl, apiToken, more,"),
-    ],
-)
-def test_class_of_the_sandbox_without_a_member_is_found(
-    folder: Path, right: str, wrong: str
-) -> None:
-    vapi = folder / "vapi.js"
-    source = vapi.read_text()
-    assert right in source
-    vapi.write_text(source.replace(right, wrong))
-    assert "drivers/conformance.ts" in type_errors(folder)
+    )
+]
+
+
+def test_types_fit_those_of_the_sdks_and_wrong_ones_are_found(folder: Path) -> None:
+    """One run of tsc checks the recipes and, each in a folder of its own, the wrong variants."""
+    config = json.loads((HERE / "tsconfig.json").read_text())
+    checked = config["files"]
+    for number, (file, right, wrong, _) in enumerate(VARIANTS):
+        variant = folder / f"variant{number}"
+        shutil.copytree(folder / "drivers", variant / "drivers")
+        for script in folder.glob("*.js"):
+            shutil.copy(script, variant)
+        source = (variant / file).read_text()
+        assert right in source
+        (variant / file).write_text(source.replace(right, wrong))
+    folders = ["", *(f"variant{number}/" for number in range(len(VARIANTS)))]
+    config["files"] = [f"{each}{file}" for each in folders for file in checked]
+    (folder / "tsconfig.json").write_text(json.dumps(config))
+    command = (str(MODULES / ".bin" / "tsc"), "-p", ".")
+    output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+    found = set(re.findall(r"^(\S+)\(\d+,\d+\): error", output, re.MULTILINE))
+    assert {file for file in found if not file.startswith("variant")} == set(), output
+    for number, (_, _, wrong, files) in enumerate(VARIANTS):
+        assert {f"variant{number}/{file}" for file in files} <= found, wrong
 
 
 @pytest.mark.parametrize(("page", "language"), [("web", "html"), ("react-native", "jsx")])

@@ -11,7 +11,7 @@ from sandbox.vapi.app import create_vapi
 from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.calls import CallStore
 from sandbox.vapi.conversation import ENGLISH
-from sandbox.vapi.room import Tool
+from sandbox.vapi.room import ROOMS, Tool
 from tests.issuer import eventually
 from tests.sandbox.vapi.conftest import Clock, PlainServer
 from tests.sandbox.vapi.support import ASSISTANT, ORG, PRIVATE, PUBLIC, Client, call_web
@@ -115,6 +115,18 @@ async def test_place_is_free_once_the_client_leaves(vapi: Client) -> None:
         await socket.close()
         await is_over(vapi, call_id)
         assert ended_reason(vapi, call_id) == "customer-ended-call"
+
+
+async def test_place_is_free_once_the_client_vanishes(aiohttp_client: AiohttpClient) -> None:
+    app = _app(CallStore())
+    app[ROOMS].heartbeat = 0.1
+    vapi: Any = await aiohttp_client(PlainServer(app))
+    answer = await call_web(vapi, PUBLIC)
+    call_id = (await answer.json())["id"]
+    silent = await vapi.ws_connect(f"/room/{call_id}", autoping=False)
+    await is_over(vapi, call_id)
+    assert ended_reason(vapi, call_id) == "customer-ended-call"
+    await silent.close()
 
 
 async def test_room_that_is_kept_can_be_joined_again(vapi: Client, clock: Clock) -> None:
