@@ -16,8 +16,9 @@ from pathlib import Path
 
 from rig.process import ROOT
 
-_PROGRAMS = Path(sys.executable).parent
-_ETC = re.compile(r"(?<![\w/.-])/etc/(?=nginx|ssl|vapi-sessions|systemd|haproxy)")
+_FOLDERS = re.compile(r"(?<![\w/.-])/(etc|opt)/(?=nginx|ssl|vapi-sessions|systemd|haproxy)")
+_CODE = ("server", "middlewares", "deploy", "gunicorn.conf.py", "config.example.env")
+_CACHES = shutil.ignore_patterns("__pycache__")
 _NGINX = """pid {root}/nginx.pid; error_log {root}/nginx.log; events {{}}
 http {{ access_log off; {temporary} include {root}/etc/nginx/conf.d/*.conf; }}
 """
@@ -59,8 +60,9 @@ class Machine:
             shutil.copy(self.root / "tls/tls.key", self.root / f"etc/ssl/private/{host}.key")
         key = (self.root / "tls/tls.key").read_text()
         (self.root / "etc/haproxy/certs/clinics.pem").write_text(self.certificate.read_text() + key)
-        for program in ("systemctl", "journalctl"):
+        for program in ("systemctl", "journalctl", "make"):
             self._program(program, f'{sys.executable} -m rig.systemd {program} "$@"')
+        self._program("apt", "true")
         self._program("nginx", f'{shutil.which("nginx")} -c {self.root}/etc/nginx/nginx.conf "$@"')
         kinds = ("proxy", "client_body", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{kind}_temp_path {self.root}/{kind};" for kind in kinds)
@@ -93,9 +95,8 @@ class Machine:
 
     def local(self, text: str) -> str:
         """Replace the paths and the ports of this machine in a text."""
-        text = _ETC.sub(f"{self.root}/etc/", text)
-        text = text.replace("/opt/vapi-sessions/.venv/bin", str(_PROGRAMS))
-        text = text.replace("/opt/vapi-sessions", str(ROOT))
+        text = _FOLDERS.sub(rf"{self.root}/\1/", text)
+        text = text.replace("REPOSITORY", str(self.root / "repository"))
         for port, free in self.ports.items():
             text = re.sub(rf"(?<=127\.0\.0\.1:){port}\b|(?<=PORT=){port}\b", str(free), text)
         return re.sub(r"\b(listen|bind) :?443\b", rf"\1 127.0.0.1:{self.ports['443']}", text)
@@ -103,8 +104,22 @@ class Machine:
     def localize(self) -> None:
         """Replace them in the files that were copied to `/etc`."""
         for file in [*self.root.glob("etc/nginx/**/*.conf"), *self.root.glob("etc/**/*.service")]:
-            if not file.is_relative_to(ROOT):
-                file.write_text(self.local(file.read_text("utf-8")), "utf-8")
+            file.write_text(self.local(file.read_text("utf-8")), "utf-8")
+
+    def publish(self, version: str) -> None:
+        """Commit this code as a version, with its tag, to the repository of the machine."""
+        repository = self.root / "repository"
+        for name in _CODE:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, repository / name, ignore=_CACHES, dirs_exist_ok=True)
+            else:
+                shutil.copy(source, repository / name)
+        module = repository / "server" / "__init__.py"
+        module.write_text(re.sub(r'(?<=Final = ").*(?=")', version, module.read_text("utf-8")))
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@clinic.example")
+        for command in ("init -q", "add .", f"commit -q -m {version}", f"tag v{version}"):
+            subprocess.run(["git", *identity, *command.split()], cwd=repository, check=True)
 
     async def sh(self, commands: str, stdin: str = "") -> str:
         """Run commands line by line; return their output. Raises AssertionError."""
@@ -130,6 +145,10 @@ class Machine:
         assert process.returncode == 0, f"{command}\n{out.decode()}\n{err.decode()}"
         self.localize()
         return out.decode()
+
+    def pid(self, unit: str) -> int:
+        """Return the process id of a unit's main process."""
+        return int((self.root / f"{unit}.pid").read_text())
 
     def stop(self) -> None:
         """End what `systemctl` started."""

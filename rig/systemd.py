@@ -1,7 +1,8 @@
-"""`systemctl` and `journalctl` for tests: what the documents ask of them, without systemd.
+"""`systemctl`, `journalctl` and `make install` for tests: what the documents ask of them.
 
     python -m rig.systemd PROGRAM ARGUMENTS
 
+`make install` makes programs that run the code of their own folder, with the packages of the tests.
 A unit's credentials are copied, its environment and its folder set, and its command is started; the
 journal is a file. `SYSTEMD_ROOT` is the folder with `etc`. nginx is started by its first reload.
 """
@@ -32,8 +33,8 @@ def _start(root: Path, name: str) -> None:
     text, credentials = _unit(root, name)
     settings = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
     values = dict(settings)
-    Path(credentials).mkdir(parents=True)
-    environ = {each: os.environ[each] for each in ("PATH", "PYTHONPATH")}
+    Path(credentials).mkdir(parents=True, exist_ok=True)
+    environ = {"PATH": os.environ["PATH"]}
     for key, value in settings:
         if key == "LoadCredential":
             file, _, source = value.partition(":")
@@ -52,6 +53,27 @@ def _start(root: Path, name: str) -> None:
     (root / f"{name}.pid").write_text(str(process.pid))
 
 
+def _stop(root: Path, name: str) -> None:
+    """End a unit; its descendants may take as long as they need."""
+    pid = int((root / f"{name}.pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    while Path(f"/proc/{pid}/status").exists() and not _is_zombie(pid):
+        sleep(0.02)
+
+
+def _is_zombie(pid: int) -> bool:
+    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+def _install(folder: Path) -> None:
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "gunicorn"):
+        real = Path(sys.executable).with_name(name)
+        (programs / name).write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {real} "$@"\n')
+        (programs / name).chmod(0o755)
+
+
 def _reload_nginx(root: Path) -> None:
     if pid := (root / "nginx.pid").read_text():  # `nginx -t` leaves an empty file
         old = set(children(int(pid)))
@@ -63,13 +85,18 @@ def _reload_nginx(root: Path) -> None:
 
 
 def main(program: str, *arguments: str) -> None:
-    """Do what the documents ask of systemctl and journalctl. Raises SystemExit otherwise."""
+    """Do what the documents ask of these programs. Raises SystemExit otherwise."""
     root = Path(os.environ["SYSTEMD_ROOT"])
     match (program, *arguments):
         case ("systemctl", "daemon-reload"):
             pass
         case ("systemctl", "enable", "--now", name):
             _start(root, name)
+        case ("systemctl", "restart", name):
+            _stop(root, name)
+            _start(root, name)
+        case ("make", "-C", folder, "install"):
+            _install(Path(folder))
         case ("systemctl", "reload", "nginx"):
             _reload_nginx(root)
         case ("journalctl", "-u", name, "-n", count, "-o", "cat"):

@@ -22,7 +22,7 @@ from sandbox.vapi.app import create_vapi
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 HOSTS = ("voice.clinic.example", "north.clinic.example")
 FORGED_ADDRESS = "-H 'X-Forwarded-For: 203.0.113.9'"
-PROGRAMS = ("nginx", "openssl", "curl")
+PROGRAMS = ("nginx", "openssl", "curl", "git")
 
 
 def section(heading: str) -> str:
@@ -91,7 +91,7 @@ async def follow(machine: Machine, clinic: Clinic, text: str) -> list[str]:
     for language, code in blocks(text):
         if language == "env":
             configure(machine, clinic, code)
-        elif "apt install" not in code:
+        else:
             outputs.append(await machine.sh(code, stdin=clinic.token()))
     return outputs
 
@@ -105,14 +105,26 @@ async def start(machine: Machine, address: str, token: str) -> Any:
     )
 
 
+needs_programs = pytest.mark.skipif(
+    not all(map(shutil.which, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}"
+)
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    """Return the files of a folder, without what Python caches."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    return {file: file.read_bytes() for file in files if ".git" not in file.parts}
+
+
 @pytest.mark.redis
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}")
+@needs_programs
 async def test_operations_page_leads_from_nothing_to_two_clinics(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     ports = {"8080": free_port(), "8081": free_port(), "443": free_port()}
     machine = Machine(tmp_path, HOSTS, {**ports, "6379": redis_server.port})
+    machine.publish("2.0.0")
     one, two = section("## From zero to production"), section("## From one clinic to two")
     async with AsyncExitStack() as stack:
         stack.callback(machine.stop)
@@ -144,3 +156,42 @@ async def test_operations_page_leads_from_nothing_to_two_clinics(
         assert (await start(machine, here, first.token()))["success"]  # a database of its own
         line = json.loads(await machine.sh("journalctl -u vapi-sessions -n 1 -o cat"))
         assert (line["outcome"], line["client"]) == ("granted", "127.0.0.1")
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(180)
+@needs_programs
+async def test_upgrade_and_rollback_leave_the_running_version_alone(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    ports = {"8080": free_port(), "443": free_port(), "6379": redis_server.port}
+    machine = Machine(tmp_path, HOSTS, ports)
+    machine.publish("2.0.0")
+    machine.publish("2.1.0")
+    one = section("## From zero to production").partition("### 5.")[0]
+    install_and_check, switch, back = (
+        code for _, code in blocks(section("## Upgrade and rollback"))
+    )
+
+    def runs(version: str) -> bool:
+        log = (tmp_path / "vapi-sessions.journal").read_text()
+        return re.findall(r'"message": "version ([\d.]+)"', log)[-1] == version
+
+    async with clinic(section("## From zero to production"), ".") as first:
+        try:
+            await follow(machine, first, one)
+            assert runs("2.0.0")
+            pid, old = machine.pid("vapi-sessions"), tmp_path / "opt/vapi-sessions-2.0.0"
+            before = content(old)
+
+            await machine.sh(install_and_check)
+            assert machine.pid("vapi-sessions") == pid
+            assert runs("2.0.0")
+
+            await machine.sh(switch)
+            assert runs("2.1.0")
+            await machine.sh(back)
+            assert runs("2.0.0")
+            assert content(old) == before
+        finally:
+            machine.stop()
