@@ -175,7 +175,8 @@ async def test_upgrade_and_rollback_leave_the_running_version_alone(
 
     def runs(version: str) -> bool:
         log = (tmp_path / "vapi-sessions.journal").read_text()
-        return re.findall(r'"message": "version ([\d.]+)"', log)[-1] == version
+        versions: list[str] = re.findall(r'"message": "version ([\d.]+)"', log)
+        return versions[-1] == version
 
     async with clinic(section("## From zero to production"), ".") as first:
         try:
