@@ -321,7 +321,7 @@ BODIES = st.one_of(
     JSON_VALUES.map(lambda value: json.dumps({"patientContext": {"id": value}}).encode()),
 )
 ANY_INPUT = hypothesis_settings(
-    max_examples=150,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -1,13 +1,8 @@
 """Variables become values of their kinds; every fault is collected."""
 
-from pathlib import Path
-
 import pytest
-from aiohttp import ClientSession
 from environs import ValidationError
 
-from rig.process import ALONE, started
-from rig.service import PATH, VARIABLES, sign
 from server.config.loader import EnvironmentReader
 from server.config.settings import Pem
 
@@ -62,15 +57,3 @@ def test_all_faults_are_collected_by_name() -> None:
         env.setting(name, 1, unset=1, kind=int, rules=(odd,))
     env.setting("D", ..., unset=..., kind=int, rules=(odd,))
     assert env.faults() == {"A": "must be a whole number", "B": "must be odd", "D": "is required"}
-
-
-async def test_environment_wins_over_the_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("JWT_SECRET=${JWT}'#\nMETRICS_ENABLED=true\n")
-    variables = {**VARIABLES, "METRICS_ENABLED": "", "JWT_SECRET": '${HOME} "#" ' + "x" * 40}
-    async with started(ALONE, tmp_path, variables) as served, ClientSession() as client:
-        token = sign(key=variables["JWT_SECRET"])
-        headers = {"Authorization": f"Bearer {token}"}
-        async with client.post(served.url + PATH, headers=headers) as answer:
-            assert answer.status == 200
-        async with client.get(f"{served.url}/metrics") as answer:
-            assert answer.status == 200

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -73,15 +72,15 @@ async def test_concurrent_requests_get_no_more_sessions_than_lines(
     assert granted == {f"{number}" for number, status in enumerate(statuses) if status == 200}
 
 
-async def test_mounted_audit_log_ends_with_the_host() -> None:
+async def test_mounted_audit_log_ends_with_the_host(audit_logs: Sequence[AuditLog]) -> None:
     app = web.Application()
     mount(app, make_settings())
     runner = web.AppRunner(app)
-    before = threading.active_count()
     await runner.setup()
-    assert threading.active_count() == before + 1
+    [audit_log] = audit_logs
+    assert not audit_log._writer.is_finished
     await runner.cleanup()
-    assert threading.active_count() == before
+    assert audit_log._writer.is_finished
 
 
 async def test_blocked_output_delays_the_cleanup_for_a_share_of_the_grace(

@@ -157,12 +157,9 @@ async def test_output_that_fails(tmp_path: Path, output: Pipe, cause: str) -> No
 
 
 @EITHER
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-async def test_blocked_reader(
-    tmp_path: Path, output: Pipe, command: Sequence[str], unbuffered: str
-) -> None:
+async def test_blocked_reader(tmp_path: Path, output: Pipe, command: Sequence[str]) -> None:
     output.fill()
-    async with serving(command, tmp_path, output.writer, PYTHONUNBUFFERED=unbuffered) as service:
+    async with serving(command, tmp_path, output.writer) as service:
         answers = await service.start(100)
         assert {answer.status for answer in answers.values()} == {200}
         await eventually(partial(service.has_state, "degraded", "blocked"))

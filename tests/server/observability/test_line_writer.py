@@ -79,21 +79,6 @@ class Results:
             self.failed.set()
 
 
-def test_a_blocked_reader_blocks_only_the_thread(output: Pipe) -> None:
-    output.fill()
-    writer = LineWriter(output.writer)
-    writer.start()
-    expected = lines(50_000)
-    for line in expected:
-        writer.append(line)
-    assert writer.waiting_lines == 50_000
-    assert writer.waiting_bytes == 5_000_000
-    while not writer.stalled_seconds:
-        sleep(0.001)  # the thread starts to write
-    assert output.read_until(expected[-1]) == expected
-    assert writer.close(10) == 0
-
-
 def test_a_descriptor_that_is_not_ready_is_not_a_failure(output: Pipe) -> None:
     output.fill()
     os.set_blocking(output.writer, False)
@@ -151,24 +136,6 @@ def redirect(descriptor: int, path: Path) -> None:
 FULL = Path("/dev/full")
 
 
-def test_lines_wait_while_writing_fails(output: Pipe) -> None:
-    with output.duplicate() as descriptor:
-        results = Results()
-        redirect(descriptor, FULL)
-        writer = LineWriter(descriptor, on_result=results)
-        writer.start()
-        expected = lines(300)
-        for line in expected:
-            writer.append(line)
-        assert results.failed.wait(10)
-        assert writer.waiting_lines == 300
-        assert not results.succeeded.is_set()
-        os.dup2(output.writer, descriptor)
-        assert output.read_until(expected[-1]) == expected
-        assert writer.close(10) == 0
-        assert set(results.errors) == {"No space left on device"}
-
-
 def test_a_line_is_completed_after_a_failure_in_the_middle(
     slow: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -187,17 +154,6 @@ def test_a_line_is_completed_after_a_failure_in_the_middle(
     assert start + read(reader, len(LONG_LINE) - len(start)) == LONG_LINE
     assert writer.close(10) == 0
     os.close(descriptor)
-
-
-def test_a_closed_reader_is_a_failure(output: Pipe) -> None:
-    results = Results()
-    writer = LineWriter(output.writer, on_result=results)
-    writer.start()
-    os.close(output.reader)
-    writer.append(b"line\n")
-    assert results.failed.wait(10)
-    assert results.errors[0] == "Broken pipe"
-    assert writer.close(0) == 1
 
 
 @pytest.mark.parametrize("cause", ["blocked", "not ready", "failing"])

@@ -35,12 +35,10 @@ async def test_responses_are_counted_by_status_and_code(serve: Serve) -> None:
     }
     counts = {name[1]: value for name, value in found.items() if name[0] == "request_seconds_count"}
     assert counts == {"session": 6, "operations": 3, "other": 1}
-
-
-async def test_version_is_a_label(serve: Serve) -> None:
-    service = await serve(METRICS_ENABLED="true")
-    found = samples((await service.ask("GET", "/metrics")).body)
+    assert found["request_seconds_bucket", "3.0", "session"] == 6  # the default budget
     assert found["build_info", version("vapi-sessions")] == 1
+    assert found["process_resident_memory_bytes",] > 0
+    assert "pt_1" not in str(found)
 
 
 async def test_lag_of_the_event_loop_is_measured(serve: Serve) -> None:
@@ -68,32 +66,12 @@ def test_numbers_have_a_label() -> None:
     assert (found["keys", "used"], found["keys", "ignored"]) == (2, 1)
 
 
-async def test_the_default_budget_is_a_bucket(serve: Serve) -> None:
-    service = await serve(METRICS_ENABLED="true")
-    await service.start(sign())
-    found = samples((await service.ask("GET", "/metrics")).body)
-    assert found["request_seconds_bucket", "3.0", "session"] == 1
-
-
-async def test_no_metric_contains_a_patient_id(serve: Serve) -> None:
-    service = await serve(METRICS_ENABLED="true", RATE_LIMIT="1/hour")
-    for _ in range(2):
-        await service.start(sign(claims(id="pt_who_must_not_be_named")))
-    assert b"pt_who" not in (await service.ask("GET", "/metrics")).body
-
-
 async def test_disabled_metrics_are_not_recorded(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.app.Metrics", None)  # a call would fail
     service = await serve()
     assert (await service.ask("GET", "/metrics")).code == "NOT_FOUND"
-
-
-async def test_a_single_process_reports_its_resources(serve: Serve) -> None:
-    service = await serve(METRICS_ENABLED="true")
-    found = samples((await service.ask("GET", "/metrics")).body)
-    assert found["process_resident_memory_bytes",] > 0
 
 
 def test_a_counter_follows_the_total_that_it_reads() -> None:

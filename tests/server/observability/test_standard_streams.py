@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rig.issuer import eventually
-from rig.process import ALONE, ROOT, TWO_WORKERS, launch
+from rig.process import ALONE, ONE_WORKER, ROOT, launch
 from rig.redis_server import free_port
 from rig.service import VARIABLES
 from rig.wire import exchange, get
@@ -62,9 +62,14 @@ class At:
 
 
 @pytest.mark.parametrize(
-    "command", [ALONE, (*TWO_WORKERS, "-c", f"{ROOT}/gunicorn.conf.py")], ids=["alone", "gunicorn"]
+    ("command", "redirected"),
+    [
+        (ALONE, "2>&-"),
+        (ALONE, "2>/dev/full"),
+        ((*ONE_WORKER, "-c", f"{ROOT}/gunicorn.conf.py"), "2>&-"),
+    ],
+    ids=["closed", "full", "gunicorn, closed"],
 )
-@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
 async def test_service_needs_no_standard_error(
     tmp_path: Path, command: Sequence[str], redirected: str
 ) -> None:

@@ -280,10 +280,6 @@ async def test_rejected_credentials_are_a_state_of_their_own(
     ]
 
 
-def test_names_of_the_states() -> None:
-    assert [str(state) for state in RedisState] == ["unknown", "up", "degraded", "down", "rejected"]
-
-
 async def test_check_sets_the_state_once_and_logs_a_change_once(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
