@@ -1,7 +1,10 @@
 """The documents name only what exists: files, headings, make targets and folders."""
 
+import hmac
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -87,3 +90,15 @@ def test_dependabot_covers_every_manifest() -> None:
         (manifests[path.name], str("/" / path.parent)) for path in FILES if path.name in manifests
     }
     assert covered == found | {("github-actions", "/")}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="Debian: apt install openssl")
+def test_lines_of_a_patient_are_found_as_the_security_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    (command,) = re.findall(r"^ *(printf .*openssl dgst.*)$", page, re.MULTILINE)
+    (tmp_path / "key").write_text("a key of the tests of more than 32 bytes\n")
+    local = re.sub(r"/etc/vapi-sessions/secrets/AUDIT_HASH_KEY", f"{tmp_path}/key", command)
+    environ = {**os.environ, "PATIENT": "auth0|pt_1"}
+    made = subprocess.run(["sh", "-c", local], env=environ, capture_output=True, check=True)
+    expected = hmac.digest(b"a key of the tests of more than 32 bytes", b"auth0|pt_1", "sha256")
+    assert made.stdout.decode().split()[-1] == expected.hex()
