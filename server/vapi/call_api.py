@@ -24,11 +24,11 @@ from server.vapi.web_call import (
 )
 
 _PAGE_BYTES: Final = 16 * 1024 * 1024
-_GOOD_PAGE_BYTES: Final = 8 * 1024 * 1024
+_GOOD_PAGE_BYTES: Final = 3 * 1024 * 1024
 """The size of a page that the number of calls in it aims at: a page is in memory as a whole."""
 _START_BYTES: Final = 256 * 1024
 _MAX_CALLS: Final = 1000
-_FIRST_CALLS: Final = 100
+_FIRST_CALLS: Final = 50
 _TIMEOUT: Final = ClientTimeout(total=4)
 _MAX_REQUESTS: Final = 300
 """The requests of one reading: a list that cannot be read in so many is a failure."""
