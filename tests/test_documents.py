@@ -5,13 +5,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 import pytest
 import yaml
+
+from middlewares.errors import ErrorCode
+from server.config.settings import VARIABLES
 
 ROOT: Final = Path(__file__).parents[1]
 GENERATED: Final = {"node_modules", "build"}
@@ -102,3 +105,32 @@ def test_lines_of_a_patient_are_found_as_the_security_page_says(tmp_path: Path) 
     made = subprocess.run(["sh", "-c", local], env=environ, capture_output=True, check=True)
     expected = hmac.digest(b"a key of the tests of more than 32 bytes", b"auth0|pt_1", "sha256")
     assert made.stdout.decode().split()[-1] == expected.hex()
+
+
+def touched(change: str) -> set[str]:
+    """Return the files that CONTRIBUTING.md lists for each change of this kind."""
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    listed = page.partition(f"\n**{change}**")[2].partition("\n**")[0].partition("- if ")[0]
+    return set(re.findall(r"`([\w./-]+\.\w+)`", listed))
+
+
+def naming(names: Iterable[str], *, most: int) -> set[str]:
+    """Return the files of the repository that name all of these, or all but `most`."""
+    wanted = {name.lower() for name in names}
+    texts = {path: (ROOT / path).read_bytes().decode(errors="ignore") for path in FILES}
+    words = {path: set(re.findall(r"\w+", text.lower())) for path, text in texts.items()}
+    return {str(path) for path, found in words.items() if len(wanted - found) <= most}
+
+
+def test_contributing_lists_the_files_of_an_error_code() -> None:
+    assert touched("An error code") == naming((code.value for code in ErrorCode), most=0)
+
+
+def test_contributing_lists_the_files_of_a_setting() -> None:
+    assert touched("A setting") == naming(VARIABLES, most=len(VARIABLES) // 8)
+
+
+def test_contributing_names_files_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:server|middlewares|docs|deploy|tests|sandbox)/[\w./@-]+)`", page))
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
