@@ -12,7 +12,9 @@ from server.config import Settings
 _TEXT = """
   vapi-sessions, in development mode: generated secrets, a stand-in for Vapi, this machine only.
 
-  Start a session (the token is valid for an hour):
+  Open {origin} and press "Start a call".
+
+  Or start a session here (the token is valid for an hour):
 
 curl -sS -w '\\n' -X POST {origin}{path} -H 'Authorization: Bearer {token}'
 

@@ -69,7 +69,8 @@ def create_playground(addresses: Addresses, settings: Settings) -> web.Applicati
         return web.FileResponse(_CLIENTS / "session.js")
 
     app = web.Application()
-    app.router.add_get("", index)
+    for path in ("", "/"):
+        app.router.add_get(path, index)
     app.router.add_get("/config.json", page_config)
     app.router.add_get("/{name:vapi|vapi-events|vapi-room}.js", sdk)
     app.router.add_get("/clients/session.js", recipe)

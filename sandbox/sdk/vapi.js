@@ -52,6 +52,8 @@ export default class Vapi extends Emitter {
   /** @type {any} */
   #call = null;
   #toldEnd = false;
+  /** Whether the simulated network carries nothing any more. */
+  #deaf = false;
   /** @type {Failure | null} */
   #failure = null;
   /** @type {HTMLAudioElement | null} */
@@ -139,7 +141,7 @@ export default class Vapi extends Emitter {
   async #join(call) {
     await this.#stage("daily-call-object-creation", async () => {
       this.#call = call;
-      this.#toldEnd = false;
+      this.#toldEnd = this.#deaf = false;
     });
     await this.#stage("mobile-permissions", async () => {});
     await this.#stage("daily-call-join", () => this.#enter(call));
@@ -182,6 +184,7 @@ export default class Vapi extends Emitter {
 
   /** @param {string} text */
   #receive(text) {
+    if (this.#deaf) return;
     if (text === "listening") {
       this.emit("call-start");
       return;
@@ -200,7 +203,7 @@ export default class Vapi extends Emitter {
       const headers = { "Content-Type": "application/json" };
       await fetch(this.#call.monitor.controlUrl, { method: "POST", headers, body: '{"type":"end-call"}' });
     } else if (failure === "network-drop") {
-      this.#failure = null;
+      this.#deaf = true;
       this.emit("network-connection", { action: "network-connection", type: "signaling", event: "interrupted" });
       await wait(DROP_MS);
       this.#room?.leave();

@@ -102,7 +102,7 @@ function build() {
   fill(find("failure"), ...FAILURES.map(([value, text]) => el("option", { value }, text)));
   find("consents").hidden = config.consent.length === 0;
   fill(find("consents"), ...config.consent.map((each) =>
-    el("label", { class: "tick" }, el("input", { type: "checkbox", value: each, checked: true }), el("span", {}, `I agree: ${each.replace("@", ", version ")}`))));
+    el("label", { class: "tick" }, el("input", { type: "checkbox", value: each }), el("span", {}, `I agree: ${each.replace("@", ", version ")}`))));
   fill(find("sdks"), choice("sdk", "sandbox", true, el("span", {}, "Sandbox’s class", el("small", {}, "/playground/vapi.js"))),
     choice("sdk", "real", false, el("span", {}, "Vapi’s real SDK", el("small", {}, "@vapi-ai/web"))));
   offerAssistants();

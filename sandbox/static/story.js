@@ -213,6 +213,7 @@ class Call {
     if (this.#over) return;
     this.#over = true;
     this.#stopTimers();
+    this.#line?.querySelector(".meter")?.remove();
     simulate(null);
     if (this.#vapi) {
       tell("end", ENDED);

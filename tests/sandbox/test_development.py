@@ -105,6 +105,8 @@ async def test_page_connects_only_to_loopback(sandbox: Sandbox) -> None:
 async def test_root_leads_to_the_playground(sandbox: Sandbox) -> None:
     async with sandbox.client.get(f"{sandbox.url}/", allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (302, "/playground")
+    async with sandbox.client.get(f"{sandbox.url}/playground/") as answer:
+        assert (answer.status, answer.content_type) == (200, "text/html")
     async with sandbox.client.post(f"{sandbox.url}/") as answer:
         assert answer.status == 404
 
