@@ -6,8 +6,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 PIP := $(INSTALL) --constraint constraints.txt
 # What serving needs, with the hash of each file; `make lock` writes them.
 LOCKS := requirements.txt requirements-docs.txt requirements-build.txt
-# The interpreter for benchmarks, if it is not PYTHON: a profile-guided Python 3.13 or later.
-BENCH_PYTHON ?=
+# The interpreter for benchmarks: Debian's, which is built with profile guidance, when it can serve.
+CAN_SERVE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+BENCH_PYTHON ?= $(shell /usr/bin/python3 -c '$(CAN_SERVE)' 2>/dev/null && echo /usr/bin/python3)
 BENCH_VENV := $(if $(BENCH_PYTHON),build/venv$(subst /,-,$(BENCH_PYTHON)),.venv)
 FASTIFY := benchmarks/peers/fastify
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -206,13 +206,13 @@ def table(results: list[Result]) -> str:
 
 
 def interpreter() -> str:
-    """Name the Python that runs the servers, and the option it was built with.
-
-    Debian builds its interpreters with profile-guided optimization, but without this option.
-    """
-    option = "--enable-optimizations"
-    known = option in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"Python {platform.python_version()} ({'with' if known else 'without'} {option})"
+    """Name the Python that runs the servers, and whether it was built with profile guidance."""
+    built = "without profile guidance"
+    if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""):
+        built = "built with profile guidance"
+    elif sys.base_prefix == "/usr" and Path("/etc/debian_version").exists():
+        built = "built with profile guidance, as all of Debian"  # by its rules, without the option
+    return f"Python {platform.python_version()} of {sys.base_prefix} ({built})"
 
 
 def machine() -> str:

@@ -4,16 +4,9 @@ from typing import Any
 
 import pytest
 from aiohttp.typedefs import Middleware
-from hypothesis import HealthCheck, settings
 from pytest_aiohttp import AiohttpClient
 
 from tests.middlewares.support import Alone, Client, application
-
-# The duration of an example depends on the machine.
-settings.register_profile(
-    "no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("no_deadline")
 
 
 @pytest.fixture

@@ -42,13 +42,6 @@ async def test_api_error_becomes_its_envelope(alone: Alone, code: ErrorCode) -> 
         assert response.headers.get("Connection") != "close"
 
 
-async def test_error_can_close_the_connection(alone: Alone) -> None:
-    error = ApiError(ErrorCode.PAYLOAD_TOO_LARGE, "too much", close=True)
-    client = await alone(error_handler(), handler=raising(error))
-    async with client.post("/") as response:
-        assert response.headers["Connection"] == "close"
-
-
 @pytest.mark.parametrize(
     ("raised", "status", "code"),
     [
@@ -72,14 +65,6 @@ async def test_aiohttp_exception_is_converted_without_its_text(
     error = json.loads(response.body)["error"]
     assert (error["code"], error["details"]) == (code, ERRORS[ErrorCode(code)].message)
     assert SECRET.encode() not in response.head + response.body
-
-
-async def test_405_keeps_allow(alone: Alone) -> None:
-    refusal = web.HTTPMethodNotAllowed("POST", ["GET", "HEAD"])
-    client = await alone(error_handler(), handler=raising(refusal))
-    async with client.post("/") as response:
-        assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
-        assert (await response.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
 
 
 @pytest.mark.parametrize(

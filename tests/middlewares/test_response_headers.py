@@ -4,11 +4,10 @@ from time import perf_counter
 
 import pytest
 from aiohttp import web
-from pytest_aiohttp import AiohttpClient
 
 from middlewares.context import CONTEXT
-from middlewares.headers import ResponseFacts, remove_server_header, response_headers
-from tests.middlewares.support import NAME, Alone, application, send_raw
+from middlewares.headers import ResponseFacts, response_headers
+from tests.middlewares.support import NAME, Alone, send_raw
 
 
 async def test_cache_control_of_the_handler_is_kept(alone: Alone) -> None:
@@ -54,24 +53,3 @@ async def test_observer_is_called_once_per_response(
 
     await send_raw(await alone(response_headers(observe=observe), handler=handler))
     assert observed == [(NAME, status, code, reason)]
-
-
-@pytest.mark.parametrize("path", ["/", "/nowhere"])
-async def test_server_header_is_removed(aiohttp_client: AiohttpClient, path: str) -> None:
-    app = application()
-    unchanged = await aiohttp_client(app)
-    assert "Server" in (await unchanged.get(path)).headers
-    app_without_it = application()
-    app_without_it.on_response_prepare.append(remove_server_header)
-    client = await aiohttp_client(app_without_it)
-    assert "Server" not in (await client.get(path)).headers
-
-
-async def test_missing_server_header_is_not_an_error(
-    aiohttp_client: AiohttpClient,
-) -> None:
-    app = application()
-    app.on_response_prepare.extend([remove_server_header, remove_server_header])
-    async with (await aiohttp_client(app)).get("/") as response:
-        assert response.status == 200
-        assert "Server" not in response.headers

@@ -7,12 +7,12 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
+from rig.issuer import eventually
 from sandbox.vapi.app import create_vapi
 from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.calls import CallStore
 from sandbox.vapi.conversation import ENGLISH
 from sandbox.vapi.room import ROOMS, Tool
-from tests.issuer import eventually
 from tests.sandbox.vapi.conftest import Clock, PlainServer
 from tests.sandbox.vapi.support import ASSISTANT, ORG, PRIVATE, PUBLIC, Client, call_web
 

@@ -163,7 +163,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
     ("JWKS_TIMEOUT_SECONDS", ["0.01", "60"], ["0"]),
     ("JWKS_COOLDOWN_SECONDS", ["1"], ["0"]),
     ("HOST", ["::1", "localhost"], ["a b"]),
-    ("PORT", ["0", "1", "65535"], ["-1", "65536", "http"]),
+    ("PORT", ["0", "1", "65535"], ["-1", "65536", "http", "7.5", "9" * 5000]),
     ("TRUSTED_PROXIES", ["10.0.0.0/8, ::1", "192.0.2.1"], ["10.0.0.1/8", "proxy", "10.0.0.0/33"]),
     ("SESSION_BUDGET_SECONDS", ["2.5", "60"], ["0", "-1", "1e9"]),
     ("MAX_BODY_BYTES", ["1", "16777216"], ["0", "16777217"]),

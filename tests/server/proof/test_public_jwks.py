@@ -1,12 +1,11 @@
 """The key set as tool servers read it."""
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
-from server.proof import public_jwk, public_jwks, thumbprint
+from server.proof import public_jwk, thumbprint
 from tests import pems
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -32,16 +31,3 @@ def test_each_key_is_read_as_joserfc_reads_it(number: int) -> None:
     other = ECKey.import_key(pems.public(key))
     expected = {**other.as_dict(private=False), "kid": other.thumbprint()}
     assert public_jwk(key) == {**expected, "use": "sig", "alg": "ES256"}
-
-
-def test_private_members_are_not_published() -> None:
-    document = public_jwks([pems.P256])
-    assert [set(jwk) for jwk in document["keys"]] == [{"kty", "crv", "x", "y", "kid", "use", "alg"}]
-
-
-def test_pyjwt_reads_the_set() -> None:
-    keys = [pems.P256, ec.generate_private_key(ec.SECP256R1())]
-    loaded = jwt.PyJWKSet.from_dict(public_jwks(keys)).keys
-    assert [jwk.key.public_numbers() for jwk in loaded] == [
-        key.public_key().public_numbers() for key in keys
-    ]

@@ -7,8 +7,8 @@ import pytest
 
 from rig.issuer import eventually
 from rig.redis_server import RedisServer
-from rig.service import Service, sign
-from server.policies.rate_limits import MAX_WINDOWS, InMemoryRateLimiter, RedisLimit
+from rig.service import Service
+from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.policies.revocations import CLEAR_NAMES
 from server.redis.client import RedisClient
 from server.redis.connection import RedisReplyError, UnexpectedAnswer
@@ -85,13 +85,6 @@ async def test_oldest_window_is_dropped_beyond_the_maximum(clock: Clock) -> None
     assert await limiter.acquire("0") is None
 
 
-async def test_memory_is_bounded_by_default() -> None:
-    limiter = InMemoryRateLimiter("1/hour")
-    for number in range(MAX_WINDOWS + 1000):
-        await limiter.acquire(str(number))
-    assert len(limiter._windows) == MAX_WINDOWS
-
-
 # --- shared through Redis -----------------------------------------------------------------------
 
 
@@ -106,17 +99,6 @@ def make_limiter(client: RedisClient, rate: str) -> Callable[[str], Awaitable[fl
         return access.wait
 
     return acquire
-
-
-@pytest.mark.redis
-async def test_services_share_the_limit(serve: Serve, redis_server: RedisServer) -> None:
-    first = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
-    second = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="3/hour")
-    codes = [await code(each) for each in (first, second, first, second, first)]
-    assert codes == [None, None, None, "RATE_LIMITED", "RATE_LIMITED"]
-    answer = await second.start(sign())
-    assert 3500 < int(answer.response.headers["Retry-After"]) <= 3600
-    assert await code(first, id="pt_2") is None
 
 
 @pytest.mark.redis

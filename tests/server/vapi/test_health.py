@@ -79,12 +79,6 @@ def test_delay_is_never_longer_than_the_interval() -> None:
     assert max(one.record_status(status) for status in (500, 500, 500, 401, 200)) == 0.1
 
 
-async def test_up_returns_at_once() -> None:
-    one = monitor()
-    one.record_status(200)
-    await one.ensure_available()
-
-
 async def test_down_is_refused_with_retry_after() -> None:
     one = monitor()
     one.record_status("timeout")
@@ -95,23 +89,6 @@ async def test_down_is_refused_with_retry_after() -> None:
     with pytest.raises(ApiError) as caught:
         await one.ensure_available()
     assert caught.value.headers["Retry-After"] == "20"
-
-
-async def test_misconfigured_is_refused_without_retry_after() -> None:
-    one = monitor()
-    one.record_status(403)
-    with pytest.raises(ApiError, match="Vapi configuration rejected") as caught:
-        await one.ensure_available()
-    assert caught.value.headers == {}
-
-
-async def test_requests_wait_for_the_first_verdict() -> None:
-    one = monitor()
-    waiting = asyncio.create_task(one.ensure_available())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    one.record_status(200)
-    await waiting
 
 
 @pytest.mark.parametrize(
@@ -168,15 +145,6 @@ async def test_checks_continue_until_cancelled(
         assert running.cancelled()
     reported = [record for record in caplog.records if record.name == vapi_module.__name__]
     assert [record.levelname for record in reported] == ["ERROR"]
-
-
-async def test_off_sends_no_request() -> None:
-    async with vapi() as stand_in, ClientSession() as session:
-        one = monitor(stand_in.url, interval=0)
-        assert one.state is VapiState.OFF
-        await one.run(session)
-        await one.ensure_available()
-        assert stand_in.requests == []
 
 
 def test_only_transitions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
