@@ -28,7 +28,7 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle walk load soak chaos alerts rehearse lock audit \
+	bench-tokens bench-workers bench-idle bench-door walk load soak chaos alerts rehearse lock audit \
 	playground-sdk clean
 
 help: ## list the targets
@@ -102,6 +102,9 @@ bench-tokens: $(BENCH) ## measure the cost of token verification, layer by layer
 
 walk: $(SERVE) ## print the own functions that a granted request runs, and the changes of file
 	@$(BIN)/python -m benchmarks.walk
+
+bench-door: $(BENCH) ## measure how long a new client waits beside 1,000 that load without pause (wrk)
+	$(BENCH_VENV)/bin/python -m benchmarks.door
 
 bench-host: $(BENCH) ## measure the cost of mounting for the routes of a host application
 	$(BENCH_VENV)/bin/python -m benchmarks.host

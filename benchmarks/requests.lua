@@ -1,16 +1,22 @@
--- wrk: sends the requests that clients send, each with the next token of a file.
-local requests, next_request = {}, 0
+-- wrk: sends the requests that clients send, each with the next token of a file. The second
+-- argument is how many are pipelined.
+local requests, next_request, pipelined = {}, 0, 1
 
 function init(args)
   for token in io.lines(args[1]) do
     local headers = { Authorization = "Bearer " .. token, ["Content-Type"] = "application/json" }
     requests[#requests + 1] = wrk.format("POST", nil, headers, "{}")
   end
+  pipelined = tonumber(args[2] or "1")
 end
 
 function request()
-  next_request = next_request % #requests + 1
-  return requests[next_request]
+  local sent = ""
+  for _ = 1, pipelined do
+    next_request = next_request % #requests + 1
+    sent = sent .. requests[next_request]
+  end
+  return sent
 end
 
 function done(summary, latency, _)

@@ -26,11 +26,14 @@ class Run:
     failed: int
 
 
-def post(server: Server, tokens: Path, *, connections: int, seconds: int) -> Run:
+def post(
+    server: Server, tokens: Path, *, connections: int, seconds: int, pipelined: int = 1
+) -> Run:
     """Start sessions with the tokens of a file (one a line), one after the other."""
     before = server.cpu_seconds
     url = f"http://127.0.0.1:{server.port}{PATH}"
-    printed = _wrk(connections, seconds, "-s", str(_SCRIPT), url, "--", str(tokens))
+    arguments = ("-s", str(_SCRIPT), url, "--", str(tokens), str(pipelined))
+    printed = _wrk(connections, seconds, *arguments)
     result = _find(r"RESULT (.+)", printed)
     per_second, p99, requests, refused, failed = map(float, result.split())
     if not requests:

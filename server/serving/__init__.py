@@ -20,8 +20,11 @@ What it adds to aiohttp's own server:
   first discards what the client still sends: a reset would lose the response.
 - A client that reads nothing of its response for 10 seconds is disconnected. One that has left
   cancels the work for it.
-- The number of connections is limited, and the limit of open files raised to fit it. All clients
-  that wait are accepted together, so that none waits behind the requests of others.
+- The number of connections is limited, and the limit of open files raised to fit it. Beyond it a
+  connection without a request makes room.
+- A new client does not wait for those that load without pause. All that wait are accepted together,
+  and 32 requests begin in one turn of the event loop: first requests and others by halves, others
+  in the order of their arrival (`transport.Turns`).
 - SIGTERM loses no request. Connections that the kernel has queued are accepted, each open one may
   send one more request, whose response closes it, and requests in flight get their responses, all
   in `grace` seconds (`run.GraceShares`). With `delay`, new connections are served for that long

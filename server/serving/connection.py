@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from server.serving import connection_limits as limits
 from server.serving.inbound import NOT_HTTP, Inbound
-from server.serving.transport import BoundedReads, PacedBody, has_unread_bytes
+from server.serving.transport import BoundedReads, PacedBody, Turns
 
 ErrorResponse = Callable[[str | None, BaseException | None], web.Response]
 """Returns the response to what never reaches the application. The text says what is wrong with the
@@ -43,6 +43,7 @@ class Connection(RequestHandler):
         "_inbound",
         "_is_broken",
         "_timer",
+        "_turns",
         "parsed_at",
     )
 
@@ -52,6 +53,7 @@ class Connection(RequestHandler):
         channel: BoundedReads,
         *,
         connections: limits.Connections,
+        turns: Turns,
         draining: asyncio.Event,
         error_response: ErrorResponse,
         keepalive_seconds: float,
@@ -61,6 +63,7 @@ class Connection(RequestHandler):
         self._msg_queue_resume_size = -1  # `finish_response` resumes reading
         self._channel = channel
         self._connections = connections
+        self._turns = turns
         self._draining = draining
         self._error_response = error_response
         self._inbound = Inbound()
@@ -88,7 +91,7 @@ class Connection(RequestHandler):
 
     def _process_keepalive(self) -> None:
         """Close the connection if it is idle; a head that is arriving has its own timer."""
-        if self._inbound.has_partial_head or has_unread_bytes(self.transport):
+        if self._inbound.has_partial_head or self._channel.has_unread_bytes:
             again = self._loop.call_later(limits.HEAD_SECONDS, self._process_keepalive)
             self._keepalive_handle = again
         else:
@@ -100,7 +103,9 @@ class Connection(RequestHandler):
 
     @property
     def _is_handling(self) -> bool:
-        return self._answered < self._request_count and not self._inbound.is_receiving
+        """Whether a complete request lacks its response; the last may lack a part of its body."""
+        complete = self._request_count - self._inbound.is_receiving
+        return self._answered < complete
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, except what follows a request that is being handled."""
@@ -133,7 +138,7 @@ class Connection(RequestHandler):
     def _on_message(self, piece: bytes) -> None:
         self._cancel_timer()
         self._connections.begin_request(self._channel)
-        self.parsed_at = perf_counter()
+        self.parsed_at = perf_counter() - self._channel.delay
         message, body = self._messages[-1]
         if isinstance(message, _ErrInfo):
             error = self._reason(message.exc)
@@ -183,7 +188,7 @@ class Connection(RequestHandler):
         if self._is_answered and self._inbound.is_receiving:
             super().close()
         elif self._is_answered and not (
-            self._inbound.has_partial_head or has_unread_bytes(self.transport)
+            self._inbound.has_partial_head or self._channel.has_unread_bytes
         ):
             self.force_close()
 
@@ -203,7 +208,7 @@ class Connection(RequestHandler):
         if self._closes and self._is_answered:
             self._linger()
         elif self._buffer_paused and not self._is_handling:
-            await asyncio.sleep(0)  # other connections come first
+            await self._turns.wait()  # other connections come first
             self._buffer_paused = False
             super().resume_reading()
         return result

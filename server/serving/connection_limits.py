@@ -18,6 +18,8 @@ READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
 WRITE_BUFFER_BYTES: Final = 16384
 """The response bytes that wait in the process; a response beyond them waits for the client."""
+REQUESTS_IN_A_TURN: Final = 32
+"""The requests that begin in one turn of the event loop: some milliseconds. Others wait."""
 LARGE_RESPONSE_BYTES: Final = 65536
 """A larger response is sent in pieces, as fast as the client reads, and never copied whole."""
 KERNEL_RECEIVE_BYTES: Final = 16384

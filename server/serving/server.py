@@ -16,7 +16,7 @@ from server.serving.connection_limits import (
     READ_BYTES,
     Connections,
 )
-from server.serving.transport import BoundedReads
+from server.serving.transport import BoundedReads, Turns
 
 _MANY_CONNECTIONS: Final = 16
 _RETURN_MEMORY_SECONDS: Final = 1.0
@@ -68,12 +68,13 @@ class ConnectionServer(web.Server):
         self._interface = interface
         self._keepalive_seconds = keepalive_seconds
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._turns = Turns()
         self._peak = _MANY_CONNECTIONS
 
     def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]  # asyncio needs no more
         """Create the protocol of a new connection."""
         connections = self._interface.connections
-        return BoundedReads(self._connect, connections, self._buffer, self._on_lost)
+        return BoundedReads(self._connect, connections, self._buffer, self._turns, self._on_lost)
 
     def _connect(self, channel: BoundedReads) -> Connection:
         self._peak = max(self._peak, self._interface.connections.open)
@@ -81,6 +82,7 @@ class ConnectionServer(web.Server):
             self,
             channel,
             connections=self._interface.connections,
+            turns=self._turns,
             draining=self._interface.draining,
             error_response=self._interface.error_response,
             keepalive_seconds=self._keepalive_seconds,

@@ -5,7 +5,11 @@ import asyncio
 import fcntl
 import socket
 import termios
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import perf_counter
 from typing import Final, cast
 
 from aiohttp import Payload
@@ -16,16 +20,76 @@ from server.serving import connection_limits as limits
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
 
 
+class Turns:
+    """Lets a number of requests begin in each turn of the event loop; others wait in their order.
+
+    With 1,000 busy clients a turn would take as long as 1,000 requests, and a new client needs
+    several turns until its first one begins. Of those that wait, up to a half are first requests of
+    their connections: so neither many clients nor many connections keep the others out.
+    """
+
+    __slots__ = ("_first", "_is_planned", "_later", "_left")
+
+    def __init__(self) -> None:
+        self._left = limits.REQUESTS_IN_A_TURN
+        self._first: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+        self._is_planned = False
+
+    def take(self, begin: Callable[[], None], *, is_first: bool) -> bool:
+        """Return whether a request may begin now; otherwise call `begin` in a later turn."""
+        self._plan()
+        waiting = self._first if is_first else self._later
+        if self._left > 0 and not waiting:
+            self._left -= 1
+            return True
+        waiting.append(begin)
+        return False
+
+    async def wait(self) -> None:
+        """Return when the connections that wait now have had their turn."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._later.append(partial(_wake, waiter))
+        self._plan()
+        await waiter
+
+    def _plan(self) -> None:
+        if not self._is_planned:
+            self._is_planned = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._is_planned = False
+        self._left = limits.REQUESTS_IN_A_TURN
+        self._begin_some(self._first, self._left // 2)
+        self._begin_some(self._later, self._left)
+        self._begin_some(self._first, self._left)
+        if self._first or self._later:
+            self._plan()
+
+    def _begin_some(self, waiting: deque[Callable[[], None]], most: int) -> None:
+        count = min(most, len(waiting))
+        self._left -= count
+        for _ in range(count):
+            waiting.popleft()()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    with suppress(asyncio.InvalidStateError):  # it was cancelled: the client has left
+        waiter.set_result(None)
+
+
 class BoundedReads(asyncio.BufferedProtocol):
     """Passes everything to a protocol that `make` creates, data in pieces of the size of `buffer`.
 
     asyncio would hand over up to 256 KiB at once. The buffer may be shared: each piece is copied
     before the next is read. A connection that `connections` does not admit is closed at once.
-    `on_lost` is called when the connection has ended.
+    Data waits for one of the `turns`. `on_lost` is called when the connection has ended.
     """
 
     __slots__ = (
         *("_buffer", "_connections", "_has_ended", "_make", "_on_lost", "_protocol", "_transport"),
+        *("_is_first", "_turns", "_waiting", "_waiting_since", "delay"),
     )
 
     def __init__(
@@ -33,12 +97,18 @@ class BoundedReads(asyncio.BufferedProtocol):
         make: Callable[["BoundedReads"], asyncio.Protocol],
         connections: limits.Connections,
         buffer: memoryview,
+        turns: Turns,
         on_lost: Callable[[], None],
     ) -> None:
         self._make = make
         self._connections = connections
         self._buffer = buffer
+        self._turns = turns
         self._on_lost = on_lost
+        self._is_first = True
+        self._waiting = b""
+        self._waiting_since = 0.0
+        self.delay = 0.0  # how long the data that is being parsed has waited, in seconds
         self._has_ended = False
         self._protocol = asyncio.Protocol()  # does nothing
         self._transport: asyncio.Transport
@@ -55,6 +125,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection."""
+        self._waiting = b""
         self._protocol.connection_lost(exc)
         self._protocol = asyncio.Protocol()  # memory in a reference cycle is freed late
         self._connections.remove(self)
@@ -69,12 +140,42 @@ class BoundedReads(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over the bytes that were read."""
-        self._protocol.data_received(bytes(self._buffer[:nbytes]))
+        """Hand over the bytes that were read, now or in a later turn."""
+        data = bytes(self._buffer[:nbytes])
+        if self._waiting:
+            self._waiting += data
+            self._transport.pause_reading()
+        elif self._turns.take(self._hand_over, is_first=self._is_first):
+            self._is_first = False
+            self._protocol.data_received(data)
+        else:
+            self._waiting, self._waiting_since = data, perf_counter()
+
+    def _hand_over(self) -> None:
+        """Hand over what waits, if it has not been handed over at the end of the connection."""
+        data, self._waiting = self._waiting, b""
+        if data:
+            self._is_first = False
+            self._transport.resume_reading()
+            self.delay = perf_counter() - self._waiting_since
+            self._protocol.data_received(data)
+            self.delay = 0.0
+
+    @property
+    def has_unread_bytes(self) -> bool:
+        """Whether bytes of the client wait here or in the kernel; False for a closed connection."""
+        if self._transport.is_closing():
+            return False
+        if self._waiting:
+            return True
+        count = array.array("i", [0])
+        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        return count[0] > 0
 
     def eof_received(self) -> bool | None:
         """Return whether the connection stays open for the response."""
         self._has_ended = True
+        self._hand_over()
         return self._protocol.eof_received()
 
     def pause_writing(self) -> None:
@@ -131,12 +232,3 @@ def limit_buffers(transport: asyncio.Transport) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.KERNEL_SEND_BYTES)
     if _TCP_USER_TIMEOUT is not None and client.family != socket.AF_UNIX:
         client.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.UNREAD_SECONDS * 1000))
-
-
-def has_unread_bytes(transport: asyncio.Transport | None) -> bool:
-    """Return whether bytes of the client wait in the kernel; False for a closed connection."""
-    if transport is None or transport.is_closing():
-        return False
-    count = array.array("i", [0])
-    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-    return count[0] > 0

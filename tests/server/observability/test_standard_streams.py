@@ -83,7 +83,7 @@ async def test_service_needs_no_standard_error(
             return (await exchange(service, b"nonsense\r\n\r\n")).status == 400
         return False
 
-    await eventually(answers)
+    await eventually(answers, seconds=30)
     for _ in range(5):
         assert await answers()
         assert (await exchange(service, get("/healthz"))).status == 200

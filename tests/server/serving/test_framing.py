@@ -26,12 +26,13 @@ async def test_pipelined_requests_are_answered_in_order(service: Service) -> Non
         assert [(await wire.answer()).headers["X-Request-ID"] for _ in ids] == ids
 
 
+@pytest.mark.parametrize("body", [b"", b"{}"])
 async def test_pipelined_requests_do_not_delay_other_connections(
-    service: Service, audit_lines: AuditLines
+    service: Service, audit_lines: AuditLines, body: bytes
 ) -> None:
     async with dial(service) as first, dial(service) as second:
-        await first.send(head("X-Request-ID: a") * 10)
-        await second.send(head("X-Request-ID: b") * 10)
+        await first.send(post(body, "X-Request-ID: a") * 10)
+        await second.send(post(body, "X-Request-ID: b") * 10)
         for wire in (first, second):
             assert [(await wire.answer()).status for _ in range(10)] == [401] * 10
     order = "".join(line["request_id"] for line in audit_lines())

@@ -20,6 +20,7 @@ from rig.process import ALONE, started
 from rig.service import PATH, VARIABLES, Service, make_settings, sign
 from rig.wire import dial, head, post
 from server.app import create_app
+from server.serving import connection_limits
 from server.serving.gunicorn import WorkerRunner
 from server.serving.run import Runner, serve, stop_accepting
 from server.serving.server import INTERFACE
@@ -105,6 +106,24 @@ async def test_idle_connection_with_a_request_in_the_kernel_is_answered() -> Non
         service.app[INTERFACE].draining.set()
         await wire.send(head(method="GET", path="/healthz"))  # not yet read by the service
         runner.server.pre_shutdown()
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    await runner.cleanup()
+
+
+async def test_request_that_waits_for_its_turn_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, service = await start(Runner)
+    assert runner.server is not None
+    monkeypatch.setattr(connection_limits, "REQUESTS_IN_A_TURN", 0)  # from the next turn on
+    async with service.client, dial(service) as wire:
+        await wire.send(head(method="GET", path="/healthz"))
+        await wire.answer()
+        service.app[INTERFACE].draining.set()
+        await wire.send(head(method="GET", path="/healthz"))
+        for _ in range(20):
+            await asyncio.sleep(0)  # by now the service has read it
+        runner.server.pre_shutdown()
+        monkeypatch.setattr(connection_limits, "REQUESTS_IN_A_TURN", 1)
         answer = await wire.answer()
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
     await runner.cleanup()

@@ -155,6 +155,24 @@ async def test_new_connection_is_closed_while_each_other_has_a_request(full: Cli
     assert await full.closed() == {"fourth", "fifth"}
 
 
+def test_connection_that_has_ended_is_not_counted_again() -> None:
+    connections = connection_limits.Connections()
+    connections.maximum = 1
+    ended = Ended()
+    assert connections.add(ended)
+    connections.begin_request(ended)
+    connections.remove(ended)
+    connections.end_request(ended)
+    assert connections.open == 0
+
+
+class Ended:
+    """A connection that the client has closed."""
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
 async def test_room_is_reported_once_for_each_episode(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,17 +1,18 @@
-"""A client that does not read its response is disconnected."""
+"""Clients that read slowly or not at all, and the turns in which requests begin."""
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 
 from rig.issuer import eventually
 from rig.service import Service, sign
-from rig.wire import dial, head
+from rig.wire import dial, head, post
 from server.serving import connection_limits as limits
 from server.serving import transport
 from server.serving.server import INTERFACE
-from tests.conftest import Serve
+from tests.conftest import AuditLines, Serve
 
 DOCUMENT = head(method="GET", path="/openapi.json")
 
@@ -90,3 +91,41 @@ async def test_large_response_arrives_whole_at_the_pace_of_the_client(serve: Ser
 
 def test_body_of_a_large_response_as_text() -> None:
     assert transport.PacedBody("é".encode()).decode() == "é"
+
+
+async def test_new_client_does_not_wait_for_all_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, audit_lines: AuditLines
+) -> None:
+    monkeypatch.setattr(limits, "REQUESTS_IN_A_TURN", 2)
+    service = await serve()
+    async with AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(dial(service)) for _ in range(60)]
+        for wire in busy:
+            await wire.send(head(method="GET", path="/healthz"))
+            assert (await wire.answer()).status == 200
+        for wire in busy:
+            await wire.send(post(b"{}") * 10)
+        new = await stack.enter_async_context(dial(service))
+        await new.send(post(b"{}", "X-Request-ID: new"))
+        assert (await new.answer()).status == 401
+        before = [line["request_id"] for line in audit_lines()].index("new")
+        assert before < len(busy)
+        for wire in busy:
+            assert [(await wire.answer()).status for _ in range(10)] == [401] * 10
+
+
+async def test_requests_that_wait_for_their_turn_are_whole_and_counted(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUESTS_IN_A_TURN", 1)
+    service = await serve(RATE_LIMIT="off")
+    whole = post(b" " * 15_000 + b"{}", token=sign())
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(dial(service)) for _ in range(30)]
+        for wire in wires:
+            await wire.send(whole)
+            wire.end()
+        answers = [await wire.answer() for wire in wires]
+        assert {answer.status for answer in answers} == {200}
+        durations = [float(each.headers["Server-Timing"].partition("=")[2]) for each in answers]
+        assert max(durations) > 2 * min(durations)
