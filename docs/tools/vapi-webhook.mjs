@@ -101,9 +101,10 @@ export class ProofKeys {
   /** Resolves to the key set, fetched again when it is older than `maxAge` seconds. */
   async get(maxAge) {
     const now = performance.now() / 1000;
-    if (now - this.#fetched >= maxAge && now - this.#tried >= this.#cooldown) {
+    const due = now - this.#fetched >= maxAge && now - this.#tried >= this.#cooldown;
+    if (due && this.#fetching === undefined) {
       this.#tried = now;
-      this.#fetching = this.#refresh(now);
+      this.#fetching = this.#refresh(now).finally(() => (this.#fetching = undefined));
     }
     const usable = () => performance.now() / 1000 - this.#fetched < this.#maxStale;
     // Only a key id that is not in the cache, or an empty cache, waits for the service.

@@ -122,7 +122,7 @@ class ProofKeys:
         is_usable = monotonic() - self._fetched < self._max_stale
         # Only a key id that is not in the cache, or an empty cache, waits for the service.
         if fetching is not None and (max_age == 0 or not is_usable):
-            fetching.join(TIMEOUT)
+            fetching.join(max(0, TIMEOUT - (monotonic() - self._tried)))
             is_usable = monotonic() - self._fetched < self._max_stale
         ensure(is_usable, "unavailable", "The keys of the service cannot be fetched")
         return self._jwks
@@ -131,7 +131,9 @@ class ProofKeys:
         """Start to fetch old keys; return the thread that fetches."""
         with self._lock:
             now = monotonic()
-            is_running = self._fetching is not None and self._fetching.is_alive()
+            # An answer that drips is given up; the thread ends with its connection.
+            lasts = now - self._tried < TIMEOUT
+            is_running = lasts and self._fetching is not None and self._fetching.is_alive()
             is_due = now - self._fetched >= max_age and now - self._tried >= self._cooldown
             if is_due and not is_running:
                 self._tried = now
@@ -141,7 +143,9 @@ class ProofKeys:
 
     def _fetch(self, now: float) -> None:
         with suppress(OSError, ValueError, HTTPException):
-            self._jwks, self._fetched = fetch(self._url), now
+            jwks = fetch(self._url)
+            if now > self._fetched:
+                self._jwks, self._fetched = jwks, now
 
 
 def fetch(url: str) -> Any:

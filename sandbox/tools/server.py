@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from sandbox.serving import answer
 from sandbox.tools.verifier import (
@@ -13,6 +13,8 @@ from sandbox.tools.verifier import (
     ProofKeys,
     UsedProofs,
     authenticate_hmac,
+    is_too_large,
+    is_tool_calls,
     read_tool_calls,
     refuse_replay,
 )
@@ -49,6 +51,8 @@ def create_tool_server(expected: ToolServer) -> web.Application:
 
     async def result(call: Any, tool_call_id: str, name: str, arguments: Any) -> dict[str, str]:
         answered = {"toolCallId": tool_call_id, "name": name}
+        if arguments is None:
+            return {**answered, "error": "The arguments are not a JSON object."}
         try:
             text = await asyncio.to_thread(read_lab_results, call, arguments.get("patientProof"))
         except ProofError as error:
@@ -56,6 +60,8 @@ def create_tool_server(expected: ToolServer) -> web.Application:
         return {**answered, "result": text}
 
     async def webhook(request: web.Request) -> web.Response:
+        if is_too_large(request.headers.get(hdrs.CONTENT_LENGTH)):
+            return answer({"error": "too large"}, 413)
         body = await request.read()
         signature, timestamp = map(request.headers.get, ("x-signature", "x-timestamp"))
         try:
@@ -63,12 +69,10 @@ def create_tool_server(expected: ToolServer) -> web.Application:
         except ProofError as error:
             return answer({"error": f"{error.reason}: {error}"}, 401)
         message = msgspec.json.decode(body)["message"]
+        if not is_tool_calls(message):
+            return answer({})
         calls = read_tool_calls(message)
-        results = [
-            await result(message["call"], id_, name, arguments or {})
-            for id_, name, arguments in calls
-        ]
-        return answer({"results": results})
+        return answer({"results": [await result(message["call"], *each) for each in calls]})
 
     app = web.Application()
     app.router.add_post(PATH, webhook)

@@ -9,6 +9,8 @@ from vapi_webhook import (
     ProofKeys,
     UsedProofs,
     authenticate_hmac,
+    is_too_large,
+    is_tool_calls,
     read_tool_calls,
     refuse_replay,
 )
@@ -19,6 +21,8 @@ __all__ = [
     "ProofKeys",
     "UsedProofs",
     "authenticate_hmac",
+    "is_too_large",
+    "is_tool_calls",
     "read_tool_calls",
     "refuse_replay",
 ]

@@ -159,6 +159,7 @@ class KeyServer:
         self.status = 200
         self.fetches = 0
         self.pause = 0.0
+        self.drips_next = self.stopped = False
         self.publish(jwk())
         server = self
 
@@ -166,6 +167,10 @@ class KeyServer:
             def do_GET(self) -> None:
                 server.fetches += 1
                 sleep(server.pause)
+                drips, server.drips_next = server.drips_next, False
+                while drips and not server.stopped:
+                    self.wfile.write(b"H")
+                    sleep(0.05)
                 self.send_response(server.status)
                 self.end_headers()
                 self.wfile.write(server.body)
@@ -188,6 +193,7 @@ class KeyServer:
         try:
             yield self
         finally:
+            self.stopped = True
             self._http.shutdown()
             thread.join()
             self._http.server_close()
@@ -352,3 +358,17 @@ def test_cached_keys_are_used_while_the_service_hangs(
     for _ in range(3):
         assert verify(driver) == PATIENT
     assert time() - started < 0.9
+
+
+def test_answer_that_drips_is_given_up(driver: Driver, key_server: KeyServer) -> None:
+    open_keys(driver, key_server, max_age=0.01, cooldown=0)
+    assert verify(driver) == PATIENT
+    sleep(0.02)
+    key_server.drips_next = True
+    started = time()
+    assert [verify(driver) for _ in range(3)] == [PATIENT] * 3
+    assert time() - started < 0.9
+    assert key_server.fetches == 2  # the second does not end
+    sleep(2.1)
+    key_server.publish(jwk(NEXT, "next"))
+    assert verify(driver, BY_NEXT) == PATIENT

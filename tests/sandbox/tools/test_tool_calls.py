@@ -3,14 +3,18 @@
 import asyncio
 import hmac
 import json
+from io import BytesIO
+from time import time
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET, structs
 
 from rig.service import make_settings
 from sandbox.tool_call import main
 from sandbox.tools.proofs import BadProof, bad_proof
+from sandbox.tools.webhook import _signature as sign_webhook
 from sandbox.tools.webhook import make_webhook
 from sandbox.vapi.calls import Call, Monitor, Transport
 from tests.sandbox.support import SECRET, Sandbox
@@ -133,6 +137,30 @@ async def test_only_a_proof_can_be_changed(sandbox: Sandbox, proof: str) -> None
 def test_without_key_there_is_no_old_proof() -> None:
     with pytest.raises(ValueError, match="PROOF_KEY is not set"):
         bad_proof(make_settings(), BadProof.OLD, proof="", patient="pt_1")
+
+
+async def test_other_webhooks_and_bad_arguments(sandbox: Sandbox) -> None:
+    url = f"http://127.0.0.1:{sandbox.companions.tools.getsockname()[1]}/webhook"
+
+    async def send(message: object) -> tuple[int, Any]:
+        body = msgspec.json.encode({"message": message})
+        headers = sign_webhook(body, SECRET, time())
+        async with sandbox.client.post(url, data=BytesIO(body), headers=headers) as answered:
+            return answered.status, await answered.json()
+
+    assert await send({"type": "status-update"}) == (200, {})
+    assert (await send({"type": "x" * 2**20}))[0] == 413
+    functions = [{"name": "read_lab_results", "arguments": "["}, {"name": "read", "arguments": {}}]
+    calls = [{"id": str(n), "function": each} for n, each in enumerate(functions)]
+    status, body = await send({"type": "tool-calls", "toolCallList": calls, "call": {"id": "1"}})
+    assert status == 200
+    bad, missing = body["results"]
+    assert bad == {
+        "toolCallId": "0",
+        "name": "read_lab_results",
+        "error": "The arguments are not a JSON object.",
+    }
+    assert missing["error"].startswith("missing: ")
 
 
 async def test_unsigned_webhooks_are_refused(sandbox: Sandbox) -> None:
