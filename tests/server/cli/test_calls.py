@@ -1,21 +1,40 @@
-"""`calls` and `end`, as processes against the stand-in."""
+"""`calls` and `end` against the stand-in."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import time
 
 import pytest
 
 from middlewares.context import rfc3339
-from rig.process import run
+from rig.process import Ended
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES
 from rig.vapi import StandIn, vapi
 from sandbox.vapi.call_list import CALL_LIST, CALLS
+from server.cli.main import main
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
 
+Run = Callable[..., Awaitable[Ended]]
+
 HASH_KEY = "an-audit-hash-key-of-the-tests-32"
+
+
+@pytest.fixture
+def run(unconfigured: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in a thread, with these variables."""
+
+    async def run(variables: Mapping[str, str], *arguments: str) -> Ended:
+        for name, value in variables.items():
+            unconfigured.setenv(name, value)
+        try:
+            status = await asyncio.to_thread(main, arguments)
+        except SystemExit as ended:
+            status = ended.code  # type: ignore[assignment]  # a number in this program
+        return Ended(status, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -28,7 +47,7 @@ def variables(stand_in: StandIn) -> dict[str, str]:
     return {**VARIABLES, **CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url}
 
 
-async def test_list(tmp_path: Path, stand_in: StandIn) -> None:
+async def test_list(run: Run, stand_in: StandIn) -> None:
     token = proof("pt_1")
     known = await call(stand_in, token)
     reused = await call(stand_in, token)
@@ -36,7 +55,7 @@ async def test_list(tmp_path: Path, stand_in: StandIn) -> None:
     altered = await call(stand_in, proof("pt_2"), firstMessage="Hello, I am somebody else")
     stand_in.app[CALL_LIST].junk = True
     stand_in.app[CALL_LIST].transcript = "a marked secret"
-    ended = await run(tmp_path, variables(stand_in), "calls", "--json")
+    ended = await run(variables(stand_in), "calls", "--json")
     assert ended.status == 0, ended.err
     rows = {row["call_id"]: row for row in json.loads(ended.out)}
     seen = {each: (rows[each]["patient"], rows[each]["flags"]) for each in rows}
@@ -46,20 +65,20 @@ async def test_list(tmp_path: Path, stand_in: StandIn) -> None:
         unknown: (None, ["unknown"]),
         altered: ("pt_2", ["altered"]),
     }
-    table = await run(tmp_path, {**variables(stand_in), "AUDIT_HASH_KEY": HASH_KEY}, "calls")
+    table = await run({**variables(stand_in), "AUDIT_HASH_KEY": HASH_KEY}, "calls")
     assert "pt_1" not in table.out
     assert max(map(len, table.out.splitlines())) <= 80
     assert "a marked secret" not in ended.out + ended.err + table.out + table.err
 
 
-async def test_end(tmp_path: Path, stand_in: StandIn) -> None:
+async def test_end(run: Run, stand_in: StandIn) -> None:
     first, second = await call(stand_in, proof("pt_1")), await call(stand_in, proof("pt_2"))
     third, unknown = await call(stand_in, proof("pt_3")), await call(stand_in, None)
-    by_patient = await run(tmp_path, variables(stand_in), "end", "--patient", "pt_1")
+    by_patient = await run(variables(stand_in), "end", "--patient", "pt_1")
     assert (by_patient.status, by_patient.out) == (0, f"{first} ended\n")
-    by_call = await run(tmp_path, variables(stand_in), "end", "--call", second)
+    by_call = await run(variables(stand_in), "end", "--call", second)
     assert (by_call.status, by_call.out) == (0, f"{second} ended\n")
-    all_known = await run(tmp_path, variables(stand_in), "end", "--all")
+    all_known = await run(variables(stand_in), "end", "--all")
     assert (all_known.status, all_known.out) == (0, f"{third} ended\n")
     assert stand_in.app[CALLS].active == {unknown}
     actions = [json.loads(ended.err.splitlines()[-1]) for ended in (by_patient, by_call, all_known)]
@@ -68,15 +87,13 @@ async def test_end(tmp_path: Path, stand_in: StandIn) -> None:
         ("end", "pt_2"),
         ("end", None),
     ]
-    none = await run(tmp_path, variables(stand_in), "end", "--all")
+    none = await run(variables(stand_in), "end", "--all")
     assert (none.status, none.out) == (0, "")
-    ended = await run(tmp_path, variables(stand_in), "end", "--call", first)
+    ended = await run(variables(stand_in), "end", "--call", first)
     assert (ended.status, ended.out) == (0, f"{first} is not in progress\n")
 
 
-async def test_calls_of_other_assistants_are_not_looked_at(
-    tmp_path: Path, stand_in: StandIn
-) -> None:
+async def test_calls_of_other_assistants_are_not_looked_at(run: Run, stand_in: StandIn) -> None:
     now, earlier = time() - 5, time() - 9
     entry = {"id": "1", "type": "webCall", "status": "in-progress", "assistantId": "another"}
     large = {**entry, "id": "2", "artifact": {"transcript": "x" * 17 * 2**20}}
@@ -84,39 +101,35 @@ async def test_calls_of_other_assistants_are_not_looked_at(
         {**each, "createdAt": rfc3339(when), "updatedAt": rfc3339(when)}
         for each, when in ((entry, now), (large, earlier))
     ]
-    ended = await run(tmp_path, variables(stand_in), "calls", "--json")
+    ended = await run(variables(stand_in), "calls", "--json")
     assert (ended.status, json.loads(ended.out)) == (0, [])
     assert "One call is too large to be read" in ended.err
 
 
-async def test_failures(tmp_path: Path, stand_in: StandIn) -> None:
-    without = await run(tmp_path, {**variables(stand_in), "PROOF_KEY": ""}, "calls")
+async def test_failures(run: Run, stand_in: StandIn) -> None:
+    without = await run({**variables(stand_in), "PROOF_KEY": ""}, "calls")
     assert (without.status, "set PROOF_KEY" in without.err) == (1, True)
     stand_in.app[CALL_LIST].status = 429
-    refused = await run(tmp_path, variables(stand_in), "end", "--all")
+    refused = await run(variables(stand_in), "end", "--all")
     assert (refused.status, refused.out) == (1, "")
     assert "vapi_admin" not in refused.err
 
 
 @pytest.mark.redis
-async def test_pause_ends_calls(
-    tmp_path: Path, stand_in: StandIn, redis_server: RedisServer
-) -> None:
+async def test_pause_ends_calls(run: Run, stand_in: StandIn, redis_server: RedisServer) -> None:
     known, unknown = await call(stand_in, proof("pt_1")), await call(stand_in, None)
     settings = {**variables(stand_in), "REDIS_URL": redis_server.url}
-    ended = await run(tmp_path, settings, "pause", "--end-calls")
+    ended = await run(settings, "pause", "--end-calls")
     assert (ended.status, ended.out) == (0, f"paused until `resume`\n{known} ended\n")
     assert stand_in.app[CALLS].active == {unknown}
 
 
 @pytest.mark.redis
-async def test_revoke_ends_calls(
-    tmp_path: Path, stand_in: StandIn, redis_server: RedisServer
-) -> None:
+async def test_revoke_ends_calls(run: Run, stand_in: StandIn, redis_server: RedisServer) -> None:
     first, other = await call(stand_in, proof("pt_1")), await call(stand_in, proof("pt_2"))
     settings = {**variables(stand_in), "REDIS_URL": redis_server.url}
-    ended = await run(tmp_path, settings, "revoke", "--patient", "pt_1", "--end-calls")
+    ended = await run(settings, "revoke", "--patient", "pt_1", "--end-calls")
     assert (ended.status, ended.out.splitlines()[-1]) == (0, f"{first} ended")
     assert stand_in.app[CALLS].active == {other}
-    wrong = await run(tmp_path, settings, "revoke", "--jti", "t1", "--end-calls")
+    wrong = await run(settings, "revoke", "--jti", "t1", "--end-calls")
     assert wrong.status == 2
