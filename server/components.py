@@ -21,7 +21,7 @@ from server.config.settings import CallMonitorMode
 from server.http_client import make_session
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
-from server.observability.metrics import EventCount, LoopLag, Metrics
+from server.observability.metrics import EventCount, LoopLag, Metrics, RecentMaximum
 from server.policies.call_limits import CallLimits
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
@@ -266,7 +266,7 @@ def _add_call_metrics(metrics: Metrics, monitor: "CallMonitor") -> None:
 
 
 def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
-    """Add the number of open connections, its maximum, and those that it closed."""
+    """Add the number of open connections, its maximum, those that it closed, and the wait."""
     metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
     metrics.add_gauge(
         "max_connections",
@@ -278,6 +278,15 @@ def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
         "refused_connections",
         "New connections closed at once because the maximum was reached.",
         lambda: limit.refused,
+    )
+    waits = RecentMaximum()
+    limit.on_wait = waits.record
+    metrics.add_gauge(
+        "accept_wait_seconds",
+        "From the end of a client's TCP handshake until the service takes the connection: "
+        "the maximum of the last 15 to 30 seconds.",
+        waits.read,
+        across="livemax",
     )
     metrics.add_counter(
         "evicted_connections",
@@ -294,6 +303,6 @@ def add_process_metrics(metrics: Metrics, app: web.Application) -> None:
     metrics.add_gauge(
         "event_loop_lag_seconds",
         "How much later than planned a timer ran: the maximum of the last 15 to 30 seconds.",
-        lambda: lag.maximum,
+        lag.read,
         across="livemax",
     )

@@ -52,7 +52,7 @@ _PREFIX: Final = "vapi_sessions_"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
 _RECORD_SECONDS: Final = 1.0
 _LAG_INTERVAL_SECONDS: Final = 0.1
-_LAG_WINDOW_SECONDS: Final = 15.0
+_WINDOW_SECONDS: Final = 15.0
 
 Across = Literal["livemax", "livemin", "livesum"]
 """How a gauge of several processes becomes one: its maximum, its minimum or its sum."""
@@ -212,22 +212,32 @@ class Metrics:
             await asyncio.sleep(_RECORD_SECONDS)
 
 
-class LoopLag:
-    """How much later than planned a timer of the event loop runs, measured ten times a second.
+class RecentMaximum:
+    """The largest value of the last 15 to 30 seconds.
 
-    `maximum` is the worst of the last 15 to 30 seconds.
-
-    The maximum of such a window is seen by a scrape every 30 seconds, a short block included.
+    A scrape every 30 seconds sees it, however short it was.
     """
 
     def __init__(self) -> None:
         self._previous = self._current = 0.0
         self._window_ends_at = 0.0
 
-    @property
-    def maximum(self) -> float:
-        """The worst lag, in seconds."""
+    def read(self) -> float:
+        """Return the largest value."""
+        self.record(0)
         return max(self._previous, self._current)
+
+    def record(self, value: float) -> None:
+        """Record a value now."""
+        now = monotonic()
+        if now >= self._window_ends_at:
+            self._previous, self._current = self._current, 0.0
+            self._window_ends_at = now + _WINDOW_SECONDS
+        self._current = max(self._current, value)
+
+
+class LoopLag(RecentMaximum):
+    """How much later than planned a timer of the event loop runs, measured ten times a second."""
 
     async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
         """Measure while the application runs: a context for `Application.cleanup_ctx`."""
@@ -240,11 +250,4 @@ class LoopLag:
         while True:
             planned = monotonic() + _LAG_INTERVAL_SECONDS
             await asyncio.sleep(_LAG_INTERVAL_SECONDS)
-            self.record(planned, monotonic())
-
-    def record(self, planned: float, now: float) -> None:
-        """Record that a timer planned for one time ran at another, both in monotonic seconds."""
-        if now >= self._window_ends_at:
-            self._previous, self._current = self._current, 0.0
-            self._window_ends_at = now + _LAG_WINDOW_SECONDS
-        self._current = max(self._current, now - planned)
+            self.record(monotonic() - planned)

@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -79,6 +80,8 @@ class Connections:
 
     def __init__(self) -> None:
         self.maximum = 0  # the server sets it when it starts
+        self.on_wait: Callable[[float], None] | None = None
+        """Receives how long each new connection waited to be accepted, in seconds (Linux)."""
         self.accepted = 0
         self.evicted = 0
         self.refused = 0

@@ -4,6 +4,7 @@ import array
 import asyncio
 import fcntl
 import socket
+import sys
 import termios
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from aiohttp.abc import AbstractStreamWriter
 
 from server.serving import connection_limits as limits
 
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux only
+_LAST_DATA_SENT: Final = 44
+"""The offset of the milliseconds since data was sent, or else since the handshake (linux/tcp.h)."""
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
 
 
@@ -119,6 +123,8 @@ class BoundedReads(asyncio.BufferedProtocol):
         if not self._connections.add(self):
             self.abort()
             return
+        if self._connections.on_wait is not None:
+            self._connections.on_wait(seconds_since_handshake(self._transport))
         limit_buffers(self._transport)
         self._protocol = self._make(self)
         self._protocol.connection_made(transport)
@@ -217,6 +223,15 @@ class PacedBody(Payload):
         for start in range(0, len(whole), limits.WRITE_BUFFER_BYTES):
             await writer.write(whole[start : start + limits.WRITE_BUFFER_BYTES])
             await writer.drain()
+
+
+def seconds_since_handshake(transport: asyncio.Transport) -> float:
+    """Return the age of a connection on which nothing was sent yet; 0 where no kernel tells."""
+    client = transport.get_extra_info("socket")
+    if _TCP_INFO is None or client.family == socket.AF_UNIX:
+        return 0
+    info = client.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_DATA_SENT + 4)
+    return int.from_bytes(info[_LAST_DATA_SENT:], sys.byteorder) / 1000
 
 
 def limit_buffers(transport: asyncio.Transport) -> None:

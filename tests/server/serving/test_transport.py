@@ -1,8 +1,10 @@
 """Clients that read slowly or not at all, and the turns in which requests begin."""
 
 import asyncio
+import re
 import socket
 from contextlib import AsyncExitStack
+from time import sleep
 
 import pytest
 
@@ -66,11 +68,12 @@ async def test_client_that_reads_slowly_gets_everything(
     assert loop.time() - began > 2 * limits.UNREAD_SECONDS
 
 
-async def test_systems_without_tcp_user_timeout(
+async def test_systems_without_options_of_linux(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "_TCP_USER_TIMEOUT", None)
-    service = await serve()
+    monkeypatch.setattr(transport, "_TCP_INFO", None)
+    service = await serve(METRICS_ENABLED="true")
     assert (await service.start(sign())).status == 200
 
 
@@ -129,3 +132,16 @@ async def test_requests_that_wait_for_their_turn_are_whole_and_counted(
         assert {answer.status for answer in answers} == {200}
         durations = [float(each.headers["Server-Timing"].partition("=")[2]) for each in answers]
         assert max(durations) > 2 * min(durations)
+
+
+@pytest.mark.parametrize("sent", [b"", post(b"{}")], ids=["silent", "request"])
+async def test_wait_of_a_new_connection_is_measured(serve: Serve, sent: bytes) -> None:
+    service = await serve(METRICS_ENABLED="true")
+    with connect(service) as client:
+        client.setblocking(True)
+        client.sendall(sent)
+        sleep(0.4)  # noqa: ASYNC251  blocks the event loop
+        text = (await service.ask("GET", "/metrics")).body.decode()
+    found = re.search(r"^vapi_sessions_accept_wait_seconds (\S+)$", text, re.MULTILINE)
+    assert found is not None
+    assert 0.3 < float(found[1]) < 5
