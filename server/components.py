@@ -23,6 +23,7 @@ from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
 from server.observability.metrics import EventCount, LoopLag, Metrics, RecentMaximum
 from server.policies.call_limits import CallLimits
+from server.policies.deployments import keep_registered
 from server.policies.pause import SessionPause
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.policies.replays import InMemoryReplays, RedisReplays
@@ -51,6 +52,7 @@ class Components:
         self._actions = actions
         self._audit_seconds = settings.shutdown_grace_seconds * GRACE_SHARES.clean_up
         self._make_session = partial(make_session, settings)
+        self._keep_registered = partial(keep_registered, settings)
         self.limiter_failures = EventCount()
         self.revocation_failures = EventCount()
         self.rules = make_claim_rules(settings)
@@ -172,6 +174,7 @@ class Components:
             if self.redis is not None:
                 runs.append(self.redis.run)
                 runs.append(partial(write_waiting_actions, self.redis.execute, self.audit_log))
+                runs.append(partial(self._keep_registered, self.redis.execute))
             if self._actions is not None:
                 runs.append(partial(self._actions.run, self.audit_log))
             if self.call_monitor is not None:

@@ -23,6 +23,7 @@ from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
 from server.config.settings import CallMonitorMode
 from server.http_client import FetchError, NothingListensError, fetch, make_session
+from server.policies.deployments import find_other_deployments
 from server.policies.pause import PAUSE_KEY, decode_pause
 from server.proof import public_jwks
 from server.redis.client import RedisState
@@ -133,7 +134,8 @@ async def examine(
             findings.append(examination.proof())
         findings.append(await examination.service(service))
         discovery = await compare_discovery(settings, session)
-    return findings, [*examination.warnings, *discovery, *clocks.warnings()]
+    others = await find_other_deployments(settings)
+    return findings, [*examination.warnings, *others, *discovery, *clocks.warnings()]
 
 
 @dataclass(slots=True)
