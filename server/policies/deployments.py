@@ -31,7 +31,7 @@ _WARNING: Final = (
 )
 
 
-def _registration(settings: Settings) -> tuple[Argument, ...]:
+def _registration(settings: Settings) -> tuple[bytes, *tuple[Argument, ...]]:
     """Return the command that registers this deployment and returns how many there are.
 
     A deployment is known by its identity provider and its organization at Vapi, without those by
