@@ -53,13 +53,14 @@ def calls(configuration: Configuration, arguments: argparse.Namespace) -> int:
 
 
 def _table(rows: Sequence[CallRow]) -> Iterator[str]:
-    """Yield lines of at most 80 characters, two for each call."""
-    yield f"{'SINCE':<20} {'PATIENT':<22} CALL"
+    """Yield three lines for each call: an HMAC and a call's id are too long for one."""
+    yield f"{'SINCE':<20} CALL"
+    yield "  PATIENT"
     yield "  ASSISTANT, FLAGS"
     for row in rows:
-        since, patient = row.started_at[:19] + "Z", (row.patient or "-")[:22]
-        yield f"{since:<20} {patient:<22} {row.call_id[:36]}"
-        yield f"  {(row.assistant_id or '-')[:40]}  {','.join(row.flags) or '-'}"
+        yield f"{row.started_at[:19]}Z {row.call_id}"
+        yield f"  {row.patient or '-'}"
+        yield f"  {row.assistant_id or '-'}  {','.join(row.flags) or '-'}"
 
 
 def _row(settings: Settings, each: Classified) -> CallRow:

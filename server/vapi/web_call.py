@@ -29,7 +29,7 @@ class _Entry(msgspec.Struct, rename="camel"):
 
     id: _Id
     created_at: datetime
-    updated_at: datetime
+    updated_at: datetime | None = None
     type: str = ""
     status: str = ""
     started_at: datetime | None = None
@@ -98,7 +98,33 @@ class WebCall:
         return max(0.0, self.last_moment(now) - self.began_at)
 
 
-_decode_entry = msgspec.json.Decoder(_Entry).decode
+_decode_strictly: Final = msgspec.json.Decoder(_Entry).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_DECODERS: Final = {
+    each.encode_name: msgspec.json.Decoder(each.type) for each in msgspec.structs.fields(_Entry)
+}
+
+
+def _decode_entry(raw: msgspec.Raw) -> _Entry:
+    """Decode a call; a field in another form than Vapi documents counts as absent.
+
+    Raises `MsgspecError` when it is no call.
+    """
+    try:
+        return _decode_strictly(raw)
+    except msgspec.ValidationError:
+        members = _decode_members(raw)
+    sound = {name: value for name, value in members.items() if _is_sound(name, value)}
+    return _decode_strictly(msgspec.json.encode(sound))
+
+
+def _is_sound(name: str, value: msgspec.Raw) -> bool:
+    try:
+        _DECODERS[name].decode(value)
+    except (KeyError, msgspec.ValidationError):
+        return False
+    return True
+
 
 _split_page = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -119,7 +145,8 @@ def decode_entry(raw: msgspec.Raw, allowed: tuple[str, ...]) -> PageEntry | None
     """
     try:
         entry = _decode_entry(raw)
-        created, updated = _seconds(entry.created_at), _seconds(entry.updated_at)
+        created = _seconds(entry.created_at)
+        updated = created if entry.updated_at is None else _seconds(entry.updated_at)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return None
     call = _web_call(entry, created, updated, allowed) if entry.type == _WEB_CALL else None

@@ -111,6 +111,32 @@ async def test_more_calls_of_one_moment_than_a_page_are_told(
     assert {each.id for each in listed.unreadable} == {None}
 
 
+async def test_fields_in_another_form_count_as_absent() -> None:
+    now = round(time(), 3)
+    others = {"cost": "0.1", "endedAt": "", "assistantId": "", "monitor": "https://x.vapi.ai/c"}
+    calls = [
+        {**entry(1, now - 5), "status": None, **others},
+        {**entry(2, now - 5), "updatedAt": None},
+        {**entry(3, now - 5), "createdAt": "yesterday"},
+        {**entry(4, now - 5), "startedAt": 7, "status": "ended"},
+    ]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response([*calls, [], "call", {"id": 5}])
+
+    app = web.Application()
+    app.router.add_get("/call", answer)
+    async with TestServer(app) as server, ClientSession() as session:
+        listed = await api(url=f"http://127.0.0.1:{server.port}").read(session, now - 60, now)
+    assert {each.id: each.is_in_progress for each in listed.calls.values()} == {
+        "1": True,
+        "2": True,
+        "4": False,
+    }
+    assert listed.calls["1"].assistant_id is None
+    assert listed.calls["2"].updated_at == pytest.approx(now - 5, abs=0.01)
+
+
 async def test_overrides_that_cannot_be_decoded_are_changed() -> None:
     now = time()
 
