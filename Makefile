@@ -115,6 +115,9 @@ bench-workers: $(TEST) ## compare two workers with one (SECONDS; SHARE=0.3 as ro
 bench-idle: $(TEST) ## measure the latency beside slow and idle connections
 	$(BIN)/python -m loadtests.idle_connections
 
+bench-forged: $(TEST) ## measure the latency of known tokens beside a flood of forged ones
+	$(BIN)/python -m loadtests.forged_tokens
+
 load: $(LOAD) ## run a load test with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
 	$(BIN)/python -m loadtests.load
 

@@ -74,9 +74,12 @@ class VerificationQueue:
         future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(digest, deque()).append((job, future))
         outcome = await future
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        finally:
+            del future, outcome  # else the error and its stack trace would refer to each other
 
     def _run(self, job: _Job) -> Principal:
         if not self._is_counting:
@@ -98,6 +101,7 @@ class VerificationQueue:
                 self._waiting[digest] = jobs
             if not future.done():  # else the request has ended
                 future.set_result(self._outcome(job))
+            del future  # the stack trace of an error refers to this frame
 
     def _outcome(self, job: _Job) -> _Outcome:
         try:

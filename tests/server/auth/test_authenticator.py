@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from time import time
 from typing import Any
 
@@ -265,6 +266,22 @@ async def test_many_requests_of_one_token_delay_another_token_once() -> None:
     results = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(each) for each in results} == {ApiError}
     assert len(set(results)) == 5  # each request has an error of its own
+
+
+async def rejected(job: asyncio.Task[Principal]) -> None:
+    with suppress(ApiError):
+        await job
+
+
+async def test_errors_leave_no_reference_cycles() -> None:
+    work = Work()
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*(rejected(work.submit(each % 4, "forged")) for each in range(20)))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 async def test_request_that_has_ended_is_not_verified() -> None:
