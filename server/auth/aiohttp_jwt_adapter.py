@@ -29,10 +29,11 @@ class _TokenRequest(dict[str, Any]):
     It stands for its token too, so that the library hands it to the decode function.
     """
 
+    __slots__ = ("_token", "_verify")
+
     method = "POST"
 
     def __init__(self, token: str, verify: Verify) -> None:
-        super().__init__()
         self._token = token
         self._verify = verify
 

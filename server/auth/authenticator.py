@@ -62,15 +62,19 @@ class VerificationQueue:
 
     def __init__(self, clock: Clock = perf_counter) -> None:
         self._clock = clock
-        self._left = TURN_SECONDS
-        self._is_counting = False
+        self._ends_at: float | None = None  # without a turn that has begun
         self._waiting: OrderedDict[bytes, deque[tuple[_Job, asyncio.Future[_Outcome]]]]
         self._waiting = OrderedDict()
 
-    async def run(self, digest: bytes, job: _Job) -> Principal:
+    def has_time(self) -> bool:
+        """Return whether a token can be verified at once; the first one in a turn begins it."""
+        if self._ends_at is None:
+            self._begin_turn()
+            return True
+        return not self._waiting and self._clock() < self._ends_at
+
+    async def wait(self, digest: bytes, job: _Job) -> Principal:
         """Run the job of a token when it is its turn. Returns or raises what the job does."""
-        if self._left > 0 and not self._waiting:
-            return self._run(job)
         future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(digest, deque()).append((job, future))
         outcome = await future
@@ -81,33 +85,30 @@ class VerificationQueue:
         finally:
             del future, outcome  # else the error and its stack trace would refer to each other
 
-    def _run(self, job: _Job) -> Principal:
-        if not self._is_counting:
-            self._is_counting = True
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        began = self._clock()
-        try:
-            return job()
-        finally:
-            self._left -= self._clock() - began
-
     def _begin_turn(self) -> None:
-        self._left = TURN_SECONDS
-        self._is_counting = False
-        while self._waiting and self._left > 0:
+        self._ends_at = self._clock() + TURN_SECONDS
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        """Run what waits until the time has passed: one job, or more."""
+        self._ends_at = None
+        while self._waiting and (self._ends_at is None or self._clock() < self._ends_at):
             digest, jobs = self._waiting.popitem(last=False)
             job, future = jobs.popleft()
             if jobs:
                 self._waiting[digest] = jobs
             if not future.done():  # else the request has ended
-                future.set_result(self._outcome(job))
+                if self._ends_at is None:
+                    self._begin_turn()
+                future.set_result(_outcome(job))
             del future  # the stack trace of an error refers to this frame
 
-    def _outcome(self, job: _Job) -> _Outcome:
-        try:
-            return self._run(job)
-        except Exception as error:  # noqa: BLE001  the request that waits raises it
-            return error
+
+def _outcome(job: _Job) -> _Outcome:
+    try:
+        return job()
+    except Exception as error:  # noqa: BLE001  the request that waits raises it
+        return error
 
 
 def make_authenticator(
@@ -121,13 +122,15 @@ def make_authenticator(
     cache = VerifiedTokenCache()
     queue = VerificationQueue()
 
-    def verify_once(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
-        principal = cache.get(digest, key_set)
-        if principal is None:
-            principal = rules.principal_from(verify_token(token, verify))
-            if key_set is keys.key_set is not None and len(token) <= MAX_CACHED_LENGTH:
-                cache.add(digest, principal, key_set)
+    def verify_now(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
+        principal = rules.principal_from(verify_token(token, verify))
+        if key_set is keys.key_set is not None and len(token) <= MAX_CACHED_LENGTH:
+            cache.add(digest, principal, key_set)
         return principal
+
+    def verify_later(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
+        """Verify a token that has waited, unless another request with it came first."""
+        return cache.get(digest, key_set) or verify_now(token, digest, verify, key_set)
 
     async def verify_new(token: str, digest: bytes) -> Principal:
         header = read_header(token.partition(".")[0])
@@ -135,9 +138,11 @@ def make_authenticator(
         while True:
             verify = await keys.find(header.algorithm, header.key_id)
             key_set = keys.key_set  # no await since `find`: the two belong together
-            job = partial(verify_once, token, digest, verify, key_set)
             try:
-                return await queue.run(digest, job)
+                if queue.has_time():
+                    return verify_now(token, digest, verify, key_set)
+                job = partial(verify_later, token, digest, verify, key_set)
+                return await queue.wait(digest, job)
             except ApiError as error:
                 is_final = error.reason is not Reason.SIGNATURE
                 if is_final or not await keys.has_newer(header.algorithm, key_set):

@@ -56,23 +56,31 @@ class KeyProvider(Protocol):
 class StaticKeyProvider:
     """Keys that never change. A `kid` that is a key's thumbprint says which key is tried first.
 
-    `verify` has what verifies by algorithm and `kid`; by algorithm and None for any other `kid`.
+    `verify` has what verifies each algorithm; `first` tries the key with a thumbprint first.
     """
 
     state = "ready"
     unused = ()
 
-    def __init__(self, verify: Mapping[tuple[str, str | None], Verify], size: int) -> None:
+    def __init__(
+        self,
+        verify: Mapping[str, Verify],
+        first: Mapping[tuple[str, str | None], Verify],
+        size: int,
+    ) -> None:
         self._verify = verify
+        self._first = first
         self.key_set = object()
         self.size = size
 
     async def find(self, algorithm: str, key_id: str | None) -> Verify:
         """Return what verifies an algorithm. Raises `ApiError` AUTH_TOKEN_INVALID without a key."""
-        verify = self._verify.get((algorithm, key_id)) or self._verify.get((algorithm, None))
-        if verify is None:
-            raise invalid_token("The token's algorithm is not accepted here", Reason.ALGORITHM)
-        return verify
+        try:
+            verify = self._verify[algorithm]
+        except KeyError:
+            details = "The token's algorithm is not accepted here"
+            raise invalid_token(details, Reason.ALGORITHM) from None
+        return self._first.get((algorithm, key_id), verify) if self._first else verify
 
     async def has_newer(self, algorithm: str, key_set: object) -> bool:  # noqa: ARG002  interface
         """Return False."""
@@ -81,16 +89,15 @@ class StaticKeyProvider:
 
 def make_static_provider(settings: Settings) -> StaticKeyProvider:
     """Return the provider for `JWT_SECRET`, `JWT_SECRET_PREVIOUS` and `JWT_PUBLIC_KEY`."""
-    verify: dict[tuple[str, str | None], Verify] = {
-        (algorithm, None): each for algorithm, each in _verify_secrets(settings).items()
-    }
+    verify = _verify_secrets(settings)
+    first: dict[tuple[str, str | None], Verify] = {}
     public_keys = load_public_keys(settings.jwt_public_key) if settings.jwt_public_key else ()
     for algorithm, keys in _by_algorithm(public_keys, settings).items():
-        verify[algorithm, None] = _verify(keys, settings)
+        verify[algorithm] = _verify(keys, settings)
         for key in keys[1:]:  # the first one is tried first anyway
             others = [other for other in keys if other is not key]
-            verify[algorithm, key.thumbprint()] = _verify([key, *others], settings)
-    return StaticKeyProvider(verify, len(_secrets(settings)) + len(public_keys))
+            first[algorithm, key.thumbprint()] = _verify([key, *others], settings)
+    return StaticKeyProvider(verify, first, len(_secrets(settings)) + len(public_keys))
 
 
 def _secrets(settings: Settings) -> list[bytes]:
