@@ -71,7 +71,7 @@ class VerificationQueue:
         if self._ends_at is None:
             self._begin_turn()
             return True
-        return not self._waiting and self._clock() < self._ends_at
+        return not self._waiting and not self._is_over()
 
     async def wait(self, digest: bytes, job: _Job) -> Principal:
         """Run the job of a token when it is its turn. Returns or raises what the job does."""
@@ -89,10 +89,13 @@ class VerificationQueue:
         self._ends_at = self._clock() + TURN_SECONDS
         asyncio.get_running_loop().call_soon(self._next_turn)
 
+    def _is_over(self) -> bool:
+        return self._ends_at is not None and self._clock() >= self._ends_at
+
     def _next_turn(self) -> None:
         """Run what waits until the time has passed: one job, or more."""
         self._ends_at = None
-        while self._waiting and (self._ends_at is None or self._clock() < self._ends_at):
+        while self._waiting and not self._is_over():
             digest, jobs = self._waiting.popitem(last=False)
             job, future = jobs.popleft()
             if jobs:
