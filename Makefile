@@ -28,7 +28,7 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle bench-door walk load soak chaos alerts rehearse lock audit \
+	bench-tokens bench-workers bench-idle bench-door bench-forged walk load soak chaos alerts rehearse lock audit \
 	playground-sdk clean
 
 help: ## list the targets
