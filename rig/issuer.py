@@ -5,24 +5,18 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import jwt.algorithms
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from rig.rsa_keys import rsa_key
 from rig.service import claims, sign
 
 ISSUER = "https://issuer.example/"
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@cache
-def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """Return an RSA key; cached, because generation is slow."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 def make_key(algorithm: str) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-RSA = rsa.generate_private_key(65537, 2048)
-WEAK = rsa.generate_private_key(65537, 1024)
+from rig.rsa_keys import rsa_key
+
+RSA = rsa_key(2)
+WEAK = rsa_key(bits=1024)
 DSA = dsa.generate_private_key(1024)
 P256 = ec.generate_private_key(ec.SECP256R1())
 P384 = ec.generate_private_key(ec.SECP384R1())

@@ -6,10 +6,10 @@ from time import time
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from multidict import CIMultiDict
 
-from rig.issuer import rsa_key
+from rig.rsa_keys import key_of, rsa_key
 from rig.service import PATH, Answer, Service, claims, sign
 from tests.conftest import AuditLines, Serve
 from tests.dpop import (
@@ -142,7 +142,7 @@ def padded(app: App) -> dict[str, str]:
 
 
 SMALL_RSA = App("RS256", rsa_key(bits=1024))
-LARGE_RSA = App("RS256", rsa.generate_private_key(public_exponent=65537, key_size=4104))
+LARGE_RSA = App("RS256", key_of(2**2203 - 1, 2**2281 - 1))
 P384 = App("ES384", ec.generate_private_key(ec.SECP384R1()))
 
 FORGED: dict[str, Callable[[str], str]] = {

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rig.issuer import ISSUER, Issuer, Key, issuing, key, rsa_key
+from rig.issuer import ISSUER, Issuer, Key, issuing, key
+from rig.rsa_keys import rsa_key
 from rig.service import SECRET, Service, claims, sign
 from rig.wire import WireAnswer, exchange, head
 from tests.conftest import AuditLines, Serve

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from rig.rsa_keys import rsa_key
 
 ISSUER: Final = "https://sessions.clinic.example"
 AUDIENCE: Final = "https://tools.clinic.example"
@@ -27,7 +29,7 @@ NEXT: Final = ec.generate_private_key(ec.SECP256R1())
 FOREIGN: Final = ec.generate_private_key(ec.SECP256R1())
 P384: Final = ec.generate_private_key(ec.SECP384R1())
 K256: Final = ec.generate_private_key(ec.SECP256K1())
-RSA: Final = rsa.generate_private_key(65537, 2048)
+RSA: Final = rsa_key()
 
 
 def segment(data: bytes | str | dict[str, Any]) -> str:

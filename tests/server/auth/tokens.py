@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from middlewares.context import Principal
+from rig.rsa_keys import rsa_key
 from rig.service import sign
 from server.auth import tokens
 from server.auth.claims import ClaimRules, Claims
@@ -56,12 +57,6 @@ def private_key(algorithm: str) -> Any:
     if algorithm in {"EdDSA", "Ed25519"}:
         return ed25519.Ed25519PrivateKey.generate()
     return rsa_key()
-
-
-@cache
-def rsa_key() -> rsa.RSAPrivateKey:
-    """Return the one RSA key."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def key_pair(algorithm: str) -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from middlewares.errors import ApiError
-from rig.issuer import Key, key, make_key, rsa_key
+from rig.issuer import Key, key, make_key
+from rig.rsa_keys import rsa_key
 from rig.service import sign
 from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.jwk_set import JwkSet, NoUsableKeyError

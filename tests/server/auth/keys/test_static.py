@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from middlewares.errors import ApiError
-from rig.issuer import Key, make_key, rsa_key
+from rig.issuer import Key, make_key
+from rig.rsa_keys import rsa_key
 from rig.service import SECRET, claims, make_settings, sign
 from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.keys import make_static_provider
