@@ -68,7 +68,7 @@ async def test_list(run: Run, stand_in: StandIn) -> None:
     }
     table = await run({**variables(stand_in), "AUDIT_HASH_KEY": HASH_KEY}, "calls")
     assert "pt_1" not in table.out
-    assert patient_name("pt_1", HASH_KEY.encode()) in table.out
+    assert str(patient_name("pt_1", HASH_KEY.encode())) in table.out
     assert max(map(len, table.out.splitlines())) <= 80
     assert "a marked secret" not in ended.out + ended.err + table.out + table.err
 
