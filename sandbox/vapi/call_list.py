@@ -25,7 +25,8 @@ class CallListFaults:
     """What the list does wrong, which can be assigned at any time.
 
     `lag` in seconds hides younger calls; `lose_updates` leaves `updatedAt` at the creation;
-    `omit_overrides` drops the overrides of each call; `status` answers the list with an error;
+    `omit_overrides` drops the overrides of each call, `redact_overrides` hides their values;
+    `status` answers the list with an error;
     `junk` puts entries that are no calls first; `deaf` accepts ends and does nothing;
     `transcript` is added to each call; `more` are calls that the store does not have.
     """
@@ -33,6 +34,7 @@ class CallListFaults:
     lag: float = 0
     lose_updates: bool = False
     omit_overrides: bool = False
+    redact_overrides: bool = False
     status: int = 200
     retry_after: int = 1
     junk: bool = False
@@ -68,11 +70,19 @@ def _calls(app: web.Application, faults: CallListFaults) -> Iterator[dict[str, A
             call["updatedAt"] = call["createdAt"]
         if faults.omit_overrides:
             del call["assistantOverrides"]
+        elif faults.redact_overrides:
+            call["assistantOverrides"] = _redacted(call["assistantOverrides"])
         if faults.transcript:
             call["artifact"] = {"transcript": faults.transcript}
         if _date(call["createdAt"]) <= newest:
             yield call
     yield from faults.more
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _redacted(each) for name, each in value.items()}
+    return "[REDACTED]"
 
 
 def _matches(call: dict[str, Any], request: web.Request) -> bool:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 from typing import Final
 
 import msgspec
@@ -72,6 +73,7 @@ class Judge:
         self._session = session
         self._numbers = numbers
         self._may_act = may_act
+        self._has_judged = False
 
     async def look(self) -> list[Classified]:
         """Return the calls that concern us, in the order of their creation.
@@ -95,12 +97,17 @@ class Judge:
         in_progress = {each.call.id: each for each in calls if each.call.is_in_progress}
         self.endings.advance(in_progress)
         view = View(calls, self.reader.now(), self._limits, revoked, self.endings.call_ids)
-        if view.has_known_call:
+        known_since = view.known_since
+        if known_since < inf:
             self._numbers.is_held_back = False
+            # Calls that another process reported before the first known call was seen go on.
+            known_since = 0.0 if self._has_judged else known_since
+        self._has_judged = True
         for rule in RULES:
+            ends_from = max(first_reading, known_since if rule.needs_known_call else 0.0)
             for each in rule.find(view):
                 if self._events.is_new(each.call.id, rule.name):
-                    self._flag(view, rule, each, first_reading)
+                    self._flag(rule, each, ends_from)
         self._numbers.in_progress = len(in_progress)
         self._numbers.unendable = len(self.endings.unendable)
         return view
@@ -118,16 +125,16 @@ class Judge:
                 self._events.tell_unreadable(unread.id)
         self._events.forget(self.reader.calls.keys() | unreadable.keys())
 
-    def _flag(self, view: View, rule: Rule, each: Classified, first_reading: float) -> None:
+    def _flag(self, rule: Rule, each: Classified, ends_from: float) -> None:
+        """Tell that a call broke a rule, and end it if it was created after `ends_from`."""
         self._numbers.flagged[rule.name] += 1
         could_end = self._enforces and each.call.is_in_progress and rule.ends(each)
-        if not could_end or each.call.created_at <= first_reading:
-            self._events.tell_flagged(each, rule.name, "none")
-        elif rule.needs_known_call and not view.has_known_call:
-            self._hold_back()
-            self._events.tell_flagged(each, rule.name, "none")
-        else:
+        if could_end and each.call.created_at > ends_from:
             self.endings.begin(each, rule.name)
+            return
+        self._events.tell_flagged(each, rule.name, "none")
+        if could_end and ends_from == inf:
+            self._hold_back()
 
     def _hold_back(self) -> None:
         if not self._numbers.is_held_back:

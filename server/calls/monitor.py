@@ -154,7 +154,8 @@ class CallMonitor:
                 return 0
             self.numbers.readings += 1
             await judge.reader.read(session, judge.endings.accepted)
-            await self._judge_and_publish(judge)
+            if await self._may_act():  # reading may have taken long
+                await self._judge_and_publish(judge)
         except CallListError as error:
             return await self._record_failure(error)
         except _REDIS_FAILURES:  # the client has told it

@@ -1,6 +1,7 @@
 """The calls of the last 24 hours, as Vapi lists them: read at intervals, and kept in memory."""
 
 from collections.abc import Collection, Iterable
+from math import inf
 from time import time
 from typing import Final
 
@@ -13,6 +14,7 @@ from server.vapi.web_call import UnreadableCall, WebCall
 _OVERLAP_SECONDS: Final = 120
 _MAX_LAG_SECONDS: Final = 900
 """How late a call may appear in the list."""
+_MAX_CALLS: Final = 50_000
 _STALE_READINGS: Final = 6
 _MAX_REFRESHED: Final = 5
 _MAX_MISSES: Final = 5
@@ -110,10 +112,19 @@ class CallReader:
             self._drop([call.id])
 
     def _forget_old(self) -> None:
-        """Forget what ended, or was created and has not ended, more than 24 hours ago."""
-        since = self.now() - DAY_SECONDS
+        """Forget what ended, or was created and has not ended, more than 24 hours ago.
+
+        Beyond `_MAX_CALLS` those are forgotten that ended first.
+        """
+        calls, since = self.calls.values(), self.now() - DAY_SECONDS
+        ends = sorted(call.last_moment(inf) for call in calls)
+        kept_since = ends[-_MAX_CALLS:][0] if ends else 0.0
         self._drop(
-            [call.id for call in self.calls.values() if call.last_moment(call.created_at) < since]
+            [
+                call.id
+                for call in calls
+                if call.last_moment(call.created_at) < since or call.last_moment(inf) < kept_since
+            ]
         )
         self.unreadable = [each for each in self.unreadable if (each.updated or 0) >= since * 1000]
 

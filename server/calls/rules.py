@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import inf
 from typing import Final
 
 from server.calls.classify import Classified
@@ -52,9 +53,12 @@ class View:
         return (each for each in self.calls if each.call.is_in_progress)
 
     @property
-    def has_known_call(self) -> bool:
-        """Whether a call is known and unaltered, so that Vapi's list has what proofs need."""
-        return any(each.is_known and not each.is_altered for each in self.calls)
+    def known_since(self) -> float:
+        """When the first known, unaltered call was created: then Vapi's list has what calls are
+        known by. Without such a call, never.
+        """
+        known = (each for each in self.calls if each.is_known and not each.is_altered)
+        return next((each.call.created_at for each in known), inf)
 
     def _find_used_up(self) -> Iterator[tuple[str, float]]:
         """Yield patients whose minutes are used up, and when some are free again."""

@@ -13,8 +13,12 @@ import aiohttp_jwt.middleware
 import pytest
 from aiohttp import ClientSession, web
 
-from rig.service import PATH, VARIABLES, make_settings, sign
+from rig.issuer import eventually
+from rig.service import ASSISTANT_ID, PATH, VARIABLES, make_settings, sign
+from rig.vapi import vapi
+from sandbox.vapi.call_list import CALLS
 from server.app import mount
+from tests.calls import CALL_VARIABLES, call, long_calls, proof
 from tests.conftest import AuditLines
 from tests.dpop import PUBLIC_URL, REQUIRE, App
 from tests.host.existing_backend import DIARY, add_late_routes, create_backend
@@ -208,3 +212,25 @@ def test_host_scrape_has_no_additional_metrics(tmp_path: Path, enabled: str) -> 
 def test_invalid_prefix() -> None:
     with pytest.raises(ValueError, match="prefix"):
         mount(create_backend(), make_settings(**VARIABLES), prefix="api")
+
+
+async def test_call_monitor_lives_and_ends_with_the_host(backend: Mounted) -> None:
+    async with vapi(calls=long_calls()) as stand_in:
+        monitored = {"CALL_MONITOR": "enforce", "CALL_MONITOR_SECONDS": "1", **CALL_VARIABLES}
+        _, app = await backend({**monitored, "VAPI_BASE_URL": stand_in.url}, api_v1=ASSISTANT_ID)
+        unknown = ""
+
+        async def has_ended() -> bool:
+            return unknown not in stand_in.app[CALLS].active
+
+        async def is_read() -> bool:
+            return "GET /call" in stand_in.requests
+
+        await eventually(is_read)
+        await call(stand_in, proof())
+        unknown = await call(stand_in)
+        await eventually(has_ended)
+        await app.cleanup()
+        asked = len(stand_in.requests)
+        await asyncio.sleep(1.5)
+        assert len(stand_in.requests) == asked

@@ -61,6 +61,13 @@ async def test_list_can_omit_overrides_and_updates(stand_in: StandIn) -> None:
     assert entry["updatedAt"] == entry["createdAt"]
 
 
+async def test_list_can_redact_overrides(stand_in: StandIn) -> None:
+    await call(stand_in, proof())
+    stand_in.app[CALL_LIST].redact_overrides = True
+    _, (entry,) = await listed(stand_in)
+    assert entry["assistantOverrides"] == {"variableValues": {"patientProof": "[REDACTED]"}}
+
+
 async def test_list_can_lag(stand_in: StandIn) -> None:
     await call(stand_in)
     stand_in.app[CALL_LIST].lag = 60

@@ -24,8 +24,10 @@ from sandbox.vapi.call_list import CALL_LIST, CALLS
 from sandbox.vapi.faults import SWITCH
 from server.calls import reader
 from server.calls.judge import Judge, MonitorNumbers
+from server.calls.monitor import CallMonitor
 from server.http_client import make_session
-from server.policies.call_limits import CallState, SharedCalls, Snapshot
+from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
+from server.policies.revocations import CLEAR_NAMES
 from server.redis.client import RedisClient
 from server.vapi.call_api import make_call_api
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
@@ -257,10 +259,11 @@ async def test_events(stand_in: StandIn, audit_lines: AuditLines) -> None:
     assert all(len(name) == 64 for name in names)
 
 
+@pytest.mark.parametrize("fault", ["omit_overrides", "redact_overrides"])
 async def test_brake(
-    stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
+    stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
-    stand_in.app[CALL_LIST].omit_overrides = True
+    setattr(stand_in.app[CALL_LIST], fault, True)
     async with monitoring(stand_in, audit_lines) as monitored:
         known, unknown = await call(stand_in, proof()), await call(stand_in)
         held_back = {(known, "unknown", "none"), (unknown, "unknown", "none")}
@@ -270,12 +273,43 @@ async def test_brake(
         assert caplog.text.count("unknown and altered calls are not ended") == 1
         assert await monitored.metric("vapi_sessions_calls_held_back") == 1
         # Vapi lists overrides again: calls that were reported go on, new ones are ended.
-        stand_in.app[CALL_LIST].omit_overrides = False
+        setattr(stand_in.app[CALL_LIST], fault, False)
         await call(stand_in, proof("pt_2"))
         another = await call(stand_in)
         await until(lambda: (another, "unknown", "ended") in monitored.flagged())
         assert unknown in stand_in.app[CALLS].active
         assert await monitored.metric("vapi_sessions_calls_held_back") == 0
+
+
+async def test_another_process_lets_reported_calls_go_on(
+    stand_in: StandIn, audit_lines: AuditLines, redis_server: RedisServer
+) -> None:
+    redis = {"REDIS_URL": redis_server.url}
+    async with monitoring(stand_in, audit_lines, **redis) as monitored:
+        reported = await call(stand_in)
+        await until(lambda: monitored.flagged() == {(reported, "unknown", "none")})
+        await call(stand_in, proof())
+        ended = await call(stand_in)
+        await until(lambda: (ended, "unknown", "ended") in monitored.flagged())
+    later = await call(stand_in)
+    async with monitoring(stand_in, audit_lines, **redis) as monitored:
+        await until(lambda: (later, "unknown", "ended") in monitored.flagged())
+        assert (reported, "unknown", "none") in monitored.flagged()
+        assert reported in stand_in.app[CALLS].active
+
+
+async def test_memory_is_bounded(
+    stand_in: StandIn, audit_lines: AuditLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_MAX_CALLS", 3)
+    began = time() - 3600
+    stand_in.app[CALL_LIST].more = [
+        *(entry(f"ended {n}", began + n, proof(iat=began), seconds=60) for n in range(3)),
+        *(entry(f"going on {n}", began + n, proof(iat=began)) for n in range(2)),
+    ]
+    async with monitoring(stand_in, audit_lines, "report") as monitored:
+        started = {each["call_id"] for each in monitored.events("vapi_call_started")}
+        assert started == {"ended 2", "going on 0", "going on 1"}
 
 
 async def test_calls_before_the_first_reading_are_not_ended(
@@ -553,6 +587,33 @@ async def test_call_is_not_ended_without_the_lease() -> None:
         judge.endings.begin(a_call("1", 60, None), "altered")
         await asyncio.sleep(0)
         assert (judge.endings.accepted, judge.endings.unendable) == ([], [])
+
+
+async def test_reading_during_which_the_lease_was_lost_is_not_judged(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await call(stand_in, proof())
+    settings = make_settings(**CALL_VARIABLES, CALL_MONITOR="enforce", VAPI_BASE_URL=stand_in.url)
+    events: list[object] = []
+    monitor = CallMonitor(
+        settings,
+        limits=CallLimits(CLEAR_NAMES),
+        write=events.append,
+        redis=None,
+        revocations=None,
+    )
+    holds = [True, False, True, True]
+
+    async def may_act() -> bool:
+        return holds.pop(0)
+
+    monkeypatch.setattr(monitor, "_may_act", may_act)
+    async with make_session(settings) as session:
+        judge = monitor._make_judge(session)
+        await monitor._turn(judge, session)
+        assert events == []
+        await monitor._turn(judge, session)
+        assert len(events) == 1
 
 
 async def test_state_that_is_old_or_missing(
