@@ -8,8 +8,9 @@ async ({ failure = null, until, then, overrides, unproven }) => {
   const { data } = await session.json();
   simulate(failure);
   const vapi = new Vapi(data.apiKey);
-  globalThis.vapi = vapi;
   const events = [];
+  globalThis.vapi = vapi;
+  (globalThis.held ??= []).push({ vapi, events });
   const done = new Promise((resolve) => {
     for (const name of [
       "call-start", "call-end", "speech-start", "speech-end", "volume-level", "message", "error",

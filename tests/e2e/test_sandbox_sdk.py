@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page
 from rig.issuer import eventually
 from tests.e2e.browser import open_page
 from tests.e2e.support import clinic, development
+from tests.server.config.test_proof_key import PROOF
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -111,6 +112,19 @@ async def test_place_is_free_once_the_page_vanishes(chromium: Browser) -> None:
             return not here.calls.active
 
         await eventually(is_free)
+
+
+async def test_call_monitor_ends_a_call(chromium: Browser) -> None:
+    monitor = {"CALL_MONITOR": "enforce", "CALL_MONITOR_SECONDS": "1", "CALL_LIMITS": "active:1"}
+    async with clinic(VAPI_ALLOWED_ORIGINS="", **monitor, **PROOF) as here:
+        page = await open_page(chromium, here.page)
+        for _ in range(2):  # the monitor ends the older one
+            await run(page, until="call-start")
+        first = "() => held[0].events.some(([name]) => name === 'call-end')"
+        await page.wait_for_function(first, timeout=30_000)
+        report = await page.evaluate("({ events: held[0].events })")
+        assert ended_reason(report) == "assistant-ended-call"
+        assert len(here.calls.active) == 1
 
 
 async def test_refused_start_resolves_to_null(chromium: Browser, url: str) -> None:
