@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiohttp import ClientSession, web
 
 from middlewares.cors import cors
 from sandbox.failure_injection import FailureInjector
+from sandbox.patients import ENGLISH, GERMAN
 from sandbox.serving import answer, read_json
 from sandbox.tokens import Kind, expired_credential, patient_token
 from sandbox.tools.routes import add_tool_routes
@@ -20,7 +22,7 @@ from sandbox.vapi.faults import SWITCH
 from server.config import Settings
 
 _NOTICE_SECONDS = 10.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.2
 
 
 class _TokenRequest(msgspec.Struct):
@@ -123,16 +125,24 @@ async def _vapi(request: web.Request) -> web.Response:
     lab.vapi[SWITCH].behaviour = UP if up else Behaviour(Fault.STATUS, status=body.status)
     async with asyncio.timeout(_NOTICE_SECONDS):
         for endpoint in lab.endpoints:
-            await _until_noticed(request.app[_CLIENT], endpoint, up=up)
+            await _until_noticed(request.app[_CLIENT], lab, endpoint, up=up)
     return answer({"up": up})
 
 
-async def _until_noticed(client: ClientSession, endpoint: str, *, up: bool) -> None:
-    while await _is_ready(client, endpoint) != up:  # noqa: ASYNC110  polled over HTTP
-        await asyncio.sleep(_LOOK_SECONDS)
+async def _until_noticed(client: ClientSession, lab: Lab, endpoint: str, *, up: bool) -> None:
+    """Ask for sessions with each assistant until they are granted, or no longer.
+
+    `/readyz` says `degraded` while one of several assistants is down, and while all are.
+    """
+    for assistant in (ENGLISH, GERMAN):
+        while await _is_granted(client, lab, endpoint, assistant) != up:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _is_ready(client: ClientSession, endpoint: str) -> bool:
-    url = endpoint.partition("/api/")[0] + "/readyz"
-    async with client.get(url) as response:
-        return bool((await response.json())["status"] == "ready")
+async def _is_granted(client: ClientSession, lab: Lab, endpoint: str, assistant: str) -> bool:
+    # A new patient each time, so that no rate limit is met.
+    token = patient_token(lab.settings, f"pt_{token_hex(4)}", assistants=(assistant,))
+    consent = dict(each.split("@") for each in lab.settings.consent_required)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with client.post(endpoint, json={"consent": consent}, headers=headers) as response:
+        return response.ok

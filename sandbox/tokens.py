@@ -32,8 +32,17 @@ class Kind(StrEnum):
     STUCK = "stuck"
 
 
-def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> str:
-    """Sign a token like an identity provider. Raises ValueError for an unusable patient id."""
+def patient_token(
+    settings: Settings,
+    patient: str,
+    kind: Kind = Kind.VALID,
+    *,
+    assistants: tuple[str, ...] = (),
+) -> str:
+    """Sign a token like an identity provider; the patient may use `assistants`, or the usual ones.
+
+    Raises ValueError for an unusable patient id.
+    """
     now = time()
     if kind is Kind.EXPIRED:
         now -= 2 * LIFETIME_SECONDS
@@ -47,7 +56,7 @@ def patient_token(settings: Settings, patient: str, kind: Kind = Kind.VALID) -> 
     if not settings.vapi_assistant_claim:
         return token
     claims = jwt.decode(token, options={"verify_signature": False})
-    claims[settings.vapi_assistant_claim] = assistants_of(patient)
+    claims[settings.vapi_assistant_claim] = assistants or assistants_of(patient)
     return jwt.encode(claims, settings.jwt_secret)
 
 
