@@ -116,7 +116,7 @@ async def test_place_is_free_once_the_page_vanishes(chromium: Browser) -> None:
 
 async def test_call_monitor_ends_a_call(chromium: Browser) -> None:
     monitor = {"CALL_MONITOR": "enforce", "CALL_MONITOR_SECONDS": "1", "CALL_LIMITS": "active:1"}
-    async with clinic(VAPI_ALLOWED_ORIGINS="", **monitor, **PROOF) as here:
+    async with clinic(calls=None, VAPI_ALLOWED_ORIGINS="", **monitor, **PROOF) as here:
         page = await open_page(chromium, here.page)
         for _ in range(2):  # the monitor ends the older one
             await run(page, until="call-start")
