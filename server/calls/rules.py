@@ -65,9 +65,25 @@ class View:
         if self.limits.minutes is None:
             return
         for patient, calls in self.by_patient.items():
-            spans = [(each.call.began_at, each.call.last_moment(self.now)) for each in calls]
+            spans = self._spans(calls)
             if used_seconds(spans, self.now) >= 60 * self.limits.minutes:
                 yield patient, _free_at(spans, self.now, 60 * self.limits.minutes)
+
+    def _spans(self, calls: Sequence[Classified]) -> "list[Span]":
+        return [(each.call.began_at, each.call.last_moment(self.now)) for each in calls]
+
+    def beyond_minutes(self) -> Iterator[Classified]:
+        """Yield the calls in which the minutes were used up, and those that began afterwards."""
+        if self.limits.minutes is None:
+            return
+        allowed = 60 * self.limits.minutes
+        for calls in self.by_patient.values():
+            spans = self._spans(calls)
+            if sum(end - start for start, end in spans) < allowed:
+                continue
+            for each, span in zip(calls, spans, strict=True):
+                if any(used_seconds(spans, at) >= allowed for at in span):
+                    yield each
 
     def beyond_limit(self) -> Iterator[Classified]:
         """Yield the oldest calls of patients who have more at once than allowed."""
@@ -96,7 +112,7 @@ Span = tuple[float, float]
 def used_seconds(spans: Sequence[Span], at: float) -> float:
     """Return how many seconds of calls are in the 24 hours before `at`."""
     since = at - DAY_SECONDS
-    return sum(max(0.0, end - max(start, since)) for start, end in spans)
+    return sum(max(0.0, min(end, at) - max(start, since)) for start, end in spans)
 
 
 def _free_at(spans: Sequence[Span], now: float, seconds: float) -> float:
@@ -160,11 +176,7 @@ RULES: Final[Sequence[Rule]] = [
     # The oldest: an app that has crashed can call again at once.
     Rule("active", View.beyond_limit, ends=_always),
     # New sessions are refused; a call in progress goes on, Vapi's maxDurationSeconds bounds it.
-    Rule(
-        "minutes",
-        lambda view: (each for each in view.in_progress if each.patient in view.used_up),
-        ends=never,
-    ),
+    Rule("minutes", View.beyond_minutes, ends=never),
 ]
 """The order of the events of one call."""
 

@@ -202,7 +202,8 @@ async def test_minutes_that_are_used_up(stand_in: StandIn, audit_lines: AuditLin
         assert int(wait or 0) == pytest.approx(23 * 3600, abs=5)
         assert await monitored.code("pt_2") == (None, None)
         going_on = await call(stand_in, proof("pt_2"))
-        await until(lambda: monitored.flagged() == {(going_on, "minutes", "none")})
+        used_up = {("long", "minutes", "none"), (going_on, "minutes", "none")}
+        await until(lambda: monitored.flagged() == used_up)
         assert (await monitored.code("pt_2"))[0] == "CALL_LIMIT_REACHED"
         assert going_on in stand_in.app[CALLS].active
         stand_in.app[CALL_LIST].status = 503

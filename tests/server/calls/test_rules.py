@@ -101,6 +101,21 @@ def test_minutes_that_are_left() -> None:
     assert view(*calls, limits=Limits(minutes=30)).used_up == {}
 
 
+def test_calls_beyond_the_minutes_also_when_they_have_ended() -> None:
+    calls = [
+        call("before", 5000, 1700),
+        call("uses them up", 3000, 100),
+        call("short, afterwards", 2000, 5),
+        call("in progress", 60, None),
+        call("of another", 60, 30, "pt_2"),
+    ]
+    broken = found(view(*calls, limits=Limits(minutes=30)))
+    assert broken == {"minutes": ["uses them up", "short, afterwards", "in progress"]}
+    # Begun when the first minutes of the day were free again.
+    calls = [call("long", 26 * HOUR, 1800), call("later", 1 * HOUR, 600)]
+    assert found(view(*calls, limits=Limits(minutes=30))) == {"minutes": ["long"]}
+
+
 def test_end_that_vapi_does_not_date_is_its_last_change() -> None:
     ended = WebCall(id="1", status="ended", created_at=NOW - 60, updated_at=NOW - 20)
     assert ended.seconds(NOW) == 40
