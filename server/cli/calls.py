@@ -65,12 +65,11 @@ def _table(rows: Sequence[CallRow]) -> Iterator[str]:
 
 def _row(settings: Settings, each: Classified) -> CallRow:
     call = each.call
-    began = call.created_at if call.started_at is None else call.started_at
     return CallRow(
         call_id=call.id,
         patient=patient_name(each.patient, settings.audit_hash_key),
         assistant_id=call.assistant_id,
-        started_at=rfc3339(began),
+        started_at=rfc3339(call.began_at),
         seconds=round(call.seconds(time())),
         flags=_flags(each),
     )

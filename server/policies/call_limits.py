@@ -109,13 +109,21 @@ class SharedCalls:
         )
 
     async def load(self) -> Snapshot | None:
-        """Return what was published last; None without it, or when it changed while it was read."""
+        """Return what was published last.
+
+        None without it, when it changed while it was read, or when it cannot be read.
+        """
         value = part = await self._piece(0)
         while len(part) == _PIECE_BYTES:
             part = await self._piece(len(value))
             value += part
         digest, body = value[:_DIGEST_BYTES], value[_DIGEST_BYTES:]
-        return _decode(body) if body and digest == _digest(body) else None
+        if digest != _digest(body):
+            return None
+        try:
+            return _decode(body)
+        except msgspec.DecodeError:  # of another version
+            return None
 
     async def _piece(self, start: int) -> bytes:
         end = start + _PIECE_BYTES - 1

@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
+
+from middlewares.context import rfc3339
 
 MANUAL = Path(__file__).parents[3] / "docs" / "operations.md"
 LINES: list[Any] = [
@@ -50,7 +53,9 @@ LINES: list[Any] = [
 def test_documented_query(tmp_path: Path, after: str, expected: str) -> None:
     text = MANUAL.read_text("utf-8").partition(after)[2]
     (command,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:1]
-    (tmp_path / "audit.log").write_text("\n".join(map(json.dumps, LINES)), "utf-8")
+    old = [{**line, "call_id": "old", "timestamp": rfc3339(time() - 8 * 86400)} for line in LINES]
+    lines = [*old, *({**line, "timestamp": rfc3339(time() - 86400)} for line in LINES)]
+    (tmp_path / "audit.log").write_text("\n".join(map(json.dumps, lines)), "utf-8")
     done = subprocess.run(
         ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )

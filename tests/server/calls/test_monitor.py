@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import hashlib
 import logging
 import subprocess
 import sys
@@ -628,6 +629,10 @@ async def test_state_that_is_old_or_missing(
     redis = RedisClient(redis_server.url)
     connecting = asyncio.create_task(redis.run())
     shared = SharedCalls(redis)
+    await asyncio.sleep(1)
+    assert await monitored.part() == "degraded"
+    junk = hashlib.sha256(b"[]").hexdigest() + "[]"
+    await redis_server.execute("SET", "{vapi-sessions}:calls:state", junk)
     await asyncio.sleep(1)
     assert await monitored.part() == "degraded"
     used_up = {f"patient:pt_{number}": time() + 600 for number in range(3000)}
