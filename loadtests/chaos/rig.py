@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from loadtests.chaos.load import Connect, directly
 from rig.issuer import ISSUER, Issuer, issuing
-from rig.process import TWO_WORKERS, Running, children, rss_megabytes, started
+from rig.process import ONE_WORKER, TWO_WORKERS, Running, children, rss_megabytes, started
 from rig.proxies import PROXIES
 from rig.redis_server import RedisServer, free_port
 from rig.service import VARIABLES, claims
@@ -118,6 +118,7 @@ def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
 async def rig(
     *,
     prefix: Sequence[str] = (),
+    command: Sequence[str] = TWO_WORKERS,
     output: Output | None = None,
     redis_program: str = "redis-server",
     acl: Sequence[str] = (),
@@ -125,7 +126,7 @@ async def rig(
 ) -> AsyncIterator[Rig]:
     """Start everything.
 
-    The command of the service gets a `prefix`; its audit log goes to `output`, by default a pipe.
+    The `command` of the service gets a `prefix`; its audit log goes to `output`, by default a pipe.
     With `acl`, the words that give a user of Redis its permissions, the service is that user.
     """
     with TemporaryDirectory(prefix="vapi-sessions-chaos-") as name:
@@ -139,7 +140,7 @@ async def rig(
         try:
             async with issuing() as issuer, vapi() as stand_in:
                 settings = _settings(issuer, stand_in, proxy, user) | variables
-                async with _serving(folder, settings, prefix, output) as service:
+                async with _serving(folder, settings, (*prefix, *command), output) as service:
                     connect = directly(service)
                     yield Rig(service, settings, redis, proxy, issuer, stand_in, connect)
         finally:
@@ -152,7 +153,7 @@ async def behind(name: str) -> AsyncIterator[Rig]:
     """Start two services behind a proxy, of which the second can be restarted."""
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(
-            rig(SHUTDOWN_DELAY_SECONDS="2", SHUTDOWN_GRACE_SECONDS="2")
+            rig(command=ONE_WORKER, SHUTDOWN_DELAY_SECONDS="2", SHUTDOWN_GRACE_SECONDS="2")
         )
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="vapi-sessions-proxy-")))
         settings = one.settings | {"PORT": str(free_port())}
@@ -160,7 +161,7 @@ async def behind(name: str) -> AsyncIterator[Rig]:
         async def start() -> Service:
             granted = one.service.audit.granted
             (folder / "two").mkdir(exist_ok=True)
-            serving = _serving(folder / "two", settings, granted=granted)
+            serving = _serving(folder / "two", settings, ONE_WORKER, granted=granted)
             return await stack.enter_async_context(serving)
 
         two = await start()
@@ -195,14 +196,14 @@ def _settings(issuer: Issuer, stand_in: StandIn, proxy: TcpProxy, user: str) -> 
 async def _serving(
     folder: Path,
     settings: Mapping[str, str],
-    prefix: Sequence[str] = (),
+    command: Sequence[str],
     output: Output | None = None,
     granted: set[str] | None = None,
 ) -> AsyncIterator[Service]:
     write_settings(folder, settings)
     read, write = os.pipe() if output is None else output
     try:
-        async with started((*prefix, *TWO_WORKERS), folder, {}, stdout=write) as running:
+        async with started(command, folder, {}, stdout=write) as running:
             service = Service(folder, running, AuditReader(read, granted))
             service.audit.resume()
             await _wait_until_ready(service)
