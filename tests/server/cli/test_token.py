@@ -10,6 +10,7 @@ from rig.service import SECRET, make_settings
 from server.cli.main import main
 from server.cli.token import issue_test_token
 from server.config import Settings
+from tests import pems
 from tests.conftest import Serve
 
 NOW = 1_800_000_000.5
@@ -52,6 +53,7 @@ def test_each_token_has_its_own_jti() -> None:
 CONFIGURATIONS: list[dict[str, str]] = [
     {},
     {"JWT_ALGORITHMS": "HS512,HS256"},
+    {"JWT_PUBLIC_KEY": pems.public(pems.P256), "JWT_ALGORITHMS": "ES256,HS256"},
     {"JWT_ISSUER": "https://id.test", "JWT_AUDIENCE": "voice"},
     {"JWT_REQUIRED_SCOPE": "voice:start extra"},
     {"JWT_PATIENT_ID_CLAIM": "user.id", "JWT_ROLE_CLAIM": "user.roles"},
