@@ -1,11 +1,10 @@
 """A real redis-server on a free port of loopback that can be stopped, suspended and restarted."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
-from asyncio.subprocess import PIPE
+from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 from typing import Self
 
@@ -43,21 +42,20 @@ class RedisServer:
     async def _answers(self) -> bool:
         try:
             return await self.execute("PING") == "PONG"
-        except RuntimeError:
+        except (OSError, RuntimeError):
             return False
 
-    async def execute(self, *command: str | bytes) -> str:
-        """Run a command with redis-cli; return its output. Raises RuntimeError for an error."""
-        process = await asyncio.create_subprocess_exec(
-            *("redis-cli", "-e", "-p", str(self.port), *command),
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**os.environ, **({"REDISCLI_AUTH": self._password} if self._password else {})},
-        )
-        output, errors = await process.communicate()
-        if process.returncode:
-            raise RuntimeError((errors or output).decode())
-        return output.decode().rstrip("\n")
+    async def execute(self, *command: str | bytes, database: int = 0) -> str:
+        """Run a command; return its answer as redis-cli prints it. Raises RuntimeError."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            if self._password:
+                await _exchange(reader, writer, "AUTH", self._password)
+            if database:
+                await _exchange(reader, writer, "SELECT", str(database))
+            return (await _exchange(reader, writer, *command)).rstrip("\n")
+        finally:
+            writer.close()
 
     async def set_password(self, password: str) -> None:
         """Require a password of new connections; an empty one requires none."""
@@ -87,6 +85,25 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
+
+
+async def _exchange(reader: StreamReader, writer: StreamWriter, *words: str | bytes) -> str:
+    raw = [word if isinstance(word, bytes) else word.encode() for word in words]
+    parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in raw]
+    writer.write(b"*%d\r\n%b" % (len(raw), b"".join(parts)))
+    return await _answer(reader)
+
+
+async def _answer(reader: StreamReader) -> str:
+    line = (await reader.readline()).rstrip()
+    kind, rest = line[:1], line[1:].decode()
+    if kind in {b"-", b""}:
+        raise RuntimeError(rest or "the connection was closed")
+    if kind == b"$" and rest != "-1":
+        return (await reader.readexactly(int(rest) + 2))[:-2].decode()
+    if kind == b"*":
+        return "\n".join([await _answer(reader) for _ in range(int(rest))])
+    return "" if rest == "-1" and kind == b"$" else rest
 
 
 def free_port() -> int:

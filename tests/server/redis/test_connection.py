@@ -57,7 +57,7 @@ async def test_database_is_that_of_the_address(
     server = await start_redis(unixsocket=str(tmp_path / "redis.sock"))
     url = address.format(url=server.url, socket=tmp_path / "redis.sock")
     await execute_once(url, b"SET", b"greeting", b"hello")
-    assert await server.execute("-n", "3", "GET", "greeting") == "hello"
+    assert await server.execute("GET", "greeting", database=3) == "hello"
     assert await execute_once(server.url, b"GET", b"greeting") is None
 
 
