@@ -242,6 +242,15 @@ _QUOTED: Final = re.compile(r"(['\"]).*\1", re.DOTALL)
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
+def warn(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each valid setting that the start tells of too."""
+    if settings.redis_url and parse_redis_url(settings.redis_url).crosses_network_in_clear:
+        yield (
+            "REDIS_URL: crosses a network without encryption; use rediss://, or a Redis on this "
+            "machine"
+        )
+
+
 def advise(settings: Settings) -> Iterator[str]:
     """Yield a warning for each valid setting that is probably a mistake."""
     if settings.jwt_role_claim == ROLE_OFF:
@@ -257,11 +266,6 @@ def advise(settings: Settings) -> Iterator[str]:
     default = settings.vapi_assistant_id
     if default and not _UUID.fullmatch(default):
         yield "VAPI_ASSISTANT_ID: is not a UUID; copy the id of the assistant from the dashboard"
-    if settings.redis_url and parse_redis_url(settings.redis_url).crosses_network_in_clear:
-        yield (
-            "REDIS_URL: crosses a network without encryption; use rediss://, or a Redis on this "
-            "machine"
-        )
     ids = [split_assistant(item)[1] for item in settings.vapi_assistants]
     wrong = [str(place) for place, each in enumerate(ids, 1) if not _UUID.fullmatch(each)]
     if wrong:

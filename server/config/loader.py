@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from environs import Env, EnvValidationError, ValidationError
 
-from server.config.checks import advise, validate
+from server.config.checks import advise, validate, warn
 from server.config.settings import VARIABLES, Bundle, Pem, Settings
 from server.config.sources import Sources, printable, read_sources
 from server.config.validators import Rule, read_bundle
@@ -105,9 +105,9 @@ class SettingsError(Exception):
 class Configuration:
     """Valid settings, and lines about them that name a variable and no value.
 
-    `warnings` are about variables that were ignored, and are logged at start. `check` also reports
-    `advice`, which is about valid settings that are probably a mistake. `sources` tells a reload
-    what `.env` contained.
+    `warnings` are about ignored variables and about Redis without encryption; they are logged at
+    start. `check` also reports `advice`, which is about valid settings that are probably a mistake.
+    `sources` tells a reload what `.env` contained.
     """
 
     settings: Settings
@@ -173,6 +173,7 @@ def _load_configuration(
         settings = _load(sources)
     except SettingsError as error:
         raise SettingsError(list(_prefixed(prefix, dotenv.name, error.faults)), warnings) from None
+    warnings += tuple(_prefixed(prefix, dotenv.name, warn(settings)))
     advice = tuple(_prefixed(prefix, dotenv.name, advise(settings)))
     return Configuration(settings, warnings, advice, sources)
 

@@ -176,7 +176,9 @@ class Metrics:
 
     def observe(self, response: ResponseFacts) -> None:
         """Count a response, and record its duration."""
-        route = self._routes.get(response.route, "operations")
+        # A path that aiohttp cannot look up, such as `*`, has no route either.
+        unnamed = "other" if response.status == 404 else "operations"
+        route = self._routes.get(response.route, unnamed)
         code, reason = response.code or "", response.reason or ""
         self._requests.labels(route, str(response.status), code, reason).inc()
         self._seconds.labels(route).observe(response.seconds)

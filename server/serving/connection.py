@@ -79,7 +79,14 @@ class Connection(RequestHandler):
         self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Release what refers to this connection: memory in a reference cycle is freed late."""
+        """Release what refers to this connection: memory in a reference cycle is freed late.
+
+        Cancelled while it discards a body, aiohttp's task would refer to itself; the end of the
+        body ends it.
+        """
+        if self._is_answered and self._inbound.is_receiving:
+            self._task_handler = None
+            self._inbound.end_body()
         super().connection_lost(exc)
         self._cancel_timer()
         self._inbound = Inbound()
@@ -144,7 +151,8 @@ class Connection(RequestHandler):
             error = self._reason(message.exc)
             error.__traceback__ = None  # it refers to what was sent, and to itself
         elif self._inbound.is_http_head(piece) and _is_well_formed(message):
-            is_large = self._inbound.head_bytes + len(piece) > limits.LARGE_HEAD_BYTES
+            head_bytes = self._inbound.head_bytes + len(piece)
+            is_large = limits.is_large_head(head_bytes, len(message.headers))
             self._inbound.begin_body(body)
             self._closes = bool(message.upgrade) or (is_large and not body.is_eof())
             return

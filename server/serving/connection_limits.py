@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 32768
 """The request line and all headers together, with their line breaks."""
-LARGE_HEAD_BYTES: Final = 24576
-"""A larger head whose body has not arrived with it ends the connection with its response."""
+_LARGE_HEAD_BYTES: Final = 43008
+_FIELD_BYTES: Final = 256
 MAX_HEADER_FIELDS: Final = 100
 READ_BYTES: Final = 4096
 """The most that is read from a connection at once."""
@@ -46,6 +46,15 @@ AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
     "max_headers": MAX_HEADER_FIELDS,
     "read_bufsize": READ_BYTES,  # of a body; reading pauses at twice as much
 }
+
+
+def is_large_head(head_bytes: int, fields: int) -> bool:
+    """Return whether a head costs so much memory that its connection cannot wait for a body.
+
+    The parser keeps each field twice, and the objects of a field take about 500 bytes. A token that
+    fills the head is not large.
+    """
+    return head_bytes + fields * _FIELD_BYTES > _LARGE_HEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,10 @@ class Inbound:
         if start:
             self._read_line(start)
 
+    def end_body(self) -> None:
+        """End the body that is arriving, for who reads it."""
+        self._body.feed_eof()
+
     def discard(self) -> None:
         """Drop what is not parsed, and fail the body that is arriving; the parser does not."""
         self.unparsed = b""

@@ -43,6 +43,15 @@ ATTACKS = {
     + fields(60, 500)
     + b"Content-Length: 90000\r\n\r\n"
     + b"a" * 80_000,
+    "large token and late body": POST
+    + b"Authorization: Bearer a.b."
+    + b"c" * 32_000
+    + b"\r\nContent-Length: 16384\r\n\r\n"
+    + b"a" * 16_000,
+    "fields of a head with a late body": POST
+    + fields(39, 815)
+    + b"Content-Length: 4096\r\n\r\n"
+    + b"a" * 4_000,
     "body": PATIENT + b"Content-Length: 900000\r\n\r\n" + b" " * 800_000,
     "one-byte chunks": PATIENT + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 5000,
     "chunk extension": PATIENT + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 900_000,

@@ -7,6 +7,7 @@ from rig.issuer import eventually, issuing
 from rig.redis_server import RedisServer
 from rig.service import Service, sign
 from rig.vapi import vapi
+from rig.wire import dial, head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.api.operations import add_metrics
 from server.observability.metrics import Metrics
@@ -158,6 +159,19 @@ async def test_metrics_only_when_enabled(serve: Serve) -> None:
     missing = 'code="AUTH_TOKEN_MISSING",reason="missing",route="session",status="401"'
     assert f"vapi_sessions_requests_total{{{missing}}} 1.0" in text
     assert "pt_1" not in text
+
+
+async def test_metrics_name_the_route(serve: Serve) -> None:
+    service = await serve(METRICS_ENABLED="true")
+    await service.ask("GET", "/healthz")
+    await service.ask("GET", "/unknown")
+    async with dial(service) as wire:
+        await wire.send(head(method="OPTIONS", path="*"))
+        assert (await wire.answer()).status == 404
+    text = (await service.ask("GET", "/metrics")).body.decode()
+    name = "vapi_sessions_requests_total"
+    assert f'{name}{{code="",reason="",route="operations",status="200"}} 1.0' in text
+    assert f'{name}{{code="NOT_FOUND",reason="",route="other",status="404"}} 2.0' in text
 
 
 @pytest.mark.parametrize("shared", [True, False])

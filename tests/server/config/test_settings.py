@@ -276,6 +276,15 @@ def test_warnings_are_returned_logged_and_part_of_an_error(
     assert caught.value.warnings == (warning,)
 
 
+@pytest.mark.parametrize(
+    ("url", "warned"), [("redis://redis.test", True), ("redis://127.0.0.1", False)]
+)
+def test_redis_without_encryption_is_a_warning_at_start(url: str, *, warned: bool) -> None:
+    warnings = load_configuration({**VARIABLES, "REDIS_URL": url}, NO_FILE).warnings
+    expected = ["REDIS_URL"] if warned else []
+    assert [warning.partition(":")[0] for warning in warnings] == expected
+
+
 def test_assistants_and_their_faults() -> None:
     required = {"VAPI_ASSISTANT_ID": "is required"}
     assert faults(VAPI_ASSISTANT_ID="") == required

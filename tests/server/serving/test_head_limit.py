@@ -109,6 +109,25 @@ async def test_token_of_any_size_gets_its_own_error(
     assert "Connection" not in answer.headers
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_token_that_fills_the_head_leaves_the_connection_open(
+    service: Service, *, pause: bool
+) -> None:
+    sent = post(b"{}", "Authorization: Bearer " + "a" * (LIMIT - 200))
+    head_only, separator, body = sent.partition(b"\r\n\r\n")
+    async with dial(service) as wire:
+        for _ in range(3):
+            if pause:
+                await wire.send(head_only + separator)
+                answer = await wire.answer()
+                await wire.send(body)
+            else:
+                await wire.send(sent)
+                answer = await wire.answer()
+            assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
+            assert "Connection" not in answer.headers
+
+
 @pytest.mark.parametrize("size", [16_384, 16_385, LIMIT])
 async def test_large_head_leaves_the_connection_open(service: Service, size: int) -> None:
     async with dial(service) as wire:

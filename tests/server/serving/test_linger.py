@@ -1,8 +1,14 @@
-"""The end of a connection that the client has already closed."""
+"""The end of a connection whose client has left."""
 
+import gc
 from types import SimpleNamespace
 from typing import Any
 
+from aiohttp import web
+
+from rig.issuer import eventually
+from rig.service import Service
+from rig.wire import dial, head
 from server.serving.connection import Connection
 
 
@@ -10,3 +16,26 @@ def test_closed_connection_does_not_linger() -> None:
     closed: Any = SimpleNamespace(transport=None)
     Connection._linger(closed)
     assert closed == SimpleNamespace(transport=None)
+
+
+def requests() -> int:
+    return sum(isinstance(each, web.Request) for each in gc.get_objects())
+
+
+async def test_client_that_leaves_before_its_body_arrived_leaves_no_memory(
+    service: Service,
+) -> None:
+    async def freed() -> bool:
+        return requests() == before
+
+    gc.collect()
+    before = requests()
+    gc.disable()
+    try:
+        async with dial(service) as wire:
+            await wire.send(head("Content-Length: 9"))
+            assert (await wire.answer()).status == 401
+            wire.leave()
+        await eventually(freed)
+    finally:
+        gc.enable()

@@ -19,6 +19,7 @@ USED = {
     "_msg_queue_resume_size": "the number of parsed requests at which reading resumes",
     "_pause_reading_for_buffer": "pauses reading until a request is answered",
     "_reading_paused": "True while reading is paused until a body is read",
+    "_task_handler": "the task that handles the requests, which the end of the connection cancels",
     "_request_count": "the number of parsed requests, malformed ones included",
 }
 
