@@ -329,6 +329,13 @@ async def test_a_body_that_is_no_assistant_fails() -> None:
     assert found.details.startswith("no answer: the body is not an assistant; ")
 
 
+async def test_an_empty_body_is_as_good_as_the_status_alone() -> None:
+    async with issuing() as issuer:
+        issuer.respond = responding(b"")
+        where = f"http://127.0.0.1:{issuer.port}"
+        assert (await finding("vapi", VAPI_BASE_URL=where, VAPI_CHECK_SECONDS="30")).ok
+
+
 async def test_at_most_eight_assistants_are_asked_at_once() -> None:
     open_requests, most = 0, 0
 
