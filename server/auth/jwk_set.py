@@ -37,11 +37,12 @@ class UnusedKey(NamedTuple):
         return f"{json.dumps(self.key_id)[:_MAX_SHOWN]} ({self.reason})"
 
 
-def explain_unused(unused: Iterable[UnusedKey], key_id: str | None) -> str:
-    """Return why the key with this id is not used; an empty text when it is not one of these."""
-    reasons = (each.reason for each in unused if key_id is not None and each.key_id == key_id)
-    reason = next(reasons, "")
-    return f"The token's key is published and not used here: {reason}" if reason else ""
+def explain_unused(unused: Iterable[UnusedKey], key_id: str | None, otherwise: str) -> str:
+    """Return why the key with this id is not used, or `otherwise` when it is not one of these."""
+    for key in unused:
+        if key_id is not None and key.key_id == key_id:
+            return f"The token's key is published and not used here: {key.reason}"
+    return otherwise
 
 
 class NoUsableKeyError(ValueError):
@@ -126,7 +127,7 @@ class JwkSet:
         if key_id in self._by_id:
             return "The token's key is not used with the token's algorithm"
         unknown = "The token's key is not one of the identity provider's"
-        return explain_unused(self.unused, key_id) or unknown
+        return explain_unused(self.unused, key_id, unknown)
 
 
 def _by_algorithm(

@@ -52,13 +52,13 @@ class JwksRefresher:
         self._wanted = asyncio.Event()  # set while a fetch is requested or in flight
         self._ended = asyncio.Event()  # set when that fetch ends; the next fetch has a new event
         self.key_set: JwkSet | None = None
-        self.failures = 0
-        """The number of failed fetches since the last success."""
         self.unused: tuple[UnusedKey, ...] = ()
         """The keys of the last JWKS that are not used."""
-        self._document: object = None
+        self.failures = 0
+        """The number of failed fetches since the last success."""
         self.failure = ""
         """Why the last of them failed."""
+        self._document: object = None
         self._retry_delay = 0.0
         self._keyless_fetches = 0  # since the last success
         self._keyless_since = 0.0
@@ -68,19 +68,14 @@ class JwksRefresher:
         """Seconds since the keys were fetched, or None without keys."""
         return None if self.key_set is None else self._clock() - self._fetched_at
 
-    @property
-    def is_in_flight(self) -> bool:
-        """Whether a fetch is in flight or requested."""
-        return self._wanted.is_set()
+    def fetch_in_flight(self) -> asyncio.Event | None:
+        """Return the event of the end of the fetch that is in flight or requested, if any."""
+        return self._ended if self._wanted.is_set() else None
 
     def request_fetch(self) -> asyncio.Event:
         """Request a fetch, unless one is in flight; return the event of its end."""
         self._wanted.set()
         return self._ended
-
-    async def next_fetch(self) -> None:
-        """Wait until the fetch in flight, or a new one, has ended."""
-        await self.request_fetch().wait()
 
     def delay(self) -> float:
         """Return the seconds between the end of a fetch and the next regular one."""
@@ -99,8 +94,7 @@ class JwksRefresher:
         """Fetch now; `failures` has the result."""
         self._wanted.set()
         try:
-            document = await fetch_json(session, self._url, self._timeout)
-            self._accept(document)
+            self._accept(await fetch_json(session, self._url, self._timeout))
         except (FetchError, ValueError) as error:
             self._record_failure(error)
             if isinstance(error, NoUsableKeyError):
@@ -238,9 +232,8 @@ class JwksProvider:
         if algorithm in self._secrets:
             return self._secrets[algorithm]
         if algorithm not in self._algorithms:
-            details = explain_unused(self.unused, key_id)
-            details = details or "The token's algorithm is not accepted here"
-            raise invalid_token(details, Reason.ALGORITHM)
+            details = "The token's algorithm is not accepted here"
+            raise invalid_token(explain_unused(self.unused, key_id, details), Reason.ALGORITHM)
         key_set = self.key_set
         if key_set is None or not key_set.resolves(algorithm, key_id):
             key_set = await self._refresh_for(algorithm, key_id)
@@ -253,7 +246,7 @@ class JwksProvider:
         """Return whether there are newer keys than `key_set`; see `KeyProvider`."""
         if algorithm in self._secrets:
             return False
-        if self.key_set is key_set and self._may_refetch():
+        if self.key_set is key_set:
             self._begin_refetch()
         if self.key_set is key_set and not self._refetch_ended.is_set():
             left = self._refetch_began_at + self._wait - self._clock()
@@ -278,41 +271,29 @@ class JwksProvider:
 
     async def _resolve(self, algorithm: str, key_id: str | None) -> JwkSet:
         key_set = await self._initial()
-        for newer_keys in (self._await_inflight, self._refetch):
-            if not key_set.resolves(algorithm, key_id):
-                key_set = await newer_keys()
+        for fetch in (self._refresher.fetch_in_flight, self._begin_refetch):
+            if not key_set.resolves(algorithm, key_id) and (ended := fetch()):
+                await ended.wait()
+                key_set = await self._initial()
         return key_set
 
     async def _initial(self) -> JwkSet:
         """Return the keys; wait for the first fetch unless a fetch has already failed."""
         if self.key_set is None and not self._refresher.failures:
-            await self._refresher.next_fetch()
+            await self._refresher.request_fetch().wait()
         key_set = self.key_set
         if key_set is None:
             raise _keys_unavailable(self._refresher.delay())
         return key_set
 
-    async def _await_inflight(self) -> JwkSet:
-        """Return the keys after the fetch in flight, if there is one."""
-        if self._refresher.is_in_flight:
-            await self._refresher.next_fetch()
-        return await self._initial()
-
-    async def _refetch(self) -> JwkSet:
-        """Return refetched keys, unless the cooldown forbids a refetch."""
-        if self._may_refetch():
-            self._begin_refetch()
-            await self._refetch_ended.wait()
-        return await self._initial()
-
-    def _may_refetch(self) -> bool:
-        return self._clock() >= self._next_refetch_at
-
-    def _begin_refetch(self) -> None:
-        """Request a fetch; the cooldown begins now, whatever comes of it."""
-        self._refetch_began_at = self._clock()
-        self._next_refetch_at = self._refetch_began_at + self._cooldown_seconds
+    def _begin_refetch(self) -> asyncio.Event | None:
+        """Begin a refetch and its cooldown; return the event of its end, or None within a cooldown."""
+        now = self._clock()
+        if now < self._next_refetch_at:
+            return None
+        self._refetch_began_at, self._next_refetch_at = now, now + self._cooldown_seconds
         self._refetch_ended = self._refresher.request_fetch()
+        return self._refetch_ended
 
 
 def _keys_unavailable(seconds: float) -> ApiError:

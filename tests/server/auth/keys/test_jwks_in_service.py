@@ -1,6 +1,7 @@
 """The service with a JWKS: rotation, outages and hostile tokens, over real sockets."""
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 
 import pytest
@@ -182,8 +183,13 @@ async def no_keys(_: web.Request) -> web.StreamResponse:
     return web.json_response({"keys": []})
 
 
-async def fifty_megabytes(_: web.Request) -> web.StreamResponse:
-    return web.Response(body=b" " * 50 * 1024 * 1024)
+async def fifty_megabytes(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    with suppress(ConnectionError):  # nobody reads it to its end
+        for _ in range(200):
+            await response.write(b" " * 256 * 1024)
+    return response
 
 
 async def redirect(request: web.Request) -> web.StreamResponse:
