@@ -265,8 +265,7 @@ class JwksProvider:
         except TimeoutError:
             raise _keys_unavailable(1) from None
         if self._refresher.failures and not key_set.resolves(algorithm, key_id):
-            # Not a 401, which could log the patient out.
-            raise _keys_unavailable(self._next_refetch_at - self._clock())
+            raise _keys_unavailable(self._next_refetch_at - self._clock())  # 401 might log out
         return key_set
 
     async def _resolve(self, algorithm: str, key_id: str | None) -> JwkSet:
@@ -287,7 +286,7 @@ class JwksProvider:
         return key_set
 
     def _begin_refetch(self) -> asyncio.Event | None:
-        """Begin a refetch and its cooldown; return the event of its end, or None within a cooldown."""
+        """Begin a refetch and a cooldown; return the event of its end, or None in a cooldown."""
         now = self._clock()
         if now < self._next_refetch_at:
             return None
