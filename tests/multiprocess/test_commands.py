@@ -51,19 +51,14 @@ async def test_revocation_and_pause_are_effective_in_every_process_at_once(
         assert json.loads(found.string)["level"] == "INFO"
     assert [len(each.log.matching("are paused through")) for each in services] == [1]
 
-
-async def test_pause_without_traffic_is_reported_within_two_seconds(
-    start: Start, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    workers = await start(TWO_WORKERS, REDIS_URL=redis_server.url, METRICS_ENABLED="true")
-    await run(tmp_path, redis_server.url, "pause")
+    # Without traffic, /metrics shows a pause within two seconds, and each worker sees it by itself.
+    before = len(workers.log.matching("are paused through"))
+    await run(tmp_path, url, "pause")
     begin = monotonic()
     while b"vapi_sessions_paused 1.0" not in await scrape(workers):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     assert monotonic() - begin < 4
-    # Both workers have seen it by their own probes.
-    while len(workers.log.matching("sessions are paused through Redis")) < 2:
-        await workers.log.find("sessions are paused through Redis")
+    while len(workers.log.matching("are paused through")) < before + 2:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 

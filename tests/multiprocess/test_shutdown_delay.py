@@ -36,17 +36,17 @@ def runs(pid: int) -> bool:
 async def test_new_connections_are_served_until_the_delay_ends(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    more = {"SHUTDOWN_DELAY_SECONDS": "1", "SHUTDOWN_GRACE_SECONDS": "2"}
+    more = {"SHUTDOWN_DELAY_SECONDS": "1.5", "SHUTDOWN_GRACE_SECONDS": "2"}
     async with started(command, tmp_path, {**VARIABLES, **more}) as running:
         assert (await exchange(running, READYZ)).status == 200  # a worker serves
         began = monotonic()
         running.process.send_signal(signal.SIGTERM)
         await eventually(lambda: is_shutting_down(running))
-        while monotonic() - began < 0.7:
+        while monotonic() - began < 1:
             assert (await exchange(running, HEALTHZ)).status == 200
             await asyncio.sleep(0.05)
         assert await running.left() == 0
-        assert 1 <= monotonic() - began < 3
+        assert monotonic() - began >= 1.5
         with pytest.raises(OSError):  # noqa: PT011  refused or reset
             await exchange(running, HEALTHZ)
 
