@@ -10,8 +10,8 @@ from rig.service import SECRET, make_settings
 from server.cli.main import main
 from server.cli.token import issue_test_token
 from server.config import Settings
-from tests import pems
 from tests.conftest import Serve
+from tests.table import NOWHERE
 
 NOW = 1_800_000_000.5
 
@@ -53,7 +53,7 @@ def test_each_token_has_its_own_jti() -> None:
 CONFIGURATIONS: list[dict[str, str]] = [
     {},
     {"JWT_ALGORITHMS": "HS512,HS256"},
-    {"JWT_PUBLIC_KEY": pems.public(pems.P256), "JWT_ALGORITHMS": "ES256,HS256"},
+    {"JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us", "JWT_ALGORITHMS": "ES256,HS256"},
     {"JWT_ISSUER": "https://id.test", "JWT_AUDIENCE": "voice"},
     {"JWT_REQUIRED_SCOPE": "voice:start extra"},
     {"JWT_PATIENT_ID_CLAIM": "user.id", "JWT_ROLE_CLAIM": "user.roles"},
