@@ -8,7 +8,7 @@ from functools import partial
 from loadtests.chaos import faults, neighbours
 from loadtests.chaos.journal import journal_rig
 from loadtests.chaos.machine import NETWORK, VALKEY, documented_acl, lacks
-from loadtests.chaos.rig import Rig, behind, rig
+from loadtests.chaos.rig import Rig, behind, one_worker, rig
 from rig.proxies import PROXIES
 
 _UNAVAILABLE = frozenset({"AUTH_UNAVAILABLE"})
@@ -88,7 +88,7 @@ EXPERIMENTS = [
         rig=_VALKEY,
         missing=lacks(VALKEY),
     ),
-    Experiment("401 flood, blocked output", neighbours.flood_and_blocked_output),
+    Experiment("401 flood, blocked output", neighbours.flood_and_blocked_output, rig=one_worker),
     Experiment(
         "journald, 100 lines in 30 s",
         neighbours.flooded,

@@ -172,9 +172,10 @@ async def idle_connections(port: int, count: int) -> list[asyncio.StreamWriter]:
 
 
 async def flood(service: Listens, seconds: float, connections: int = 8) -> None:
-    """Send requests with a forged token without pause."""
+    """Send requests with a forged token, and audit lines of some length, without pause."""
     ends_at = monotonic() + seconds
-    batch = post(b"{}", token="e30.e30.forged") * 20
+    trace = f"traceparent: 00-{'a' * 32}-{'b' * 16}-01"
+    batch = post(b"{}", f"X-Request-ID: {'r' * 128}", trace, token="e30.e30.forged") * 20
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)

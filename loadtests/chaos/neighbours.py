@@ -12,10 +12,12 @@ from rig.issuer import eventually
 from rig.process import run
 from rig.redis_server import RedisServer
 from rig.service import claims
-from rig.wire import exchange, post
+from rig.wire import exchange, get, post
 
 NOTICED_SECONDS = 3.5
 """An outage is noticed within 3 seconds and over soon after."""
+
+FILLS_QUEUE_SECONDS = 8
 
 
 async def _iptables(*rule: str) -> None:
@@ -77,10 +79,22 @@ async def flooded(rig: Rig, seconds: float) -> None:
 
 
 async def flood_and_blocked_output(rig: Rig, seconds: float) -> None:
-    """Send forged tokens without pause while nobody reads the audit log."""
+    """Send forged tokens without pause while nobody reads the audit log, until lines are dropped.
+
+    A short run ends before that: half of the queue takes thousands of lines.
+    """
     rig.service.audit.suspend()
     await flood(rig.service, seconds)
+    if seconds >= FILLS_QUEUE_SECONDS:
+        async with asyncio.timeout(60):
+            while not await _has_dropped_lines(rig):
+                await flood(rig.service, seconds)
     rig.service.audit.resume()
+
+
+async def _has_dropped_lines(rig: Rig) -> bool:
+    answer = await exchange(rig.service, get("/metrics"))
+    return b"vapi_sessions_audit_refusals_dropped_total 0.0" not in answer.body
 
 
 async def half_written_reload(rig: Rig, seconds: float) -> None:

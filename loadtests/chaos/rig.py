@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -148,12 +149,15 @@ async def rig(
             await redis.stop()
 
 
+one_worker = partial(rig, command=ONE_WORKER)
+
+
 @asynccontextmanager
 async def behind(name: str) -> AsyncIterator[Rig]:
     """Start two services behind a proxy, of which the second can be restarted."""
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(
-            rig(command=ONE_WORKER, SHUTDOWN_DELAY_SECONDS="2", SHUTDOWN_GRACE_SECONDS="2")
+            one_worker(SHUTDOWN_DELAY_SECONDS="2", SHUTDOWN_GRACE_SECONDS="2")
         )
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="vapi-sessions-proxy-")))
         settings = one.settings | {"PORT": str(free_port())}
