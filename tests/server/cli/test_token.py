@@ -65,7 +65,7 @@ CONFIGURATIONS: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("variables", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize("variables", CONFIGURATIONS, ids=" ".join)
 async def test_service_accepts_the_token(serve: Serve, variables: dict[str, str]) -> None:
     service = await serve(**variables)
     token = issue_test_token(make_settings(**variables), "pt_7", seconds=60, now=time())
