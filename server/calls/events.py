@@ -1,6 +1,7 @@
 """The lines of the audit log about calls: started, ended, and what broke a rule."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from time import time
 from typing import Any
 
@@ -59,9 +60,10 @@ class CallEvents:
         told.add(name)
         return is_new
 
-    def forget(self, call_ids: Collection[str]) -> None:
+    def forget(self, call_ids: AbstractSet[str]) -> None:
         """Remember the events of these calls only."""
-        self._told = {each: told for each, told in self._told.items() if each in call_ids}
+        for each in self._told.keys() - call_ids:
+            del self._told[each]
 
     def tell(self, each: Classified) -> None:
         """Write that a call has started, and that it has ended."""

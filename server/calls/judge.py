@@ -80,11 +80,13 @@ class Judge:
 
         New proofs are verified a few at a time, so that requests do not wait.
         """
-        for number, call in enumerate(list(self.reader.calls.values())):
-            self._verify(call.proof)
+        found = []
+        calls = list(self.reader.calls.values())
+        for number, each in enumerate(classify(calls, self._verify, self._assistant_ids)):
+            found.append(each)
             if number % _CALLS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return list(classify(self.reader.calls.values(), self._verify, self._assistant_ids))
+        return found
 
     async def judge(
         self, calls: list[Classified], revoked: Collection[str], first_reading: float
@@ -104,6 +106,7 @@ class Judge:
             known_since = 0.0 if self._has_judged else known_since
         self._has_judged = True
         for rule in RULES:
+            await asyncio.sleep(0)
             ends_from = max(first_reading, known_since if rule.needs_known_call else 0.0)
             for each in rule.find(view):
                 if self._events.is_new(each.call.id, rule.name):

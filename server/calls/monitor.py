@@ -184,7 +184,7 @@ class CallMonitor:
             return CallState()
         offset = judge.reader.offset
         return CallState(
-            used_up={self._name(each): at - offset for each, at in view.used_up.items()},
+            used_up={self._name(each): at - offset for each, at in view.used_up().items()},
             unendable=frozenset(
                 self._name(each.patient)
                 for each in judge.endings.unendable

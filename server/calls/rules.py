@@ -1,8 +1,9 @@
 """The rules for calls as one list: which calls break each, and which of these are ended."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate
 from math import inf
 from typing import Final
 
@@ -39,13 +40,11 @@ class View:
     limits: Limits
     revoked: Collection[str]
     ending: Collection[str] = ()
-    by_patient: Mapping[str, list[Classified]] = field(init=False)
-    used_up: Mapping[str, float] = field(init=False)
+    long_callers: Sequence["LongCaller"] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Group the calls, and find the patients whose minutes are used up."""
-        object.__setattr__(self, "by_patient", _by_patient(self.calls))
-        object.__setattr__(self, "used_up", dict(self._find_used_up()))
+        """Find the patients whose calls last for longer than a day's minutes."""
+        object.__setattr__(self, "long_callers", list(self._find_long_callers()))
 
     @property
     def in_progress(self) -> Iterator[Classified]:
@@ -60,71 +59,99 @@ class View:
         known = (each for each in self.calls if each.is_known and not each.is_altered)
         return next((each.call.created_at for each in known), inf)
 
-    def _find_used_up(self) -> Iterator[tuple[str, float]]:
-        """Yield patients whose minutes are used up, and when some are free again."""
+    def _find_long_callers(self) -> Iterator["LongCaller"]:
         if self.limits.minutes is None:
             return
-        for patient, calls in self.by_patient.items():
-            spans = self._spans(calls)
-            if used_seconds(spans, self.now) >= 60 * self.limits.minutes:
-                yield patient, _free_at(spans, self.now, 60 * self.limits.minutes)
+        for patient, calls in _by_patient(self.calls).items():
+            if sum(each.call.seconds(self.now) for each in calls) >= self.allowed_seconds:
+                yield LongCaller(patient, calls, self.now)
 
-    def _spans(self, calls: Sequence[Classified]) -> "list[Span]":
-        return [(each.call.began_at, each.call.last_moment(self.now)) for each in calls]
+    @property
+    def allowed_seconds(self) -> float:
+        """How long a patient's calls may last in 24 hours."""
+        return 60.0 * (self.limits.minutes or inf)
+
+    def used_up(self) -> dict[str, float]:
+        """Return the patients whose minutes are used up, and when some are free again."""
+        return {
+            each.patient: each.usage.free_at(self.now, self.allowed_seconds)
+            for each in self.long_callers
+            if each.usage.seconds(self.now) >= self.allowed_seconds
+        }
 
     def beyond_minutes(self) -> Iterator[Classified]:
         """Yield the calls in which the minutes were used up, and those that began afterwards."""
-        if self.limits.minutes is None:
-            return
-        allowed = 60 * self.limits.minutes
-        for calls in self.by_patient.values():
-            spans = self._spans(calls)
-            if sum(end - start for start, end in spans) < allowed:
-                continue
-            for each, span in zip(calls, spans, strict=True):
-                if any(used_seconds(spans, at) >= allowed for at in span):
+        for caller in self.long_callers:
+            for each in caller.calls:
+                moments = (each.call.began_at, each.call.last_moment(self.now))
+                if any(caller.usage.seconds(at) >= self.allowed_seconds for at in moments):
                     yield each
 
     def beyond_limit(self) -> Iterator[Classified]:
         """Yield the oldest calls of patients who have more at once than allowed."""
         if (allowed := self.limits.active) is None:
             return
-        for calls in self.by_patient.values():
-            active = [
-                each
-                for each in calls
-                if each.call.is_in_progress and each.call.id not in self.ending
-            ]
+        for calls in _by_patient(self.in_progress).values():
+            active = [each for each in calls if each.call.id not in self.ending]
             yield from active[: max(0, len(active) - allowed)]
 
 
-def _by_patient(calls: Sequence[Classified]) -> dict[str, list[Classified]]:
-    known = sorted(
-        (each for each in calls if each.patient is not None), key=lambda each: str(each.patient)
-    )
-    return {name: list(group) for name, group in groupby(known, lambda each: str(each.patient))}
+def _by_patient(calls: Iterable[Classified]) -> dict[str, list[Classified]]:
+    found: dict[str, list[Classified]] = {}
+    for each in calls:
+        if each.patient is not None:
+            found.setdefault(each.patient, []).append(each)
+    return found
 
 
-Span = tuple[float, float]
-"""When a call began and ended, in seconds since the epoch."""
+@dataclass(frozen=True, slots=True)
+class LongCaller:
+    """A patient, their calls, and how long these last."""
+
+    patient: str
+    calls: Sequence[Classified]
+    now: float
+    usage: "Usage" = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Add up the calls."""
+        spans = [(each.call.began_at, each.call.last_moment(self.now)) for each in self.calls]
+        object.__setattr__(self, "usage", Usage(spans))
 
 
-def used_seconds(spans: Sequence[Span], at: float) -> float:
-    """Return how many seconds of calls are in the 24 hours before `at`."""
-    since = at - DAY_SECONDS
-    return sum(max(0.0, min(end, at) - max(start, since)) for start, end in spans)
+class Usage:
+    """How long a patient's calls have lasted, by when they began and ended (seconds)."""
+
+    def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
+        self._zero = min(start for start, _ in spans)  # small numbers keep their milliseconds
+        self._starts = self._sums(start for start, _ in spans)
+        self._ends = self._sums(max(start, end) for start, end in spans)
+
+    def _sums(self, times: Iterable[float]) -> tuple[list[float], list[float]]:
+        """Return the times in order, and the sum of the first n of them for each n."""
+        ordered = sorted(time - self._zero for time in times)
+        return ordered, list(accumulate(ordered, initial=0.0))
+
+    def seconds(self, at: float) -> float:
+        """Return how many seconds of calls are in the 24 hours before a time."""
+        return round(self._before(at) - self._before(at - DAY_SECONDS), 3)
+
+    def _before(self, at: float) -> float:
+        began, ended = (_since(times, at - self._zero) for times in (self._starts, self._ends))
+        return began - ended
+
+    def free_at(self, now: float, seconds: float) -> float:
+        """Return when less than `seconds` are used if no call goes on: to the second, not early."""
+        moments = range(1, DAY_SECONDS + 1)
+        first = bisect_left(moments, True, key=lambda after: self.seconds(now + after) < seconds)
+        return now + moments[first]
 
 
-def _free_at(spans: Sequence[Span], now: float, seconds: float) -> float:
-    """Return when less than `seconds` are used, if no call goes on: to the second, not early."""
-    early, late = 0, DAY_SECONDS
-    while late - early > 1:
-        middle = (early + late) // 2
-        if used_seconds(spans, now + middle) < seconds:
-            late = middle
-        else:
-            early = middle
-    return now + late
+def _since(times: tuple[list[float], list[float]], at: float) -> float:
+    """Return how many seconds have passed since the times before `at`, in all."""
+    ordered, sums = times
+    count = bisect_right(ordered, at)
+    return count * at - sums[count]
 
 
 @dataclass(frozen=True, slots=True)

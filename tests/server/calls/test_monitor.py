@@ -466,7 +466,7 @@ async def test_end_that_is_only_seen_when_a_call_is_read_again(
     async with monitoring(stand_in, audit_lines) as monitored:
         known = await call(stand_in, proof())
         await until(lambda: len(monitored.events("vapi_call_started")) == 1)
-        await intervals(3)
+        await intervals(10)
         stand_in.app[CALLS].end(known, "customer-ended-call")
         await until(lambda: len(monitored.events("vapi_call_ended")) == 1)
 

@@ -1,9 +1,13 @@
 """The rules, and how the minutes of a patient are counted."""
 
+from time import process_time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.calls.classify import Classified
-from server.calls.rules import RULES, Limits, View, parse_limits, used_seconds
+from server.calls.rules import RULES, Limits, Usage, View, parse_limits
 from server.vapi.web_call import WebCall
 
 NOW = 1_000_000.0
@@ -90,15 +94,32 @@ def test_oldest_calls_beyond_the_limit() -> None:
 )
 def test_minutes_that_are_used_up(calls: list[Classified], free_after: float) -> None:
     made = view(*calls, limits=Limits(minutes=30))
-    assert made.used_up == {"pt_1": pytest.approx(NOW + free_after, abs=1)}
-    free_at = made.used_up["pt_1"]
+    assert made.used_up() == {"pt_1": pytest.approx(NOW + free_after, abs=1)}
+    free_at = made.used_up()["pt_1"]
     spans = [(each.call.began_at, each.call.last_moment(NOW)) for each in calls]
-    assert used_seconds(spans, free_at) < 1800 <= used_seconds(spans, free_at - 1)
+    usage = Usage(spans)
+    assert usage.seconds(free_at) < 1800 <= usage.seconds(free_at - 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 5000)), min_size=1))
+def test_usage_is_the_sum_of_the_parts_inside_a_day(calls: list[tuple[int, int]]) -> None:
+    spans = [(NOW + start / 10, NOW + start / 10 + seconds / 10) for start, seconds in calls]
+    usage = Usage(spans)
+    for at in (NOW, NOW + 10_000, NOW + 20_000, NOW + 100_000):
+        parts = [max(0.0, min(end, at) - max(start, at - 86400)) for start, end in spans]
+        assert usage.seconds(at) == pytest.approx(sum(parts), abs=0.01)
+
+
+def test_many_calls_of_a_patient_cost_little() -> None:
+    many = [call(str(n), 80_000 - n * 10, 5) for n in range(5000)]
+    began = process_time()
+    assert len(found(view(*many, limits=Limits(minutes=30)))["minutes"]) == 4641
+    assert process_time() - began < 1
 
 
 def test_minutes_that_are_left() -> None:
     calls = [call("1", HOUR, 1799), call("2", 26 * HOUR, HOUR), call("3", HOUR, 1800, None)]
-    assert view(*calls, limits=Limits(minutes=30)).used_up == {}
+    assert view(*calls, limits=Limits(minutes=30)).used_up() == {}
 
 
 def test_calls_beyond_the_minutes_also_when_they_have_ended() -> None:
