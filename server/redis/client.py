@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from enum import StrEnum
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -61,6 +61,9 @@ class RedisClient:
     not answered within 2 seconds, or when nothing at all arrives on the other connection for as
     long. Redis is not down while a lost connection can be reopened.
 
+    Of a name with several addresses, the next is tried first after a server that was down or
+    read-only: such a server may accept connections all the same.
+
     `write_error` is the error with which Redis answers writes, or None. `failure` says why Redis
     was down or rejected our credentials, when it last was.
     """
@@ -72,6 +75,7 @@ class RedisClient:
         self._has_been_up = False
         self.probes: list[Probe] = []
         self._url = url
+        self._skipped_addresses = 0
         self._connection: Connection | None = None
         self._lost = asyncio.Event()
         self._settled = asyncio.Event()  # set while there is a connection, or Redis is down
@@ -137,13 +141,14 @@ class RedisClient:
                 await self._run_connections()
             except RedisFailure as error:
                 self._record_failure(error)
+                self._skipped_addresses += 1
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 await asyncio.sleep(_RETRY_SECONDS if monotonic() - began < _RETRY_SECONDS else 0)
 
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
-        async with open_connection(self._url) as probing, open_connection(self._url) as serving:
+        async with self._open() as probing, self._open() as serving:
             write_error = await answered(self._probe(probing.execute))
             self._connection = serving
             self._lost.clear()
@@ -153,6 +158,9 @@ class RedisClient:
                 await self._keep_probing(probing, serving)
             finally:
                 self._on_lost(serving)
+
+    def _open(self) -> AbstractAsyncContextManager[Connection]:
+        return open_connection(self._url, self._skipped_addresses)
 
     async def _keep_probing(self, probing: Connection, serving: Connection) -> None:
         """Probe until a connection is lost, or a server that accepts writes is found."""
@@ -183,11 +191,12 @@ class RedisClient:
 
     async def _accepts_writes_anew(self) -> bool:
         """Return whether a new connection leads to a server that is not read-only."""
-        try:
-            async with open_connection(self._url) as connection:
-                return await answered(_write(connection.execute)) != READ_ONLY
-        except RedisFailure:
-            return False
+        with suppress(*RedisFailure):
+            async with self._open() as connection:
+                if await answered(_write(connection.execute)) != READ_ONLY:
+                    return True
+        self._skipped_addresses += 1
+        return False
 
     def _state_of_writes(self) -> RedisState:
         return RedisState.DEGRADED if self.write_error == READ_ONLY else RedisState.UP

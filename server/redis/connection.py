@@ -188,26 +188,29 @@ def _are_values(answer: object, number: int) -> bool:
 
 
 @asynccontextmanager
-async def open_connection(url: str) -> AsyncIterator[Connection]:
-    """Open a connection within 2 seconds; close it at the end. Raises `RedisFailure`."""
+async def open_connection(url: str, skip: int = 0) -> AsyncIterator[Connection]:
+    """Open a connection within 2 seconds; close it at the end. Raises `RedisFailure`.
+
+    Of the addresses of a name, `skip` are tried last; beyond their number it begins anew.
+    """
     address = parse_redis_url(url)
     connection = Connection()
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
-            await _connect(address, connection)
+            await _connect(address, connection, skip)
             await _log_in(address, connection)
         yield connection
     finally:
         connection.close()
 
 
-async def _connect(address: RedisAddress, connection: Connection) -> None:
+async def _connect(address: RedisAddress, connection: Connection, skip: int) -> None:
     loop = asyncio.get_running_loop()
     if address.path:
         await loop.create_unix_connection(lambda: connection, address.path)
         return
     context = address.tls.make_context() if address.tls else None
-    stream = await _open_socket(address)
+    stream = await _open_socket(address, skip)
     await loop.create_connection(
         lambda: connection,
         sock=stream,
@@ -216,11 +219,13 @@ async def _connect(address: RedisAddress, connection: Connection) -> None:
     )
 
 
-async def _open_socket(address: RedisAddress) -> socket.socket:
+async def _open_socket(address: RedisAddress, skip: int) -> socket.socket:
     """Connect to the first address of the name that answers."""
     found = await asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM
     )
+    first = skip % len(found)
+    found = [*found[first:], *found[:first]]
     stream = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # pragma: no branch  Linux

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -177,19 +177,58 @@ def dead_address(port: int) -> Iterator[str]:
         yield "127.0.0.2"
 
 
-async def test_dead_address_of_a_name_is_passed_over(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def resolve(*_: object, **__: object) -> list[Any]:
-        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-        return [(*kind, (address, redis_server.port)) for address in (dead, "127.0.0.1")]
+@pytest.fixture
+def name_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Give a name to several addresses; return the URL that has it."""
 
-    with dead_address(redis_server.port) as dead:
+    def give(*addresses: tuple[str, int]) -> str:
+        async def resolve(*_: object, **__: object) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in addresses]
+
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-        url = redis_server.url.replace("127.0.0.1", "redis.internal")
+        return "redis://redis.internal"
+
+    return give
+
+
+async def test_dead_address_of_a_name_is_passed_over(
+    redis_server: RedisServer, name_of: Callable[..., str]
+) -> None:
+    with dead_address(redis_server.port) as dead:
+        url = name_of((dead, redis_server.port), ("127.0.0.1", redis_server.port))
         began = monotonic()
         assert await execute_once(url, b"ECHO", b"hello") == b"hello"
         assert 0.2 < monotonic() - began < 1.5
+
+
+async def test_address_that_accepts_connections_and_is_silent_is_passed_over(
+    redis_server: RedisServer, proxy: TcpProxy, name_of: Callable[..., str]
+) -> None:
+    url = name_of(("127.0.0.1", proxy.port), ("127.0.0.1", redis_server.port))
+    async with running(url) as client:
+        await reaches(client, RedisState.UP)
+        proxy.is_stalled = True
+        await reaches(client, RedisState.DOWN)
+        began = monotonic()
+        await reaches(client, RedisState.UP)
+        assert monotonic() - began < 3
+
+
+async def test_writable_server_of_a_name_is_found(
+    redis_server: RedisServer, tmp_path: Path, name_of: Callable[..., str]
+) -> None:
+    other = await RedisServer(tmp_path).start()
+    try:
+        url = name_of(("127.0.0.1", redis_server.port), ("127.0.0.1", other.port))
+        async with running(url) as client:
+            await reaches(client, RedisState.UP)
+            await redis_server.execute("REPLICAOF", "127.0.0.1", str(other.port))
+            await reaches(client, RedisState.DEGRADED)
+            began = monotonic()
+            await reaches(client, RedisState.UP)
+            assert monotonic() - began < 3
+    finally:
+        await other.stop()
 
 
 async def test_address_that_does_not_answer_is_a_time_out(redis_server: RedisServer) -> None:
