@@ -7,7 +7,7 @@ from functools import partial
 
 from loadtests.chaos import faults, neighbours
 from loadtests.chaos.journal import journal_rig
-from loadtests.chaos.machine import NETWORK, VALKEY, documented_acl, lacks
+from loadtests.chaos.machine import JOURNALD, NETWORK, VALKEY, documented_acl, lacks
 from loadtests.chaos.rig import Rig, behind, one_worker, rig
 from rig.proxies import PROXIES
 
@@ -15,7 +15,6 @@ _UNAVAILABLE = frozenset({"AUTH_UNAVAILABLE"})
 _FAILED = frozenset({"VAPI_SESSION_FAILED"})
 _FEW_FILES = partial(rig, prefix=("prlimit", "--nofile=150"))
 _VALKEY = partial(rig, redis_program=VALKEY, acl=documented_acl())
-_JOURNALD = lacks("systemd-journald", "journalctl", "unshare", root=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ EXPERIMENTS = [
         "journald, 100 lines in 30 s",
         neighbours.flooded,
         rig=journal_rig,
-        missing=_JOURNALD,
+        missing=JOURNALD,
     ),
     Experiment("half-written reload", neighbours.half_written_reload),
     *(

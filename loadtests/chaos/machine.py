@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,17 @@ def lacks(*programs: str, root: bool = False) -> str:
     return ", ".join(["root"] * (root and os.geteuid() != 0) + missing)
 
 
-NETWORK: Final = lacks("unshare", "ip", "iptables", root=True)
+def lacks_namespace(kind: str, *programs: str) -> str:
+    """Return what is missing for programs in a namespace of their own: `net` or `mount`."""
+    missing = lacks("unshare", *programs, root=True)
+    if missing:
+        return missing
+    tried = subprocess.run(["unshare", f"--{kind}", "true"], capture_output=True, check=False)
+    return "" if tried.returncode == 0 else f"the right to `unshare --{kind}`"
+
+
+NETWORK: Final = lacks_namespace("net", "ip", "iptables")
+JOURNALD: Final = lacks_namespace("mount", "systemd-journald", "journalctl")
 
 
 def enter_own_network() -> None:
