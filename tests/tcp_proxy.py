@@ -1,3 +1,0 @@
-"""Moved to `rig.tcp_proxy`; for branches that are not rebased yet."""
-
-from rig.tcp_proxy import *  # noqa: F403
