@@ -28,12 +28,14 @@ from server.auth.tokens import (
     read_claims,
     read_header,
 )
-from server.cli.report import Finding
+from server.cli.report import Finding, list_names
 from server.components import Components
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
 from server.config.settings import ROLE_OFF, CallMonitorMode, DpopMode
+from server.policies.consent import make_consent_check
 from server.policies.revocations import RevocationList
+from server.vapi.assistants import make_assistant_choice
 
 
 class NotCheckedError(Exception):
@@ -193,6 +195,15 @@ async def _check_not_revoked(checked: CheckedToken) -> str:
     return "neither its jti nor the patient is revoked"
 
 
+async def _check_grants(checked: CheckedToken) -> str:
+    settings, principal = checked.settings, checked.principal()
+    if settings.vapi_assistant_claim:
+        make_assistant_choice(settings)({}, principal)
+    if settings.jwt_consent_claim:
+        make_consent_check(settings.consent_required, in_token=True)({}, principal)
+    return "it grants an assistant, and has the consents, as far as they are set"
+
+
 async def _check_dpop(checked: CheckedToken) -> str:
     mode, key_thumbprint = checked.settings.jwt_dpop, checked.principal().key_thumbprint
     if mode == DpopMode.OFF:
@@ -231,15 +242,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ("scope", _check_required_scope, "scope, scp, scopes and permissions count; it has: {names}"),
     ("revocation", _check_not_revoked, "see `python -m server revoke`, and check REDIS_URL"),
 )
+GRANTS_RULE: Final[Rule] = ("grants", _check_grants, "compare it with its claims: {names}")
+"""With `VAPI_ASSISTANT_CLAIM` or `JWT_CONSENT_CLAIM` only."""
 DPOP_RULE: Final[Rule] = (
     "dpop",
     _check_dpop,
     "compare htm, htu, ath and iat with the request, PUBLIC_URL, the token and the clock",
 )
 """It is checked last, with JWT_DPOP or a proof only."""
-
-_MAX_NAMES: Final = 20
-_MAX_NAME_LENGTH: Final = 40
 
 
 async def explain(settings: Settings, token: str, proof: str | None = None) -> list[Finding]:
@@ -262,8 +272,9 @@ async def explain(settings: Settings, token: str, proof: str | None = None) -> l
             is_revoked=partial(_is_revoked, components, revocations) if revocations else None,
             now=time(),
         )
-        has_proofs = settings.jwt_dpop != DpopMode.OFF or proof is not None
-        rules = (*RULES, DPOP_RULE) if has_proofs else RULES
+        grants = bool(settings.vapi_assistant_claim or settings.jwt_consent_claim)
+        proofs = settings.jwt_dpop != DpopMode.OFF or proof is not None
+        rules = [*RULES, *[GRANTS_RULE] * grants, *[DPOP_RULE] * proofs]
         return [await _finding(checked, *rule) for rule in rules]
 
 
@@ -282,15 +293,8 @@ async def _finding(checked: CheckedToken, name: str, check: Check, advice: str) 
         return Finding(name, None, f"not checked: {reason}")
     except ApiError as error:
         hint = advice.format(
-            names=_claim_names(checked) if "{names}" in advice else "",
+            names=list_names(checked.claims()) if "{names}" in advice else "",
             source=checked.key_source() if "{source}" in advice else "",
             role=checked.settings.jwt_role_claim,
         )
         return Finding(name, False, f"{error.code}: {error.details}; {hint}")
-
-
-def _claim_names(checked: CheckedToken) -> str:
-    """Return the names of the token's claims, fit for a terminal."""
-    names = sorted(checked.claims())
-    shown = [name[:_MAX_NAME_LENGTH].encode("unicode_escape").decode() for name in names]
-    return ", ".join(shown[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")

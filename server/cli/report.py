@@ -3,12 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 _COLOURS: Final = {"ok": "32", "FAIL": "31", "warn": "33", "-": "2"}
 """ANSI codes (ECMA-48 SGR): green, red, yellow, faint."""
+_MAX_NAMES: Final = 20
+_MAX_NAME_LENGTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +72,10 @@ def _print_lines(lines: Sequence[tuple[str, str, str]]) -> None:
         if coloured:
             shown = f"\x1b[{_COLOURS[mark]}m{shown}\x1b[0m"
         print(f"{shown}  {name:<{width}}  {details}")
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return names of claims, fit for a terminal: the first of them, cut and escaped."""
+    every = sorted(names)
+    shown = [name[:_MAX_NAME_LENGTH].encode("unicode_escape").decode() for name in every]
+    return ", ".join(shown[:_MAX_NAMES]) + (", …" if len(every) > _MAX_NAMES else "")

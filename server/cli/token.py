@@ -12,7 +12,8 @@ from server.cli.arguments import CommandFailed, add_for, read_patient
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
 from server.config.loader import Configuration
-from server.config.settings import ROLE_OFF
+from server.config.settings import ROLE_OFF, DpopMode
+from server.config.validators import split_assistant
 
 _PATIENT_HELP: Final = "the patient id; - reads it from standard input"
 _DEFAULT_SECONDS: Final = 3600
@@ -48,6 +49,8 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
     """
     if not settings.jwt_secret:
         raise ValueError("Tokens are signed with JWT_SECRET only; use your identity provider's")
+    if settings.jwt_dpop == DpopMode.REQUIRE:
+        raise ValueError("With JWT_DPOP=require a token is bound to a key, which only the app has")
     if parse_patient_id(patient_id) is None:
         raise ValueError(f"A patient id is {PATIENT_ID_FORMAT}")
     if 0 < settings.jwt_max_lifetime_seconds < seconds:
@@ -55,6 +58,7 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
     wanted: list[tuple[str, object]] = [
         *_role(settings),
         *_required_claims(settings),
+        *_assistants_and_consents(settings),
         (settings.jwt_patient_id_claim, patient_id),
         ("iat", int(now)),
         ("exp", int(now) + seconds),
@@ -81,3 +85,13 @@ def _role(settings: Settings) -> list[tuple[str, object]]:
 def _required_claims(settings: Settings) -> list[tuple[str, object]]:
     entries = (entry.partition("=") for entry in settings.jwt_required_claims)
     return [(name.rstrip(), values.split("|")[0].strip()) for name, _, values in entries]
+
+
+def _assistants_and_consents(settings: Settings) -> list[tuple[str, object]]:
+    """Return the claims that grant every assistant and state every required consent."""
+    names = [split_assistant(item)[0] for item in settings.vapi_assistants]
+    values = {
+        settings.vapi_assistant_claim: names,
+        settings.jwt_consent_claim: list(settings.consent_required),
+    }
+    return [(claim, value) for claim, value in values.items() if claim]

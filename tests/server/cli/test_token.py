@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from rig.service import SECRET, make_settings
+from rig.service import ASSISTANT_ID, SECRET, make_settings
 from server.cli.main import main
 from server.cli.token import issue_test_token
 from server.config import Settings
@@ -56,6 +56,13 @@ CONFIGURATIONS: list[dict[str, str]] = [
     {"JWT_JWKS_URL": f"http://{NOWHERE}", "JWT_ISSUER": "us", "JWT_ALGORITHMS": "ES256,HS256"},
     {"JWT_ISSUER": "https://id.test", "JWT_AUDIENCE": "voice"},
     {"JWT_REQUIRED_SCOPE": "voice:start extra"},
+    {"CONSENT_REQUIRED": "recording@1,ai@v2", "JWT_CONSENT_CLAIM": "consents.given"},
+    {
+        "VAPI_ASSISTANT_ID": "",
+        "VAPI_ASSISTANTS": f"nurse:{ASSISTANT_ID}",
+        "VAPI_ASSISTANT_CLAIM": "clinic.assistants",
+    },
+    {"JWT_DPOP": "accept", "PUBLIC_URL": "https://voice.test"},
     {"JWT_PATIENT_ID_CLAIM": "user.id", "JWT_ROLE_CLAIM": "user.roles"},
     {"JWT_PATIENT_ROLE": "Patient Zero"},
     {"JWT_MAX_LIFETIME_SECONDS": "60"},
@@ -93,6 +100,12 @@ def test_secret_is_required() -> None:
     )
     with pytest.raises(ValueError, match="identity provider"):
         issue_test_token(settings, "pt_7", seconds=60, now=NOW)
+
+
+def test_bearer_tokens_must_be_accepted() -> None:
+    settings = make_settings(JWT_DPOP="require", PUBLIC_URL="https://voice.test")
+    with pytest.raises(ValueError, match="JWT_DPOP=require"):
+        issue_test_token(settings, "pt_1", seconds=60, now=NOW)
 
 
 @pytest.mark.parametrize("taken", ["exp", "type", "iss"])

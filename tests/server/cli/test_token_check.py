@@ -19,7 +19,7 @@ from middlewares.authentication import MAX_TOKEN_BYTES
 from rig.issuer import ISSUER, issuing, key
 from rig.process import environment
 from rig.redis_server import RedisServer
-from rig.service import SECRET, VARIABLES, claims, make_settings, sign
+from rig.service import ASSISTANT_ID, SECRET, VARIABLES, claims, make_settings, sign
 from server.cli.explain import explain
 from server.cli.main import main
 from server.cli.report import Finding
@@ -136,6 +136,40 @@ async def test_what_cannot_be_read_is_not_checked() -> None:
     assert {each.ok for each in findings[1:]} == {None}
     findings = await check(sign(b"[]"), **STRICT)
     assert {each.ok for each in findings[4:]} == {None}
+
+
+GRANTS = {
+    "VAPI_ASSISTANT_ID": "",
+    "VAPI_ASSISTANTS": f"nurse:{ASSISTANT_ID}",
+    "VAPI_ASSISTANT_CLAIM": "assistants",
+    "CONSENT_REQUIRED": "recording@1",
+    "JWT_CONSENT_CLAIM": "consents",
+}
+
+
+@pytest.mark.parametrize(
+    ("granted", "code"),
+    [
+        ({"assistants": "nurse", "consents": ["recording@1"]}, None),
+        ({"assistants": "other", "consents": ["recording@1"]}, "ASSISTANT_NOT_ALLOWED"),
+        ({"assistants": ["nurse"], "consents": {"recording": "2"}}, "CONSENT_REQUIRED"),
+    ],
+)
+async def test_what_a_token_grants_is_a_rule(
+    serve: Serve, granted: dict[str, object], code: str | None
+) -> None:
+    token = sign(claims(**granted))
+    findings = await check(token, **GRANTS)
+    assert [each.name for each in findings] == [*RULES, "grants"]
+    assert findings[-1].ok is (code is None)
+    assert (await (await serve(**GRANTS)).start(token)).code == code
+
+
+@pytest.mark.parametrize("kept", ["VAPI_ASSISTANT_CLAIM", "JWT_CONSENT_CLAIM"])
+async def test_each_claim_counts_alone(kept: str) -> None:
+    others = {"VAPI_ASSISTANT_CLAIM": "", "JWT_CONSENT_CLAIM": ""}
+    del others[kept]
+    assert (await check(sign(), **{**GRANTS, **others}))[-1].ok is False
 
 
 MARK = "M4RKED"
