@@ -20,8 +20,8 @@ from server.http_client import make_session, retry_delay
 from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
 from server.policies.revocations import RevocationList, make_patient_names
 from server.proof import VerifyProof, make_proof_verifier
-from server.redis.client import RedisClient
-from server.redis.connection import RedisDown, RedisError
+from server.redis.client import READ_ONLY, RedisClient
+from server.redis.connection import RedisDown, RedisError, RedisReplyError, describe
 from server.redis.lease import Lease
 from server.vapi.call_api import CallListError, make_call_api
 
@@ -68,6 +68,7 @@ class CallMonitor:
         self._lease = Lease(redis, _LEASE_KEY, seconds) if redis else None
         self._rate_limited = 0
         self._is_told = False
+        self._is_refused = False
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -96,16 +97,16 @@ class CallMonitor:
         """Prolong the lease; return whether it is held, or `otherwise` while Redis fails."""
         try:
             return await lease.hold()
-        except _REDIS_FAILURES:
-            self._stand_still()
+        except _REDIS_FAILURES as error:
+            self._record_redis_failure(error)
             return otherwise
 
     async def _follow(self) -> None:
         """Take over the state that the reading process has published."""
         try:
             snapshot = await self._shared.load() if self._shared else None
-        except _REDIS_FAILURES:
-            self._stand_still()
+        except _REDIS_FAILURES as error:
+            self._record_redis_failure(error)
             return
         if snapshot is None:
             return
@@ -113,6 +114,16 @@ class CallMonitor:
         oldest = time() - _CURRENT_INTERVALS * self._interval - _CURRENT_SECONDS
         if snapshot.state.stands_still or snapshot.at < oldest:
             self._stand_still()
+
+    def _record_redis_failure(self, error: Exception) -> None:
+        """Let minutes stand still; log what only the monitor sees, the client logs an outage."""
+        self._stand_still()
+        if not isinstance(error, RedisReplyError) or describe(error) == READ_ONLY:
+            return
+        if not self._is_refused:
+            text = "Redis rejects what the call monitor needs (%s): minutes stand still"
+            log.warning(text, describe(error))
+        self._is_refused = True
 
     def _stand_still(self) -> None:
         self.state = "degraded"
@@ -158,9 +169,9 @@ class CallMonitor:
                 await self._judge_and_publish(judge)
         except CallListError as error:
             return await self._record_failure(error)
-        except _REDIS_FAILURES:  # the client has told it
+        except _REDIS_FAILURES as error:
             self.numbers.failures += 1
-            self._stand_still()
+            self._record_redis_failure(error)
             return 0
         self._record_success()
         return 0
@@ -218,6 +229,7 @@ class CallMonitor:
 
     def _record_success(self) -> None:
         self.state = "up"
+        self._is_refused = False
         self._rate_limited = 0
         if self._is_told:
             log.info("Vapi's calls are read again")

@@ -531,6 +531,25 @@ async def test_without_redis_sessions_go_on(
         await until(lambda: (unknown, "unknown", "ended") in monitored.flagged())
 
 
+async def test_redis_that_rejects_a_command_of_the_monitor_is_told_once(
+    stand_in: StandIn,
+    audit_lines: AuditLines,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with monitoring(stand_in, audit_lines, REDIS_URL=redis_server.url) as monitored:
+        caplog.set_level("WARNING", "server.calls")
+        for _ in range(2):
+            await redis_server.execute("ACL", "SETUSER", "default", "-get")
+            await monitored.becomes("degraded")
+            await intervals(4)
+            await redis_server.execute("ACL", "SETUSER", "default", "+get")
+            await monitored.becomes("up")
+    assert [each.split(" (")[0] for each in caplog.messages] == [
+        "Redis rejects what the call monitor needs"
+    ] * 2
+
+
 async def test_two_services(
     stand_in: StandIn, audit_lines: AuditLines, redis_server: RedisServer
 ) -> None:
