@@ -56,7 +56,7 @@ EXPERIMENTS = [
     Experiment("SIGSTOP of a worker, 1 s", faults.suspend_worker),
     Experiment("Redis killed", faults.kill_redis, _UNAVAILABLE, recovery=3.5),
     Experiment("Redis suspended", faults.suspend_redis, _UNAVAILABLE, recovery=3.5),
-    *(Experiment(f"Redis at {ms} ms", faults.delay_redis(ms)) for ms in (20, 50, 200)),
+    *(Experiment(f"Redis at {ms} ms", faults.delay_redis(ms)) for ms in (50, 200)),
     Experiment("Redis read-only", faults.read_only_redis),
     Experiment("Redis full", faults.full_redis),
     Experiment("Redis wrong password", faults.redis_password, _UNAVAILABLE, recovery=3.5),

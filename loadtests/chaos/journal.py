@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from loadtests.chaos.machine import program
+from loadtests.chaos.machine import control_groups, program
 from loadtests.chaos.rig import Rig, rig, until
 from rig.process import ROOT
 
@@ -40,13 +40,6 @@ def unit_limits() -> list[str]:
     found = re.findall(r"^LogRateLimit(Burst|IntervalSec)=(\d+)$", unit, re.MULTILINE)
     names = {"Burst": "burst", "IntervalSec": "interval"}
     return [f"{names[name]}={value}" for name, value in found if value != "0"]
-
-
-def _control_group() -> Path:
-    """Return the folder of the unit in the hierarchy that systemd uses."""
-    root = Path("/sys/fs/cgroup")
-    named = root / "systemd"
-    return (named if named.is_dir() else root) / "system.slice" / _UNIT
 
 
 @asynccontextmanager
@@ -91,7 +84,7 @@ def _stream(root: Path) -> int:
 @asynccontextmanager
 async def journal_rig() -> AsyncIterator[Rig]:
     """Start everything, with the audit log in the journal and read from there."""
-    group = _control_group()
+    group = control_groups() / "system.slice" / _UNIT
     group.mkdir(parents=True)
     prefix = ("sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group))
     try:

@@ -46,8 +46,17 @@ def lacks_namespace(kind: str, *programs: str) -> str:
 
 
 NETWORK: Final = lacks_namespace("net", "ip", "iptables")
+
+
+def control_groups() -> Path:
+    """Return the root of the control groups that systemd and journald use."""
+    root = Path("/sys/fs/cgroup")
+    named = root / "systemd"  # version 1
+    return named if named.is_dir() else root
+
+
 JOURNALD: Final = lacks_namespace("mount", "systemd-journald", "journalctl") or (
-    "" if os.access("/sys/fs/cgroup", os.W_OK) else "a /sys/fs/cgroup that can be written"
+    "" if os.access(control_groups(), os.W_OK) else f"a {control_groups()} that can be written"
 )
 
 
