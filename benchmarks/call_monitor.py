@@ -1,7 +1,7 @@
 """What the call monitor costs: `python -m benchmarks.call_monitor`.
 
 500 calls in progress and 2,000 of the last day, each with a transcript of 50 kB, in the stand-in
-for Vapi; the service, in a process of its own, reads them every two seconds. It prints the
+for Vapi; the service, in a process of its own, reads them every ten seconds. It prints the
 processor time of an interval and the memory, and how long sessions take without the monitor, with
 it, and while the list does not answer.
 """
@@ -33,9 +33,9 @@ from server.proof import IssueProof, make_proof_issuer
 _ACTIVE: Final = 500
 _ENDED: Final = 2000
 _TRANSCRIPT: Final = 50_000
-_INTERVAL: Final = 2
-_INTERVALS: Final = 15
-_SESSIONS: Final = 2000
+_INTERVAL: Final = 10
+_INTERVALS: Final = 4
+_SESSIONS: Final = 5000
 
 
 _KEY: Final = ec.generate_private_key(ec.SECP256R1()).private_bytes(
