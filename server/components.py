@@ -244,28 +244,8 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
 
-    if (monitor := components.call_monitor) is not None:
-        _add_call_metrics(metrics, monitor)
-
-
-def _add_call_metrics(metrics: Metrics, monitor: "CallMonitor") -> None:
-    """Add the numbers of the call monitor; only the reading process has calls."""
-    numbers = monitor.numbers
-    text = "Calls in progress that concern this service."
-    metrics.add_gauge("calls_in_progress", text, lambda: numbers.in_progress, across="livemax")
-    text = "Calls that should end and cannot be ended."
-    metrics.add_gauge("calls_unendable", text, lambda: numbers.unendable, across="livemax")
-    text = "1 while calls are not ended because no known, unaltered call was seen, else 0."
-    metrics.add_gauge("calls_held_back", text, lambda: numbers.is_held_back, across="livemax")
-    up = "1 while Vapi's calls are read, else 0."
-    metrics.add_gauge("call_monitor_up", up, lambda: monitor.state == "up", across="livemin")
-    flagged, ended = "Calls that broke a rule, by rule.", "Calls that the monitor ended, by rule."
-    metrics.add_counters("calls_flagged", flagged, "rule", lambda: numbers.flagged)
-    metrics.add_counters("calls_ended", ended, "rule", lambda: numbers.ended)
-    readings = "Readings of Vapi's list of calls."
-    metrics.add_counter("call_readings", readings, lambda: numbers.readings)
-    failures = "Readings that failed."
-    metrics.add_counter("call_reading_failures", failures, lambda: numbers.failures)
+    if components.call_monitor is not None:
+        components.call_monitor.add_metrics(metrics)
 
 
 def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:

@@ -17,6 +17,7 @@ from server.calls.rules import View
 from server.config import Settings
 from server.config.settings import CallMonitorMode
 from server.http_client import make_session, retry_delay
+from server.observability.metrics import Metrics
 from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
 from server.policies.revocations import RevocationList, make_patient_names
 from server.proof import VerifyProof, make_proof_verifier
@@ -69,6 +70,26 @@ class CallMonitor:
         self._rate_limited = 0
         self._is_told = False
         self._is_refused = False
+
+    def add_metrics(self, metrics: Metrics) -> None:
+        """Add the numbers of the monitor; only the reading process has calls."""
+        numbers = self.numbers
+        text = "Calls in progress that concern this service."
+        metrics.add_gauge("calls_in_progress", text, lambda: numbers.in_progress, across="livemax")
+        text = "Calls that should end and cannot be ended."
+        metrics.add_gauge("calls_unendable", text, lambda: numbers.unendable, across="livemax")
+        text = "1 while calls are not ended because no known, unaltered call was seen, else 0."
+        metrics.add_gauge("calls_held_back", text, lambda: numbers.is_held_back, across="livemax")
+        text = "1 while Vapi's calls are read, else 0."
+        metrics.add_gauge("call_monitor_up", text, lambda: self.state == "up", across="livemin")
+        text = "Calls that broke a rule, by rule."
+        metrics.add_counters("calls_flagged", text, "rule", lambda: numbers.flagged)
+        text = "Calls that the monitor ended, by rule."
+        metrics.add_counters("calls_ended", text, "rule", lambda: numbers.ended)
+        text = "Readings of Vapi's list of calls."
+        metrics.add_counter("call_readings", text, lambda: numbers.readings)
+        text = "Readings that failed."
+        metrics.add_counter("call_reading_failures", text, lambda: numbers.failures)
 
     async def run(self) -> None:
         """Run until cancelled."""
