@@ -99,8 +99,8 @@ class Connection(RequestHandler):
     def _process_keepalive(self) -> None:
         """Close the connection if it is idle; a head that is arriving has its own timer."""
         if self._inbound.has_partial_head or self._channel.has_unread_bytes:
-            again = self._loop.call_later(limits.HEAD_SECONDS, self._process_keepalive)
-            self._keepalive_handle = again
+            seconds = min(limits.HEAD_SECONDS, self.keepalive_timeout)
+            self._keepalive_handle = self._loop.call_later(seconds, self._process_keepalive)
         else:
             super()._process_keepalive()
 
