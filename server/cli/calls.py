@@ -18,6 +18,7 @@ from server.calls.classify import Classified, classify
 from server.cli.arguments import CommandFailed, read_patient
 from server.config import Settings
 from server.config.loader import Configuration
+from server.config.sources import printable
 from server.http_client import make_session
 from server.proof import make_proof_verifier
 from server.vapi.assistants import assistants_by_name
@@ -58,9 +59,9 @@ def _table(rows: Sequence[CallRow]) -> Iterator[str]:
     yield "  PATIENT"
     yield "  ASSISTANT, FLAGS"
     for row in rows:
-        yield f"{row.started_at[:19]}Z {row.call_id}"
+        yield f"{row.started_at[:19]}Z {printable(row.call_id)}"
         yield f"  {row.patient or '-'}"
-        yield f"  {row.assistant_id or '-'}  {','.join(row.flags) or '-'}"
+        yield f"  {printable(row.assistant_id or '-')}  {','.join(row.flags) or '-'}"
 
 
 def _row(settings: Settings, each: Classified) -> CallRow:
@@ -166,7 +167,7 @@ async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall]
         chosen = [each for each in in_progress if selection.includes(each)]
         results = await asyncio.gather(*(api.end(session, each.call) for each in chosen))
     for each, has_ended in zip(chosen, results, strict=True):
-        print(f"{each.call.id} {'ended' if has_ended else 'could not be ended'}")
+        print(f"{printable(each.call.id)} {'ended' if has_ended else 'could not be ended'}")
     return [EndedCall(each.patient, result) for each, result in zip(chosen, results, strict=True)]
 
 

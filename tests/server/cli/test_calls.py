@@ -108,6 +108,17 @@ async def test_calls_of_other_assistants_are_not_looked_at(run: Run, stand_in: S
     assert "One call is too large to be read" in ended.err
 
 
+async def test_ids_cannot_forge_a_line(run: Run, stand_in: StandIn) -> None:
+    now = rfc3339(time())
+    stand_in.app[CALL_LIST].more = [
+        {"id": "1\nb ended", "type": "webCall", "createdAt": now, "updatedAt": now}
+    ]
+    table = await run(variables(stand_in), "calls")
+    ended = await run(variables(stand_in), "end", "--call", "1\nb ended")
+    assert (ended.status, ended.out) == (1, "1\\nb ended could not be ended\n")
+    assert "b ended" not in table.out.splitlines()
+
+
 async def test_failures(run: Run, stand_in: StandIn) -> None:
     without = await run({**variables(stand_in), "PROOF_KEY": ""}, "calls")
     assert (without.status, "set PROOF_KEY" in without.err) == (1, True)
