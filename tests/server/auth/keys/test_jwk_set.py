@@ -14,7 +14,7 @@ from rig.issuer import Key, key, make_key
 from rig.rsa_keys import rsa_key
 from rig.service import sign
 from server.auth.aiohttp_jwt_adapter import verify_token
-from server.auth.jwk_set import JwkSet, NoUsableKeyError
+from server.auth.jwk_set import JwkSet, NoUsableKeyError, explain_unused
 from server.auth.tokens import base64url_decode
 from server.config.keys import ED25519_ALGORITHMS, PUBLIC_ALGORITHMS
 from tests import pems
@@ -230,3 +230,9 @@ def test_unused_keys_are_told_with_the_reason() -> None:
         "7 (its kid is not a string)",
         "null (it is malformed or of an unknown kind)",
     ]
+
+
+def test_a_token_is_told_why_its_key_is_not_used() -> None:
+    unused = read(MINE.jwk(), MINE.jwk(kid="a", use="enc"), MINE.jwk(kid="b", use="enc")).unused
+    assert "not for signatures" in explain_unused(unused, "b", "unknown")
+    assert explain_unused(unused, "c", "unknown") == "unknown"
