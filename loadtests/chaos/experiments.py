@@ -66,7 +66,6 @@ EXPERIMENTS = [
         "Vapi failing", faults.failing_vapi, frozenset({"VAPI_SESSION_FAILED"}), recovery=3.5
     ),
     Experiment("blocked output", faults.blocked_output),
-    Experiment("1,000 connections", faults.many_connections(1000), connections=1000),
     Experiment("5,000 connections", faults.many_connections(5000), connections=5000),
     Experiment(
         "open files used up",

@@ -27,10 +27,12 @@ async def _iptables(*rule: str) -> None:
 
 async def packets_vanish(rig: Rig, seconds: float) -> None:
     """Drop all packets of the connections to Redis, without a reset; new ones are not affected."""
-    for client in list(rig.proxy.clients):
+    proxy = str(rig.proxy.port)
+    for client in rig.proxy.ends.intersection(rig.proxy.clients):
         port = str(client.transport.get_extra_info("peername")[1])
-        for direction in ("--sport", "--dport"):
-            await _iptables("-A", "INPUT", "-p", "tcp", direction, port, "-j", "DROP")
+        for source, target in ((port, proxy), (proxy, port)):
+            ports = ("--sport", source, "--dport", target)
+            await _iptables("-A", "INPUT", "-p", "tcp", *ports, "-j", "DROP")
     await asyncio.sleep(max(seconds, NOTICED_SECONDS))
     ready = await is_ready(rig.service)
     await _iptables("-F", "INPUT")
@@ -62,10 +64,13 @@ async def failover(rig: Rig, seconds: float) -> None:
 
 
 async def operators_commands(rig: Rig, seconds: float) -> None:
-    """Revoke a patient, list the revocations, lift one, pause and resume."""
-    for command in ("revoke --patient p", "revocations", "unrevoke --patient p"):
-        await _succeeds(rig, *command.split())
-    await asyncio.sleep(seconds)
+    """Revoke a patient, then lift that and list the revocations."""
+    await _succeeds(rig, "revoke", "--patient", "p")
+    await asyncio.gather(
+        _succeeds(rig, "unrevoke", "--patient", "p"),
+        _succeeds(rig, "revocations"),
+        asyncio.sleep(seconds),
+    )
 
 
 async def _succeeds(rig: Rig, *arguments: str) -> None:
