@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 from typing import Any
 
@@ -477,13 +478,13 @@ async def test_call_that_the_list_forgets(
     monkeypatch.setattr(reader, "_MAX_MISSES", 2)
     async with monitoring(stand_in, audit_lines) as monitored:
         stand_in.app[CALL_LIST].more = [entry("1", time(), proof())]
-        await until(lambda: len(monitored.events("vapi_call_started")) == 1)
+
+        async def are_in_progress(count: int) -> bool:
+            return await monitored.metric("vapi_sessions_calls_in_progress") == count
+
+        await eventually(partial(are_in_progress, 1), seconds=30)
         stand_in.app[CALL_LIST].more = []
-
-        async def is_forgotten() -> bool:
-            return await monitored.metric("vapi_sessions_calls_in_progress") == 0
-
-        await eventually(is_forgotten, seconds=30)
+        await eventually(partial(are_in_progress, 0), seconds=30)
 
 
 async def test_calls_that_are_not_ours(stand_in: StandIn, audit_lines: AuditLines) -> None:
