@@ -40,6 +40,7 @@ class Connection(RequestHandler):
         "_connections",
         "_draining",
         "_error_response",
+        "_has_large_head",
         "_inbound",
         "_is_broken",
         "_timer",
@@ -68,6 +69,7 @@ class Connection(RequestHandler):
         self._error_response = error_response
         self._inbound = Inbound()
         self._answered = 0
+        self._has_large_head = False  # the last request
         self._closes = False  # the response to the last request ends the connection
         self.parsed_at = 0.0  # the last head, in seconds of `time.perf_counter`
         self._is_broken = False  # what arrives is not parsed any more
@@ -152,9 +154,9 @@ class Connection(RequestHandler):
             error.__traceback__ = None  # it refers to what was sent, and to itself
         elif self._inbound.is_http_head(piece) and _is_well_formed(message):
             head_bytes = self._inbound.head_bytes + len(piece)
-            is_large = limits.is_large_head(head_bytes, len(message.headers))
+            self._has_large_head = limits.is_large_head(head_bytes, len(message.headers))
             self._inbound.begin_body(body)
-            self._closes = bool(message.upgrade) or (is_large and not body.is_eof())
+            self._closes = bool(message.upgrade)
             return
         else:
             error = ValueError("not HTTP/1.x")
@@ -204,6 +206,8 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the response, then parse what has arrived in the meantime."""
+        if self._has_large_head and self._inbound.has_incomplete_body:
+            self._closes = True
         if self._draining.is_set() or (self._closes and self._answered + 1 == self._request_count):
             resp.force_close()
         if isinstance(resp, web.Response) and _is_large(resp.body):

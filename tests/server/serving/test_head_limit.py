@@ -128,6 +128,23 @@ async def test_token_that_fills_the_head_leaves_the_connection_open(
             assert "Connection" not in answer.headers
 
 
+@pytest.mark.parametrize("pause", [False, True])
+async def test_only_a_late_body_after_many_large_fields_ends_the_connection(
+    service: Service, *, pause: bool
+) -> None:
+    head_only, separator, body = post(b"{}", *many_fields()).partition(b"\r\n\r\n")
+    async with dial(service) as wire:
+        if pause:
+            await wire.send(head_only + separator)
+        else:
+            await wire.send(head_only + separator + body)
+        assert ((await wire.answer()).headers.get("Connection") == "close") is pause
+
+
+def many_fields() -> list[str]:
+    return [f"X-{number}: {'a' * 300}" for number in range(90)]
+
+
 @pytest.mark.parametrize("size", [16_384, 16_385, LIMIT])
 async def test_large_head_leaves_the_connection_open(service: Service, size: int) -> None:
     async with dial(service) as wire:
