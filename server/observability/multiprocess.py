@@ -4,12 +4,15 @@ prometheus_client maps a file for each process and kind of metric into memory. W
 room, writing to it kills the process (SIGBUS), so each process takes the room before.
 """
 
+import fcntl
 import logging
 import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Any, Final
 
 METRICS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -18,6 +21,7 @@ METRICS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 TEMPORARY_PREFIX: Final = "vapi-sessions-metrics-"
 
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  a folder of its own is created in it
+_NEW_SECONDS: Final = 60.0
 _KINDS: Final = ("counter", "histogram", "gauge_livemax", "gauge_livemin", "gauge_livesum")
 _FILE_BYTES: Final = 65536
 """What prometheus_client would map at first; the metrics of a process take less than a half."""
@@ -35,8 +39,31 @@ def prepare_metrics_directory(*, enabled: bool) -> None:
     elif METRICS_DIRECTORY in os.environ:
         Path(os.environ[METRICS_DIRECTORY]).mkdir(parents=True, exist_ok=True)
     else:
-        folder = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
-        os.environ[METRICS_DIRECTORY] = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder)
+        parent = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        _delete_abandoned(parent)
+        os.environ[METRICS_DIRECTORY] = made = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent)
+        _lock(Path(made))  # for as long as this process, or one that it forks, runs
+
+
+def _lock(folder: Path) -> int:
+    """Lock a directory; return the descriptor that holds the lock. Raises OSError if it is held."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _delete_abandoned(parent: Path) -> None:
+    """Delete the directories of masters that were killed: in memory they would never go."""
+    for folder in parent.glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):  # another user's, or in use
+            if time() - folder.stat().st_mtime > _NEW_SECONDS:  # else it may not be locked yet
+                descriptor = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
 
 
 def take_room() -> bool:

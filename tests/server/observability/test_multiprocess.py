@@ -27,6 +27,21 @@ def test_directory_is_created_and_deleted() -> None:
     assert not folder.exists()
 
 
+def test_directories_of_killed_masters_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocess, "_IN_MEMORY", tmp_path)
+    new, old = tmp_path / "vapi-sessions-metrics-new", tmp_path / "vapi-sessions-metrics-old"
+    for folder in (new, old):
+        folder.mkdir()
+    multiprocess.prepare_metrics_directory(enabled=True)
+    used = Path(os.environ.pop(multiprocess.METRICS_DIRECTORY))
+    for folder in (old, used):
+        os.utime(folder, (0, 0))
+    multiprocess.prepare_metrics_directory(enabled=True)
+    assert (new.exists(), old.exists(), used.exists()) == (True, False, True)
+
+
 def test_directory_without_room_is_left_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
