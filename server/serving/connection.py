@@ -86,7 +86,8 @@ class Connection(RequestHandler):
         Cancelled while it discards a body, aiohttp's task would refer to itself; the end of the
         body ends it.
         """
-        if self._is_answered and self._inbound.is_receiving:
+        is_discarding = self._is_answered and self._inbound.is_receiving
+        if is_discarding and not self._is_broken:  # a broken body has an error, and no end
             self._task_handler = None
             self._inbound.end_body()
         super().connection_lost(exc)
