@@ -51,7 +51,7 @@ run: $(SERVE) ## serve; without a configuration, in development mode
 	@$(BIN)/python -m sandbox
 
 test: $(TEST) ## run the whole test suite
-	@echo "The suite takes about two minutes on two cores. Tests whose program is not installed are skipped."
+	@echo "The suite takes two to three minutes on two cores; tests without their program are skipped."
 	$(SUITE)
 
 cover: $(TEST) ## run the whole test suite and require every branch to be covered
