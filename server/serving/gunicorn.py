@@ -140,7 +140,7 @@ def log_config(level: str) -> dict[str, Any]:
 def prepare_master(
     server: Any, *, may_reload: Callable[[], bool], delay: Callable[[], float]
 ) -> None:
-    """Prepare the master for SIGHUP and SIGTERM: call it in the hook `when_ready`.
+    """Prepare the master for SIGHUP, SIGTERM and SIGINT: call it in the hook `when_ready`.
 
     `may_reload` is asked at SIGHUP, since gunicorn's master exits when its configuration file
     fails. `delay` returns the present delay of the shutdown, in seconds.
@@ -153,8 +153,8 @@ def prepare_master(
 
     server.reload = reload_if_valid
     _stop_accepting_on_sigterm(server, delay)
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        _handle_in_master(number, cast("Handler", signal.getsignal(number)))
+    _end_at_once_on_a_second_sigint(server)
+    _handle_in_master(signal.SIGQUIT, cast("Handler", signal.getsignal(signal.SIGQUIT)))
 
 
 def _handle_in_master(number: signal.Signals, handler: Handler) -> None:
@@ -185,6 +185,22 @@ def _stop_accepting_on_sigterm(server: Any, delay: Callable[[], float]) -> None:
         proceed(number, frame)
 
     _handle_in_master(signal.SIGTERM, on_sigterm)
+
+
+def _end_at_once_on_a_second_sigint(server: Any) -> None:
+    """Let the second SIGINT kill the workers and the master, as it ends a single process."""
+    proceed = cast("Handler", signal.getsignal(signal.SIGINT))
+
+    def on_first(number: int, frame: FrameType | None) -> None:
+        _handle_in_master(signal.SIGINT, on_second)
+        proceed(number, frame)
+
+    def on_second(number: int, _: FrameType | None) -> None:
+        server.kill_workers(signal.SIGKILL)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    _handle_in_master(signal.SIGINT, on_first)
 
 
 def _end_service(server: Any, delay: float) -> None:

@@ -87,6 +87,21 @@ async def test_worker_that_is_being_started_ends_by_itself(
         assert service.log.matching(rf"Worker exiting \(pid: {worker}\)")
 
 
+async def test_second_sigint_ends_all_processes_at_once(start: Start) -> None:
+    service = await start(TWO_WORKERS, SHUTDOWN_GRACE_SECONDS="30", SESSION_BUDGET_SECONDS="20")
+    request = start_request(body=b'{"patientContext": {"id": "pt_1"}}')
+    async with connected(service) as (reader, writer):
+        writer.write(request[:-10])
+        await exchange(service, get("/healthz"))
+        began = monotonic()
+        service.process.send_signal(signal.SIGINT)
+        await service.log.find("Handling signal: int")
+        service.process.send_signal(signal.SIGINT)
+        assert await service.left() == -signal.SIGINT
+        assert await reader.read() == b""
+        assert monotonic() - began < 5
+
+
 @EITHER
 async def test_idle_connections_end_within_35_percent_of_the_grace(
     start: Start, command: Sequence[str]

@@ -70,6 +70,18 @@ def test_sigterm_tells_the_workers_that_the_service_ends(
     assert (master.calls, master.num_workers) == ([signal.SIGTERM], 0)
 
 
+def test_second_sigint_kills_workers_and_master(
+    stopped: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = prepare(Master())
+    monkeypatch.setattr(os, "kill", lambda *sent: master.calls.append(sent))
+    signal.raise_signal(signal.SIGINT)
+    assert master.calls == []
+    signal.raise_signal(signal.SIGINT)
+    assert master.calls == [signal.SIGKILL, (os.getpid(), signal.SIGINT)]
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
 @pytest.mark.parametrize("other", [{"reexec_pid": 7}, {"master_pid": 7}])
 def test_sigterm_leaves_sockets_open_that_another_master_shares(
     stopped: list[Any], other: dict[str, Any]
