@@ -127,7 +127,7 @@ class RedisClient:
         """Connect and probe once, and set the state."""
         try:
             async with open_connection(self._url) as connection:
-                self.write_error = await answered(self._probe(connection.execute))
+                self.write_error = await self._answered_probe(connection.execute)
         except RedisFailure as error:
             self._record_failure(error)
         else:
@@ -149,7 +149,7 @@ class RedisClient:
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
         async with self._open() as probing, self._open() as serving:
-            write_error = await answered(self._probe(probing.execute))
+            write_error = await self._answered_probe(probing.execute)
             self._connection = serving
             self._lost.clear()
             self._settled.set()
@@ -172,7 +172,7 @@ class RedisClient:
                 return
             try:
                 _, write_error = await asyncio.gather(
-                    ensure_alive(serving), answered(self._probe(probing.execute))
+                    ensure_alive(serving), self._answered_probe(probing.execute)
                 )
             except (RedisError, OSError):
                 if probing.is_connected() and serving.is_connected():
@@ -181,6 +181,9 @@ class RedisClient:
             self._record_up(write_error)
             if write_error == READ_ONLY and search.is_due() and await self._accepts_writes_anew():
                 return
+
+    async def _answered_probe(self, execute: Execute) -> str | None:
+        return await answered(self._probe(execute))
 
     async def _probe(self, execute: Execute) -> str | None:
         """Send the probes, and write; return the error of the write, if any."""
