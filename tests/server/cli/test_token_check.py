@@ -170,6 +170,8 @@ async def test_each_claim_counts_alone(kept: str) -> None:
     others = {"VAPI_ASSISTANT_CLAIM": "", "JWT_CONSENT_CLAIM": ""}
     del others[kept]
     assert (await check(sign(), **{**GRANTS, **others}))[-1].ok is False
+    granted = sign(claims(assistants="nurse", consents=["recording@1"]))
+    assert (await check(granted, **{**GRANTS, **others}))[-1].ok is True
 
 
 MARK = "M4RKED"
