@@ -14,12 +14,31 @@ from server.config.settings import SECRETS
 EXAMPLE = Path(server.__file__).parent.parent / "config.example.env"
 LINE = re.compile(r"^(#?)([A-Z_]+)=(.*)$", re.MULTILINE)
 REQUIRED = {"VAPI_API_KEY", "VAPI_PUBLIC_API_KEY", "VAPI_ASSISTANT_ID"}
+NAMES = [item.name.upper() for item in fields(Settings)]
+SHOWN_IN_API = {
+    "CONSENT_REQUIRED",
+    "JWT_DPOP",
+    "METRICS_ENABLED",
+    "PROOF_KEY",
+    "RATE_LIMIT",
+    "VAPI_ASSISTANTS",
+}
 IDS = {name: f"{number}" * 32 for number, name in enumerate(sorted(REQUIRED))}
 
 
 def test_every_variable_is_documented_once_and_nothing_else() -> None:
     names = [name for _, name, _ in LINE.findall(EXAMPLE.read_text())]
     assert sorted(names) == sorted(item.name.upper() for item in fields(Settings))
+
+
+def test_every_variable_is_in_the_documents() -> None:
+    documents = "".join(each.read_text() for each in (EXAMPLE.parent / "docs").rglob("*.md"))
+    assert [each for each in NAMES if not re.search(rf"\b{each}\b", documents)] == []
+
+
+def test_what_shows_in_the_api_names_its_setting() -> None:
+    document = (EXAMPLE.parent / "docs" / "openapi.json").read_text()
+    assert {each for each in NAMES if re.search(rf"\b{each}\b", document)} >= SHOWN_IN_API
 
 
 def test_every_variable_has_a_comment_above_it() -> None:
