@@ -20,7 +20,6 @@ SHOWN_IN_API = {
     "JWT_DPOP",
     "METRICS_ENABLED",
     "PROOF_KEY",
-    "RATE_LIMIT",
     "VAPI_ASSISTANTS",
 }
 IDS = {name: f"{number}" * 32 for number, name in enumerate(sorted(REQUIRED))}
