@@ -72,18 +72,16 @@ def create_development(
     pages = local_origins(settings.port)
     lab_app = create_lab(lab, page_origins=pages)
     lab_app.middlewares.insert(0, local_requests_only(port_of(companions.lab), origins=pages))
+    tools = _tool_server(settings, own, companions.tools, webhook_secret)
+    tokens = _with_session_tokens(settings, pages, failures, port_of(companions.tokens))
     companion_servers = [
         serving(vapi, *companions.all_vapi),
-        serving(_tool_server(settings, own, companions.tools, webhook_secret), companions.tools),
+        serving(tools, companions.tools),
         serving(lab_app, companions.lab),
-        serving(
-            _with_session_tokens(settings, pages, failures, port_of(companions.tokens)),
-            companions.tokens,
-        ),
+        serving(tokens, companions.tokens),
     ]
-    addresses = Addresses(
-        endpoints=endpoints, lab=origin(companions.lab), vapi=origin(companions.vapi)
-    )
+    lab_at, vapi_at = origin(companions.lab), origin(companions.vapi)
+    addresses = Addresses(endpoints=endpoints, lab=lab_at, vapi=vapi_at)
     app = _service_with_failures(settings, failures, settings.port)
     app.middlewares.insert(3, _lead_to_playground)
     app.add_subapp(PATH, create_playground(addresses, settings))

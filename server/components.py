@@ -203,7 +203,22 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
 
     When processes have different values, the worst is reported.
     """
-    audit_log = components.audit_log
+    _add_audit_metrics(metrics, components.audit_log)
+    _add_upstream_metrics(metrics, components)
+    paused = "1 while sessions are paused, else 0."
+    metrics.add_gauge("paused", paused, components.pause.is_paused, across="livemax")
+    keys = components.keys
+    metrics.add_numbers(
+        "keys",
+        "Verification keys: used, and published ones that are ignored.",
+        "state",
+        lambda: {"used": keys.size, "ignored": len(keys.unused)},
+    )
+    if components.call_monitor is not None:
+        components.call_monitor.add_metrics(metrics)
+
+
+def _add_audit_metrics(metrics: Metrics, audit_log: AuditLog) -> None:
     lost = "Audit lines that were not written and will not be."
     metrics.add_counter("audit_lines_lost", lost, lambda: audit_log.lost_lines)
     dropped = "Audit lines of refusals that were dropped because half of the queue was in use."
@@ -214,6 +229,9 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     )
     up = "1 while audit lines are written, else 0."
     metrics.add_gauge("audit_up", up, lambda: audit_log.state == "up", across="livemin")
+
+
+def _add_upstream_metrics(metrics: Metrics, components: Components) -> None:
     metrics.add_counter(
         "limiter_failures",
         "Requests counted in the process because Redis did not answer.",
@@ -224,17 +242,8 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         "Requests whose revocation could not be checked.",
         lambda: components.revocation_failures.total,
     )
-    paused = "1 while sessions are paused, else 0."
-    metrics.add_gauge("paused", paused, components.pause.is_paused, across="livemax")
     metrics.add_state(
         "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
-    )
-    keys = components.keys
-    metrics.add_numbers(
-        "keys",
-        "Verification keys: used, and published ones that are ignored.",
-        "state",
-        lambda: {"used": keys.size, "ignored": len(keys.unused)},
     )
     if (jwks := components.jwks) is not None:
         age = "Seconds since the keys were last fetched; +Inf without keys."
@@ -243,9 +252,6 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
     if (redis := components.redis) is not None:
         up, read_up = "1 while Redis is up, else 0.", lambda: redis.state is RedisState.UP
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
-
-    if components.call_monitor is not None:
-        components.call_monitor.add_metrics(metrics)
 
 
 def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:

@@ -79,8 +79,7 @@ def make_start_handler(
         context.credential_type, context.assistant_id = credential.type, assistant_id
         context.consent = consent
         proof = issue_proof(patient_id, assistant_id, consent) if issue_proof else None
-        if proof:
-            context.proof_id = proof.id
+        context.proof_id = proof.id if proof else None
         patient = PatientContext(patient_id, rfc3339(clock()))
         return json_response(encode(_success(assistant_id, patient, credential, proof)))
 

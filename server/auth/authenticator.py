@@ -125,15 +125,14 @@ def make_authenticator(
     cache = VerifiedTokenCache()
     queue = VerificationQueue()
 
-    def verify_now(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
+    def verify_once(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
+        """Verify a token, unless another request with it came first."""
+        if (known := cache.get(digest, key_set)) is not None:
+            return known
         principal = rules.principal_from(verify_token(token, verify))
         if key_set is keys.key_set is not None and len(token) <= MAX_CACHED_LENGTH:
             cache.add(digest, principal, key_set)
         return principal
-
-    def verify_later(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
-        """Verify a token that has waited, unless another request with it came first."""
-        return cache.get(digest, key_set) or verify_now(token, digest, verify, key_set)
 
     async def verify_new(token: str, digest: bytes) -> Principal:
         header = read_header(token.partition(".")[0])
@@ -142,10 +141,8 @@ def make_authenticator(
             verify = await keys.find(header.algorithm, header.key_id)
             key_set = keys.key_set  # no await since `find`: the two belong together
             try:
-                if queue.has_time():
-                    return verify_now(token, digest, verify, key_set)
-                job = partial(verify_later, token, digest, verify, key_set)
-                return await queue.wait(digest, job)
+                job = partial(verify_once, token, digest, verify, key_set)
+                return job() if queue.has_time() else await queue.wait(digest, job)
             except ApiError as error:
                 is_final = error.reason is not Reason.SIGNATURE
                 if is_final or not await keys.has_newer(header.algorithm, key_set):

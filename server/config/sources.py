@@ -17,6 +17,9 @@ _ASSIGNED: Final = re.compile(r"\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]+={0,2}\s*")
 
+MAX_FILE_BYTES: Final = 65536
+_MAX_EDITS: Final = 2
+_MIN_LENGTH: Final = 6
 
 IsOurs = Callable[[str], bool]
 """Whether a name is a variable of the service."""
@@ -143,9 +146,6 @@ def _join(numbers: list[int]) -> str:
     return f"lines {', '.join(earlier)} and {last}" if earlier else f"line {last}"
 
 
-MAX_FILE_BYTES: Final = 65536
-
-
 def read_secret_files(
     values: Mapping[str, str], names: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -182,10 +182,6 @@ def _read(path: str) -> str:
     if not secret:
         raise ValueError("the file is empty")
     return os.fsdecode(secret)
-
-
-_MAX_EDITS: Final = 2
-_MIN_LENGTH: Final = 6
 
 
 def find_misspelled(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
