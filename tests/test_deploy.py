@@ -118,7 +118,7 @@ def rendered(overlay: str) -> dict[str, Any]:
     return {document["kind"]: document for document in yaml.safe_load_all(made)}
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="Debian: apt install kubernetes-client")
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl 1.21 or later")
 @pytest.mark.parametrize("overlay", OVERLAYS)
 class TestOverlays:
     def test_validates_against_the_api_schemas(self, overlay: str) -> None:
