@@ -55,10 +55,7 @@ def create_development(
     seconds.
     """
     own = f"http://{HOST}:{settings.port}"
-    endpoints = {
-        str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
-        str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
-    }
+    endpoints = _endpoints(own, companions)
     failures = FailureInjector()
     vapi = _vapi(settings, companions, webhook_secret, pace)
     lab = Lab(
@@ -88,6 +85,14 @@ def create_development(
     # First, because the service checks Vapi when it starts.
     app.cleanup_ctx.insert(0, partial(_run_companions, companion_servers))
     return app
+
+
+def _endpoints(own: str, companions: Companions) -> dict[str, str]:
+    """Return the address of the endpoint for each type of credential."""
+    return {
+        str(CredentialType.PUBLIC_KEY): own + ENDPOINT,
+        str(CredentialType.SESSION_TOKEN): origin(companions.tokens) + ENDPOINT,
+    }
 
 
 @web.middleware

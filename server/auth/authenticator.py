@@ -122,8 +122,7 @@ def make_authenticator(
     The signature of a token is verified once for each key set. Its dates are checked on every
     request. Revocation, role, scope and rate limit are checked by other middlewares.
     """
-    cache = VerifiedTokenCache()
-    queue = VerificationQueue()
+    cache, queue = VerifiedTokenCache(), VerificationQueue()
 
     def verify_once(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
         """Verify a token, unless another request with it came first."""
