@@ -192,6 +192,14 @@ async def test_valid_body_is_accepted(service: Service, sent: Callable[..., byte
     assert (answer.status, answer.json.get("error")) == (200, None)
 
 
+@pytest.mark.parametrize("coding", ["compress", "br", "gzip, gzip", "\u00e9"])
+async def test_unsupported_content_coding(service: Service, coding: str) -> None:
+    answer = await exchange(service, post(b"{}", f"Content-Encoding: {coding}", token=sign()))
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    details = "The content coding is not supported; use gzip or deflate"
+    assert answer.json["error"]["details"] == details
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "bEaReR   "])
 async def test_scheme_is_case_insensitive_and_spaces_may_repeat(
     service: Service, scheme: str
