@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from middlewares.context import RECEIVING
-from middlewares.errors import ApiError, ErrorCode
+from middlewares.errors import ApiError
 from server.api.body import _parse, read_object
 
 Seen = list[dict[str, object] | ApiError]
