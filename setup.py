@@ -50,7 +50,7 @@ setup(
     description="A session-credential broker for Vapi: a patient's token in, configuration out",
     python_requires=">=3.11",
     packages=find_packages(include=["server", "server.*", "middlewares", "middlewares.*"]),
-    package_data={"server": ["py.typed"], "middlewares": ["py.typed"]},
+    package_data={"server": ["py.typed", "api/openapi.json"], "middlewares": ["py.typed"]},
     install_requires=SERVE,
     extras_require={
         "bench": BENCH,

@@ -133,7 +133,7 @@ def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.
         started_at=STARTED_AT,
         expire_requests=timeouts.expire_all,
     )
-    operations.add_routes(app, settings, components, PREFIX + PATH, interface.shutting_down)
+    operations.add_routes(app, settings, components, interface.shutting_down)
     if metrics is not None:
         add_component_metrics(metrics, components)
         add_connection_metrics(metrics, interface.connections)

@@ -1,7 +1,12 @@
-"""The operational routes: liveness, readiness, metrics and the API documents."""
+"""The operational routes: liveness, readiness, metrics, public keys, and the API documents.
+
+`openapi.json` is the OpenAPI 3.1 document.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -9,8 +14,6 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from middlewares.headers import json_response, remove_server_header
-from server.api.docs_page import add_swagger_ui
-from server.api.openapi import build_document
 from server.api.routing import add_exact_subapp, add_route
 from server.config import Settings
 from server.config.checks import find_swagger_ui
@@ -49,6 +52,7 @@ def mount_proof_keys(
         add_exact_subapp(host_app, f"{prefix}/jwks.json", app)
 
 
+_OPENAPI: Final = Path(__file__).with_name("openapi.json")
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SOUND: Final = frozenset({"up", "off", "ready"})
 _SERVING: Final = frozenset({"ready", "degraded"})
@@ -68,16 +72,14 @@ def add_routes(
     app: web.Application,
     settings: Settings,
     status: Status,
-    endpoint: str,
     shutting_down: asyncio.Event,
 ) -> None:
     """Add `/healthz`, `/readyz`, `/openapi.json`, and, when enabled, `/docs` and
     `/.well-known/jwks.json`.
 
-    `endpoint` is the path of the session endpoint; `shutting_down` is set when the process has been
-    told to end.
+    `shutting_down` is set when the process has been told to end.
     """
-    document = msgspec.json.encode(build_document(endpoint))
+    document = msgspec.json.encode(msgspec.json.decode(_OPENAPI.read_bytes()))
 
     async def healthz(_: web.Request) -> web.StreamResponse:
         return json_response(msgspec.json.encode({"status": "ok"}))
@@ -96,7 +98,7 @@ def add_routes(
     add_route(app, hdrs.METH_GET, "/openapi.json", openapi)
     add_proof_keys(app, settings, "/.well-known/jwks.json")
     if settings.docs_enabled and (files := find_swagger_ui()):
-        add_swagger_ui(app, files)
+        _add_swagger_ui(app, files)
 
 
 def add_metrics(app: web.Application, metrics: Metrics) -> None:
@@ -120,3 +122,53 @@ def _readiness(status: Status, states: Mapping[str, str]) -> str:
     if not status.has_started():
         return "starting"
     return "ready" if _SOUND.issuperset(states.values()) else "degraded"
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Vapi sessions: the API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<main id="api"><noscript>This page needs JavaScript; the API is described in
+<a href="/openapi.json">openapi.json</a>.</noscript></main>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_START: Final = """const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#api", deepLinking: true, docExpansion: "list",
+  defaultModelsExpandDepth: 0, displayRequestDuration: true, tryItOutEnabled: true,
+});
+"""
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def _add_swagger_ui(app: web.Application, files: Path) -> None:
+    """Add the page at `/docs`, without external resources; `files` of Swagger UI are read now."""
+    javascript = "text/javascript; charset=utf-8"
+    for path, kind, content in (
+        ("", "text/html; charset=utf-8", _PAGE.encode()),
+        ("/start.js", javascript, _START.encode()),
+        ("/swagger-ui-bundle.js", javascript, (files / "swagger-ui-bundle.js").read_bytes()),
+        ("/swagger-ui.css", "text/css; charset=utf-8", (files / "swagger-ui.css").read_bytes()),
+    ):
+        headers = {hdrs.CONTENT_TYPE: kind, "Content-Security-Policy": _POLICY}
+        add_route(app, hdrs.METH_GET, f"/docs{path}", partial(_serve, content, headers))
+
+
+async def _serve(content: bytes, headers: dict[str, str], _: web.Request) -> web.StreamResponse:
+    return web.Response(body=content, headers=headers)

@@ -36,7 +36,7 @@ def test_every_variable_is_in_the_documents() -> None:
 
 
 def test_what_shows_in_the_api_names_its_setting() -> None:
-    document = (EXAMPLE.parent / "docs" / "openapi.json").read_text()
+    document = (EXAMPLE.parent / "server" / "api" / "openapi.json").read_text()
     assert {each for each in NAMES if re.search(rf"\b{each}\b", document)} >= SHOWN_IN_API
 
 
