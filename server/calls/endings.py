@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from server.calls.classify import Classified
+from server.calls.rules import Classified
 
 log = logging.getLogger(__name__)
 

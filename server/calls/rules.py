@@ -1,15 +1,57 @@
-"""The rules for calls as one list: which calls break each, and which of these are ended."""
+"""What a call is (known, unknown, reused or altered, and whose), and the rules as one list."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
-from server.calls.classify import Classified
+from server.proof import VerifyProof
+from server.vapi.web_call import WebCall
 
 DAY_SECONDS: Final = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A call and its class. `patient` is None for an unknown call.
+
+    `is_ours`: on one of our assistants; `proof_id`: the `jti` of a proof that we signed.
+    """
+
+    call: WebCall
+    patient: str | None
+    proof_id: str | None
+    is_ours: bool
+    is_known: bool
+    is_reused: bool
+    is_altered: bool
+
+
+def classify(
+    calls: Iterable[WebCall], verify: VerifyProof, assistant_ids: frozenset[str]
+) -> Iterator[Classified]:
+    """Yield the calls that concern us, in the order in which they were created."""
+    used: set[str] = set()
+    for call in sorted(calls, key=lambda each: (each.created_at, each.id)):
+        claims = verify(call.proof)
+        is_ours = call.assistant_id in assistant_ids
+        if not is_ours and claims is None and call.assistant_id is not None:
+            continue
+        is_known = claims is not None and claims.covers(call.assistant_id, call.created_at)
+        yield Classified(
+            call=call,
+            patient=claims.sub if claims is not None and is_known else None,
+            proof_id=None if claims is None else claims.jti,
+            is_ours=is_ours,
+            is_known=is_known,
+            is_reused=claims is not None and claims.jti in used,
+            is_altered=(is_ours or claims is not None) and bool(call.changed),
+        )
+        if claims is not None:
+            used.add(claims.jti)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +69,7 @@ def parse_limits(items: Sequence[str]) -> Limits:
     return Limits(int(active) if active else None, int(minutes) if minutes else None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """What the rules look at: the calls of the last 24 hours, in the order of their creation.
 
@@ -40,11 +82,6 @@ class View:
     limits: Limits
     revoked: Collection[str]
     ending: Collection[str] = ()
-    long_callers: Sequence["LongCaller"] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find the patients whose calls last for longer than a day's minutes."""
-        object.__setattr__(self, "long_callers", list(self._find_long_callers()))
 
     @property
     def in_progress(self) -> Iterator[Classified]:
@@ -59,12 +96,19 @@ class View:
         known = (each for each in self.calls if each.is_known and not each.is_altered)
         return next((each.call.created_at for each in known), inf)
 
-    def _find_long_callers(self) -> Iterator["LongCaller"]:
+    @cached_property
+    def _long_callers(self) -> list["_LongCaller"]:
+        """The patients whose calls last for longer than a day's minutes."""
         if self.limits.minutes is None:
-            return
-        for patient, calls in _by_patient(self.calls).items():
-            if sum(each.call.seconds(self.now) for each in calls) >= self.allowed_seconds:
-                yield LongCaller(patient, calls, self.now)
+            return []
+        return [
+            _LongCaller(patient, calls, self._usage(calls))
+            for patient, calls in _by_patient(self.calls).items()
+            if sum(each.call.seconds(self.now) for each in calls) >= self.allowed_seconds
+        ]
+
+    def _usage(self, calls: Iterable[Classified]) -> "Usage":
+        return Usage([(each.call.began_at, each.call.last_moment(self.now)) for each in calls])
 
     @property
     def allowed_seconds(self) -> float:
@@ -75,13 +119,13 @@ class View:
         """Return the patients whose minutes are used up, and when some are free again."""
         return {
             each.patient: each.usage.free_at(self.now, self.allowed_seconds)
-            for each in self.long_callers
+            for each in self._long_callers
             if each.usage.seconds(self.now) >= self.allowed_seconds
         }
 
     def beyond_minutes(self) -> Iterator[Classified]:
         """Yield the calls in which the minutes were used up, and those that began afterwards."""
-        for caller in self.long_callers:
+        for caller in self._long_callers:
             for each in caller.calls:
                 moments = (each.call.began_at, each.call.last_moment(self.now))
                 if any(caller.usage.seconds(at) >= self.allowed_seconds for at in moments):
@@ -104,19 +148,10 @@ def _by_patient(calls: Iterable[Classified]) -> dict[str, list[Classified]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class LongCaller:
-    """A patient, their calls, and how long these last."""
-
+class _LongCaller(NamedTuple):
     patient: str
     calls: Sequence[Classified]
-    now: float
-    usage: "Usage" = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Add up the calls."""
-        spans = [(each.call.began_at, each.call.last_moment(self.now)) for each in self.calls]
-        object.__setattr__(self, "usage", Usage(spans))
+    usage: "Usage"
 
 
 class Usage:

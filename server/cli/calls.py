@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from middlewares.audit import patient_name
 from middlewares.context import rfc3339
 from server.admin_actions import admin_record, report
-from server.calls.classify import Classified, classify
+from server.calls.rules import Classified, classify
 from server.cli.arguments import CommandFailed, read_patient
 from server.config import Settings
 from server.config.loader import Configuration

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from server.calls.classify import Classified
 from server.calls.endings import Endings
+from server.calls.rules import Classified
 from tests.server.calls.test_rules import call
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.calls.classify import Classified
-from server.calls.rules import RULES, Limits, Usage, View, parse_limits
+from server.calls.rules import RULES, Classified, Limits, Usage, View, parse_limits
 from server.vapi.web_call import WebCall
 
 NOW = 1_000_000.0
