@@ -170,7 +170,7 @@ def _from_base64url(segment: str) -> bytes:
 DEFAULT_OVERRIDES: Final = ("variableValues.patientProof",)
 """The overrides of a call that are allowed by default."""
 
-_DEFINITIONS: Final = (
+DEFINITIONS: Final = (
     "assistant",
     "squad",
     "squadId",
@@ -189,7 +189,7 @@ def changed_overrides(
     An allowed name is a dotted path, and allows what lies below it. Of each override that is not
     allowed, the shortest path is returned. A key that contains a dot is never allowed.
     """
-    names = [name for name in _DEFINITIONS if call.get(name) is not None]
+    names = [name for name in DEFINITIONS if call.get(name) is not None]
     overrides = call.get("assistantOverrides")
     if overrides is None:
         return names

@@ -24,7 +24,7 @@ from server.proof import VerifyProof, make_proof_verifier
 from server.redis.client import READ_ONLY, RedisClient
 from server.redis.connection import RedisDown, RedisError, RedisReplyError, describe
 from server.redis.lease import Lease
-from server.vapi.call_api import CallListError, make_call_api
+from server.vapi.call_api import CallApi, CallListError
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class CallMonitor:
         return Judge(
             self._settings,
             cast("VerifyProof", make_proof_verifier(self._settings)),  # PROOF_KEY is required
-            api=make_call_api(self._settings),
+            api=CallApi(self._settings),
             session=session,
             write=self._write,
             numbers=self.numbers,

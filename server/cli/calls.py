@@ -22,7 +22,7 @@ from server.config.sources import printable
 from server.http_client import make_session
 from server.proof import make_proof_verifier
 from server.vapi.assistants import assistants_by_name
-from server.vapi.call_api import CallListError, make_call_api
+from server.vapi.call_api import CallApi, CallListError
 
 _DAY: Final = 86400
 """Seconds by which our clock may be behind Vapi's."""
@@ -98,7 +98,7 @@ async def _read_in_progress(settings: Settings, session: ClientSession) -> list[
         raise CommandFailed("Calls cannot be told apart: set PROOF_KEY")
     now = time()
     try:
-        listed = await make_call_api(settings).read(session, now - _LONGEST_CALL, now + _DAY)
+        listed = await CallApi(settings).read(session, now - _LONGEST_CALL, now + _DAY)
     except CallListError as error:
         raise CommandFailed(f"Vapi's calls cannot be read: {error}") from None
     if listed.unreadable:
@@ -163,7 +163,7 @@ async def end_calls(settings: Settings, selection: Selection) -> list[EndedCall]
     """End calls and print a line for each. Raises `CommandFailed` when they cannot be read."""
     async with make_session(settings) as session:
         in_progress = await _read_in_progress(settings, session)
-        api = make_call_api(settings)
+        api = CallApi(settings)
         chosen = [each for each in in_progress if selection.includes(each)]
         results = await asyncio.gather(*(api.end(session, each.call) for each in chosen))
     for each, has_ended in zip(chosen, results, strict=True):

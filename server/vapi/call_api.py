@@ -1,6 +1,6 @@
 """Vapi's list of calls, and the end of a call. Transcripts and recordings are never decoded."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from time import time
@@ -14,7 +14,6 @@ from server.config import Settings
 from server.http_client import describe_failure
 from server.vapi.call_windows import Window
 from server.vapi.web_call import (
-    PageEntry,
     UnreadableCall,
     WebCall,
     decode_entry,
@@ -31,7 +30,7 @@ _MAX_CALLS: Final = 1000
 _FIRST_CALLS: Final = 50
 _TIMEOUT: Final = ClientTimeout(total=4)
 _MAX_REQUESTS: Final = 300
-"""The requests of one reading: a list that cannot be read in so many is a failure."""
+"""The requests of one listed: a list that cannot be read in so many is a failure."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -54,29 +53,39 @@ class _TooLarge(Exception):  # noqa: N818  it names a state
         self.body = body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallList:
     """The web calls by id, and the calls that alone are too large to be read.
 
     `date` is Vapi's clock at the last answer, in seconds since the epoch; ours if it tells none.
     """
 
-    calls: dict[str, WebCall]
-    unreadable: list[UnreadableCall]
-    date: float
+    calls: dict[str, WebCall] = field(default_factory=dict)
+    unreadable: list[UnreadableCall] = field(default_factory=list)
+    date: float = 0.0
+
+    def add_unreadable(
+        self, call: UnreadableCall, window: Window, rest: list[Window]
+    ) -> list[Window]:
+        """Add a call that cannot be read, once the windows of `rest` are around it; return them."""
+        is_found = None not in (call.id, call.updated, call.created)
+        if not rest:
+            call = replace(call, updated=sum(window.updated) // 2)
+        if (is_found or not rest) and call not in self.unreadable:
+            self.unreadable.append(call)
+        return rest
 
 
 class CallApi:
-    """Reads and ends calls. `allowed` are the overrides that a call may have."""
+    """Reads and ends calls."""
 
-    def __init__(
-        self, *, base_url: str, api_key: str, public_key: str, allowed: tuple[str, ...]
-    ) -> None:
-        self._url = f"{base_url.rstrip('/')}/call"
-        self._is_local = urlsplit(base_url).hostname in _LOOPBACK
-        self._headers = {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+    def __init__(self, settings: Settings) -> None:
+        self._url = f"{settings.vapi_base_url.rstrip('/')}/call"
+        self._is_local = urlsplit(settings.vapi_base_url).hostname in _LOOPBACK
+        self._headers = {hdrs.AUTHORIZATION: f"Bearer {settings.vapi_api_key}"}
+        public_key = settings.vapi_public_api_key
         self._end_headers = {hdrs.AUTHORIZATION: f"Bearer {public_key}"} if public_key else {}
-        self._allowed = allowed
+        self._allowed = settings.call_overrides
         self._limit = _FIRST_CALLS
 
     async def read(
@@ -91,39 +100,40 @@ class CallApi:
 
         Calls of `skip` that have not changed since are not read again.
         """
-        reading = _Reading(self._allowed)
+        listed = CallList()
         windows = [Window((round(since * 1000), round(until * 1000)))]
         for call in skip:
             windows = [part for each in windows for part in each.without(call)]
         for _ in range(_MAX_REQUESTS):
             if not windows:
-                return CallList(reading.calls, reading.unreadable, reading.date)
-            windows += await self._read_window(session, reading, windows.pop())
+                return listed
+            windows += await self._read_window(session, listed, windows.pop())
         raise CallListError("too many pages")
 
     async def _read_window(
-        self, session: ClientSession, reading: "_Reading", window: Window
+        self, session: ClientSession, listed: CallList, window: Window
     ) -> list[Window]:
         """Read one page; return the windows that must be read in addition."""
         limit = self._limit
         try:
-            page = await self._page(session, reading, window, limit)
+            page = await self._page(session, listed, window, limit)
         except _TooLarge as error:
-            return self._divide(reading, window, limit, error.body)
-        entries = list(reading.add(page))
+            return self._divide(listed, window, limit, error.body)
+        entries = list(filter(None, (decode_entry(raw, self._allowed) for raw in page)))
+        listed.calls |= {each.call.id: each.call for each in entries if each.call is not None}
         if len(page) < limit:
             return []
         parts = window.split(entries)
-        return parts or reading.add_unreadable(UnreadableCall(None), window, [])
+        return parts or listed.add_unreadable(UnreadableCall(None), window, [])
 
     def _divide(
-        self, reading: "_Reading", window: Window, limit: int, body: bytearray
+        self, listed: CallList, window: Window, limit: int, body: bytearray
     ) -> list[Window]:
         """Return what to read in place of a page that is too large."""
         if limit == 1:
             call = read_start(bytes(body[:_START_BYTES]))
-            rest = reading.add_unreadable(call, window, window.around(call))
-            self._limit = _FIRST_CALLS if reading.unreadable else 1
+            rest = listed.add_unreadable(call, window, window.around(call))
+            self._limit = _FIRST_CALLS if listed.unreadable else 1
             return rest
         if parts := window.apart(find_large(body)):
             return parts
@@ -131,7 +141,7 @@ class CallApi:
         return [window]
 
     async def _page(
-        self, session: ClientSession, reading: "_Reading", window: Window, limit: int
+        self, session: ClientSession, listed: CallList, window: Window, limit: int
     ) -> list[msgspec.Raw]:
         body = bytearray()
         try:
@@ -143,14 +153,14 @@ class CallApi:
                 allow_redirects=False,
             ) as response:
                 _check_status(response)
-                reading.date = _date_of(response)
+                listed.date = _date_of(response)
                 await _read_body(response, body)
             page, unreadable = decode_page(body)
         except (ClientError, OSError, ValueError) as error:
             if isinstance(error, TimeoutError) and len(body) > _GOOD_PAGE_BYTES:
                 raise _TooLarge(body) from None
             raise CallListError(describe_failure(error)) from None
-        reading.unreadable += [each for each in unreadable if each not in reading.unreadable]
+        listed.unreadable += [each for each in unreadable if each not in listed.unreadable]
         if page:
             self._limit = min(2 * limit, _MAX_CALLS, _GOOD_PAGE_BYTES * len(page) // len(body) + 1)
         return page
@@ -185,45 +195,6 @@ class CallApi:
                 return 200 <= response.status < 300
         except (ClientError, TimeoutError, OSError, ValueError):
             return False
-
-
-def make_call_api(settings: Settings) -> CallApi:
-    """Return the client of Vapi's calls."""
-    return CallApi(
-        base_url=settings.vapi_base_url,
-        api_key=settings.vapi_api_key,
-        public_key=settings.vapi_public_api_key,
-        allowed=settings.call_overrides,
-    )
-
-
-@dataclass(slots=True)
-class _Reading:
-    allowed: tuple[str, ...]
-    calls: dict[str, WebCall] = field(default_factory=dict)
-    unreadable: list[UnreadableCall] = field(default_factory=list)
-    date: float = 0.0
-
-    def add(self, page: list[msgspec.Raw]) -> Iterator[PageEntry]:
-        """Add the web calls of a page; yield each call. Junk is skipped."""
-        for raw in page:
-            entry = decode_entry(raw, self.allowed)
-            if entry is None:
-                continue
-            if entry.call is not None:
-                self.calls[entry.call.id] = entry.call
-            yield entry
-
-    def add_unreadable(
-        self, call: UnreadableCall, window: Window, rest: list[Window]
-    ) -> list[Window]:
-        """Add a call that cannot be read, once the windows of `rest` are around it; return them."""
-        is_found = None not in (call.id, call.updated, call.created)
-        if not rest:
-            call = replace(call, updated=sum(window.updated) // 2)
-        if (is_found or not rest) and call not in self.unreadable:
-            self.unreadable.append(call)
-        return rest
 
 
 def _check_status(response: ClientResponse) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from server.proof import changed_overrides
+from server.proof import DEFINITIONS, changed_overrides
 
 _MAX_TEXT: Final = 128
 _MAX_NAME: Final = 64
@@ -48,12 +48,9 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 
 _DEFINITIONS: Final = {
-    "assistant": "assistant",
-    "squad": "squad",
-    "squadId": "squad_id",
-    "workflow": "workflow",
-    "workflowId": "workflow_id",
-    "assistantVersion": "assistant_version",
+    each.encode_name: each.name
+    for each in msgspec.structs.fields(_Entry)
+    if each.encode_name in DEFINITIONS
 }
 
 

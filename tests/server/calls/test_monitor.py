@@ -31,7 +31,7 @@ from server.http_client import make_session
 from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
 from server.policies.revocations import CLEAR_NAMES
 from server.redis.client import RedisClient
-from server.vapi.call_api import make_call_api
+from server.vapi.call_api import CallApi
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
 from tests.conftest import AuditLines, Serve
 from tests.revocation_keys import patient_key
@@ -600,7 +600,7 @@ async def test_call_is_not_ended_without_the_lease() -> None:
         judge = Judge(
             settings,
             lambda _: None,
-            api=make_call_api(settings),
+            api=CallApi(settings),
             session=session,
             write=lambda _: None,
             numbers=MonitorNumbers(),

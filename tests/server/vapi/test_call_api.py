@@ -10,7 +10,7 @@ from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 
 from middlewares.context import rfc3339
-from rig.service import PRIVATE_KEY, PUBLIC_KEY
+from rig.service import make_settings
 from rig.vapi import StandIn, vapi
 from sandbox.vapi.call_list import CALL_LIST
 from server.vapi import call_api, web_call
@@ -20,7 +20,7 @@ from server.vapi.web_call import UnreadableCall, WebCall
 
 def api(stand_in: StandIn | None = None, url: str = "https://api.vapi.ai") -> CallApi:
     base_url = stand_in.url if stand_in else url
-    return CallApi(base_url=base_url, api_key=PRIVATE_KEY, public_key=PUBLIC_KEY, allowed=())
+    return CallApi(make_settings(VAPI_BASE_URL=base_url))
 
 
 def entry(number: int, at: float, size: int = 0) -> dict[str, object]:
