@@ -1,8 +1,17 @@
 """The configuration of gunicorn's master: it is loaded once, and reloaded only when it is valid."""
 
+from pathlib import Path
+
 import pytest
 
-from server.master_configuration import MasterConfiguration
+from rig.service import SECRET, VARIABLES, make_settings
+from server.config.loader import Configuration, load_configuration
+from server.master_configuration import (
+    MasterConfiguration,
+    find_changed,
+    find_refusals,
+    find_weakened,
+)
 from tests.server.config.test_proof_key import PROOF
 
 
@@ -58,3 +67,112 @@ def test_several_processes_need_redis_for_what_they_share(
         "JWT_DPOP",
         "CALL_MONITOR",
     ]
+
+
+# --- the rules of a reload ------------------------------------------------------------
+
+HASH_KEY = "an-audit-hash-key-of-the-tests-32"
+
+
+def load(folder: Path, content: str, **environ: str) -> Configuration:
+    path = folder / ".env"
+    path.write_text(content)
+    return load_configuration({**VARIABLES, **environ}, path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reasons"),
+    [
+        ("JWT_ISSUER=us\n", "JWT_ISSUER=us\n", []),
+        ("JWT_ISSUER=us\n", "JWT_ISSUER=\n", []),
+        ("JWT_ISSUER=us\n", "JWT_ISSUER=us\nJWT_AUDIENCE=voice\n", []),
+        ("JWT_ISSUER=us", "JWT_ISSUER=us\n", []),
+        ("", "", []),
+        (
+            "JWT_ISSUER=us\n",
+            "JWT_ISSUER=u",
+            [".env: does not end with a line break; it may have been cut off"],
+        ),
+        (
+            "JWT_ISSUER=us\nJWT_AUDIENCE=\nOTHER=1\n",
+            "",
+            [
+                "JWT_AUDIENCE: is missing in .env; write JWT_AUDIENCE= to drop it",
+                "JWT_ISSUER: is missing in .env; write JWT_ISSUER= to drop it",
+                "OTHER: is missing in .env; write OTHER= to drop it",
+            ],
+        ),
+    ],
+)
+def test_a_file_that_was_cut_off_is_refused(
+    tmp_path: Path, before: str, after: str, reasons: list[str]
+) -> None:
+    last = load(tmp_path, before)
+    assert list(find_refusals(last, load(tmp_path, after))) == reasons
+
+
+def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    last = load(tmp_path, "JWT_ISSUER=us\n")
+    new = load_configuration(VARIABLES, tmp_path / "gone")
+    assert [each.split(":")[0] for each in find_refusals(last, new)] == ["JWT_ISSUER"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        ("", "", 0),
+        ("", HASH_KEY, 0),
+        (HASH_KEY, HASH_KEY, 0),
+        (HASH_KEY, HASH_KEY[::-1], 1),
+        (HASH_KEY, "", 1),
+    ],
+)
+def test_the_hash_key_changes_only_beside_the_previous_one(
+    tmp_path: Path, before: str, after: str, refused: int
+) -> None:
+    last = load(tmp_path, "", AUDIT_HASH_KEY=before)
+    new = load(tmp_path, "", AUDIT_HASH_KEY=after)
+    reasons = list(find_refusals(last, new))
+    assert [each.split(":")[0] for each in reasons] == ["AUDIT_HASH_KEY"] * refused
+    assert HASH_KEY not in str(reasons)
+
+
+def test_the_hash_key_is_rotated(tmp_path: Path) -> None:
+    last = load(tmp_path, "", AUDIT_HASH_KEY=HASH_KEY)
+    keys = {"AUDIT_HASH_KEY": HASH_KEY[::-1], "AUDIT_HASH_KEY_PREVIOUS": HASH_KEY}
+    assert list(find_refusals(last, load(tmp_path, "", **keys))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "strong", "weak"),
+    [
+        ("RATE_LIMIT", "1/day", "off"),
+        ("JWT_ROLE_CLAIM", "type", "off"),
+        ("VAPI_CREDENTIAL", "session_token", "public_key"),
+        ("SESSIONS_PAUSED", "true", "false"),
+        ("JWT_MAX_LIFETIME_SECONDS", "60", "0"),
+        ("CALL_MONITOR", "enforce", "report"),
+        ("CALL_MONITOR", "report", "off"),
+        ("REDIS_URL", "redis://127.0.0.1", ""),
+        ("JWT_ISSUER", "us", ""),
+        ("JWT_AUDIENCE", "voice", ""),
+        ("JWT_REQUIRED_SCOPE", "start", ""),
+        ("VAPI_ALLOWED_ORIGINS", "https://app.test", ""),
+        ("PROOF_KEY", PROOF["PROOF_KEY"], ""),
+    ],
+)
+def test_a_weaker_value_is_found(name: str, strong: str, weak: str) -> None:
+    others = {**PROOF, "VAPI_ORG_ID": "org"}
+    stronger = make_settings(**{**others, name: strong})
+    weaker = make_settings(**{**others, name: weak})
+    assert find_changed(stronger, weaker) == [name]
+    assert find_weakened(stronger, weaker) == [name]
+    assert find_weakened(weaker, stronger) == []
+    assert find_weakened(weaker, weaker) == []
+
+
+def test_other_changes_are_not_weaker() -> None:
+    last = make_settings(PORT="1", RATE_LIMIT="1/day", JWT_ISSUER="us")
+    new = make_settings(PORT="2", RATE_LIMIT="2/day", JWT_ISSUER="other", JWT_SECRET=SECRET[::-1])
+    assert find_changed(last, new) == ["JWT_SECRET", "JWT_ISSUER", "PORT", "RATE_LIMIT"]
+    assert find_weakened(last, new) == []

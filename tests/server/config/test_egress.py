@@ -6,7 +6,7 @@ import pytest
 
 from rig.service import NO_FILE, VARIABLES
 from server.config.loader import SettingsError, load_configuration, load_settings
-from server.config.reload import find_changed, find_refusals
+from server.master_configuration import find_changed, find_refusals
 from tests.egress import Authority
 
 UPPER, LOWER = {"HTTPS_PROXY": "a:1", "NO_PROXY": "a"}, {"https_proxy": "b:1", "no_proxy": "b"}
