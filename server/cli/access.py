@@ -1,9 +1,8 @@
 """Access, through Redis: `revoke`, `unrevoke`, `revocations`, `pause`, `resume`."""
 
-import argparse
-import asyncio
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import Final
 from middlewares.context import rfc3339
 from server.admin_actions import admin_record, report
 from server.auth.claims import parse_patient_id
-from server.cli.arguments import CommandFailed, add_for, read_patient
+from server.cli import CommandFailed
 from server.cli.calls import Selection, end_calls, exit_status
 from server.config import Settings
 from server.config.loader import Configuration
@@ -31,38 +30,12 @@ from server.redis.connection import RedisFailure, describe, execute_once
 _DEFAULT_SECONDS: Final = 366 * 86400
 
 
-def add_subject(parser: argparse.ArgumentParser) -> None:
-    """Declare `--jti` or `--patient`."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--jti", metavar="ID", help="the token, by its jti claim")
-    text = "every token of the patient; - reads the id from standard input"
-    which.add_argument("--patient", metavar="ID", type=read_patient, help=text)
-
-
-def add_revoke(parser: argparse.ArgumentParser) -> None:
-    """Declare `--jti` or `--patient`, `--end-calls` and `--for`."""
-    add_subject(parser)
-    parser.add_argument("--end-calls", action="store_true", help="end the patient's calls too")
-    add_for(parser, "default: the longest lifetime of a token by the settings, else a year")
-
-
-def add_pause(parser: argparse.ArgumentParser) -> None:
-    """Declare `--for`, `--end-calls` and `--reason`."""
-    add_for(parser, "default: until the command `resume`")
-    parser.add_argument("--end-calls", action="store_true", help="end the calls in progress too")
-    parser.add_argument("--reason", metavar="TEXT", default="", help="for the log of the service")
-
-
-def revoke(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def revoke(configuration: Configuration, arguments: Namespace) -> int:
     """Revoke, and print for how long; return 1 when a call could not be ended."""
-    if arguments.end_calls and arguments.patient is None:
+    settings, jti, patient = configuration.settings, arguments.jti, arguments.patient
+    if arguments.end_calls and patient is None:
         sys.stderr.write("--end-calls needs --patient\n")
         return 2
-    return asyncio.run(_revoke(configuration.settings, arguments))
-
-
-async def _revoke(settings: Settings, arguments: argparse.Namespace) -> int:
-    jti, patient = arguments.jti, arguments.patient
     seconds = arguments.seconds or _longest_lifetime(settings)
     with _redis_of(settings, "revoked", "where the service looks revocations up"):
         entry = _entries(settings, jti, patient, "revoked")[0]
@@ -84,12 +57,9 @@ def _longest_lifetime(settings: Settings) -> int:
     return ceil(settings.jwt_max_lifetime_seconds + 2 * settings.jwt_leeway_seconds)
 
 
-def unrevoke(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def unrevoke(configuration: Configuration, arguments: Namespace) -> int:
     """Lift a revocation, if there is one."""
-    return asyncio.run(_unrevoke(configuration.settings, arguments.jti, arguments.patient))
-
-
-async def _unrevoke(settings: Settings, jti: str | None, patient: str | None) -> int:
+    settings, jti, patient = configuration.settings, arguments.jti, arguments.patient
     with _redis_of(settings, "changed", "where the service looks revocations up"):
         entries = _entries(settings, jti, patient, "changed")
         lifted = await revocation_list.unrevoke(settings.redis_url, entries)
@@ -110,15 +80,12 @@ def _entries(settings: Settings, jti: str | None, patient: str | None, done: str
     return make_patient_names(settings).all(patient)
 
 
-def revocations(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def revocations(configuration: Configuration, arguments: Namespace) -> int:
     """Print what is revoked, and until when."""
-    return asyncio.run(_print_revocations(configuration.settings, as_json=arguments.json))
-
-
-async def _print_revocations(settings: Settings, *, as_json: bool) -> int:
+    settings = configuration.settings
     with _redis_of(settings, "listed", "where the service looks revocations up"):
         found = [each async for each in list_revocations(settings.redis_url)]
-    if as_json:
+    if arguments.json:
         print(json.dumps([{**asdict(each), "until": rfc3339(each.until)} for each in found]))
         return 0
     for each in found:
@@ -136,13 +103,9 @@ def _line(revocation: Revocation) -> str:
     return f"until {rfc3339(revocation.until)}  token {name}"
 
 
-def pause(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def pause(configuration: Configuration, arguments: Namespace) -> int:
     """Pause, and print for how long; return 1 when a call could not be ended."""
-    return asyncio.run(_pause(configuration.settings, arguments))
-
-
-async def _pause(settings: Settings, arguments: argparse.Namespace) -> int:
-    seconds = arguments.seconds
+    settings, seconds = configuration.settings, arguments.seconds
     until = time() + seconds if seconds else None
     value = encode_pause(until, arguments.reason)
     expiry = (b"EX", seconds) if seconds else ()
@@ -154,12 +117,9 @@ async def _pause(settings: Settings, arguments: argparse.Namespace) -> int:
     return exit_status(await end_calls(settings, Selection())) if arguments.end_calls else 0
 
 
-def resume(configuration: Configuration, _: argparse.Namespace) -> int:
+async def resume(configuration: Configuration, _: Namespace) -> int:
     """End the pause, if there is one."""
-    return asyncio.run(_resume(configuration.settings))
-
-
-async def _resume(settings: Settings) -> int:
+    settings = configuration.settings
     with _redis_of(settings, "resumed", "through which sessions are paused"):
         removed = await execute_once(settings.redis_url, b"DEL", PAUSE_KEY)
     print("resumed" if removed else "there was no pause")

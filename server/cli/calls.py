@@ -1,9 +1,9 @@
 """The calls in progress, read from Vapi: `calls` lists them, `end` ends them."""
 
-import argparse
 import asyncio
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from time import time
@@ -15,7 +15,7 @@ from middlewares.audit import patient_name
 from middlewares.context import rfc3339
 from server.admin_actions import admin_record, report
 from server.calls.rules import Classified, classify
-from server.cli.arguments import CommandFailed, read_patient
+from server.cli import CommandFailed
 from server.config import Settings
 from server.config.loader import Configuration
 from server.config.sources import printable
@@ -42,10 +42,11 @@ class CallRow:
     flags: list[str]
 
 
-def calls(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def calls(configuration: Configuration, arguments: Namespace) -> int:
     """Print the calls in progress."""
     settings = configuration.settings
-    rows = [_row(settings, each) for each in asyncio.run(_read_alone(settings))]
+    async with make_session(settings) as session:
+        rows = [_row(settings, each) for each in await _read_in_progress(settings, session)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows]))
     else:
@@ -86,11 +87,6 @@ def _flags(each: Classified) -> list[str]:
     return [name for name, is_true in found.items() if is_true]
 
 
-async def _read_alone(settings: Settings) -> list[Classified]:
-    async with make_session(settings) as session:
-        return await _read_in_progress(settings, session)
-
-
 async def _read_in_progress(settings: Settings, session: ClientSession) -> list[Classified]:
     """Return the calls in progress. Raises `CommandFailed` when they cannot be read."""
     verify = make_proof_verifier(settings)
@@ -108,19 +104,17 @@ async def _read_in_progress(settings: Settings, session: ClientSession) -> list[
     return [each for each in found if each.call.is_in_progress]
 
 
-def add_end(parser: argparse.ArgumentParser) -> None:
-    """Declare `--call`, `--patient` and `--all`."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--call", metavar="ID", help="the call with this id")
-    text = "the patient's calls; - reads the id from standard input"
-    which.add_argument("--patient", metavar="ID", type=read_patient, help=text)
-    which.add_argument("--all", action="store_true", help="all calls with a proof of ours")
-
-
-def end(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def end(configuration: Configuration, arguments: Namespace) -> int:
     """End calls; return 1 when one could not be ended."""
-    selection = Selection(arguments.call, arguments.patient)
-    return asyncio.run(_end(configuration.settings, selection))
+    settings, patient = configuration.settings, arguments.patient
+    ended = await end_calls(settings, Selection(arguments.call, patient))
+    if arguments.call is not None:
+        if not ended:
+            print(f"{arguments.call} is not in progress")
+        patient = next((each.patient for each in ended), None)
+    record = admin_record("end", hash_key=settings.audit_hash_key, patient=patient)
+    await report(settings.redis_url, record)
+    return exit_status(ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +131,6 @@ class Selection:
         if self.patient is not None:
             return each.patient == self.patient
         return each.proof_id is not None
-
-
-async def _end(settings: Settings, selection: Selection) -> int:
-    ended = await end_calls(settings, selection)
-    patient = selection.patient
-    if selection.call_id is not None:
-        if not ended:
-            print(f"{selection.call_id} is not in progress")
-        patient = next((each.patient for each in ended), None)
-    record = admin_record("end", hash_key=settings.audit_hash_key, patient=patient)
-    await report(settings.redis_url, record)
-    return exit_status(ended)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """`python -m server check`: checks the configuration and everything that the service depends on."""
 
-import argparse
-import asyncio
 import re
 import sys
+from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ from aiohttp import ClientSession, hdrs
 from yarl import URL
 
 from middlewares.context import rfc3339
-from server.cli.arguments import CommandFailed, add_json
+from server.cli import CommandFailed
 from server.cli.comparisons import Clocks, compare_discovery
 from server.cli.explain import explain
 from server.cli.report import Finding, print_report
@@ -31,8 +30,6 @@ from server.redis.connection import RedisFailure, execute_once
 from server.vapi.assistants import Assistant, names_by_id, read_assistants
 from server.vapi.health import Status, VapiState, describe_status
 
-HELP: Final = "check the configuration, and that Vapi, the keys, Redis and the service answer"
-
 _TIMEOUT_SECONDS: Final = 2.0
 _MAX_LENGTH: Final = 200
 _SOUND: Final = frozenset({"up", "off", "ready"})
@@ -40,43 +37,6 @@ _MAX_INPUT_BYTES: Final = 65536
 _PREFIX: Final = re.compile(r"(authorization:)?\s*(bearer|dpop)\s+", re.IGNORECASE)
 _PROOF_PREFIX: Final = re.compile(r"dpop:\s*", re.IGNORECASE)
 _KEYS: Final = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PUBLIC_KEY")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--json`, `--service`, `--token` and `--dpop`."""
-    add_json(parser)
-    parser.add_argument(
-        "--service",
-        metavar="URL",
-        type=_service_address,
-        help="the running service; default: http://127.0.0.1:PORT",
-    )
-    parser.add_argument(
-        "--token",
-        metavar="-",
-        type=_standard_input,
-        help="explain rule by rule whether a patient token is accepted; it is read from standard "
-        "input, because arguments are visible to other processes",
-    )
-    parser.add_argument(
-        "--dpop", metavar="FILE", help="with --token: check this DPoP proof of a request too"
-    )
-
-
-def _standard_input(text: str) -> str:
-    if text != "-":  # the message must not repeat what may be a token
-        raise argparse.ArgumentTypeError("give - and write the token to standard input")
-    return text
-
-
-def _service_address(text: str) -> URL:
-    try:
-        url = URL(text)
-    except ValueError:
-        url = URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise argparse.ArgumentTypeError("give the service's address, http:// or https://")
-    return url
 
 
 def _read_token() -> str:
@@ -99,7 +59,7 @@ def _read_proof(path: str) -> str:
     return _PROOF_PREFIX.sub("", text.strip(), count=1)
 
 
-def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def run(configuration: Configuration, arguments: Namespace) -> int:
     """Print the findings; return 0, or 1 when something fails or the token would be refused."""
     settings = configuration.settings
     rules = None
@@ -108,8 +68,8 @@ def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
         return 2
     if arguments.token:
         proof = _read_proof(arguments.dpop) if arguments.dpop else None
-        rules = asyncio.run(explain(settings, _read_token(), proof))
-    findings, warnings = asyncio.run(examine(settings, arguments.service))
+        rules = await explain(settings, _read_token(), proof)
+    findings, warnings = await examine(settings, arguments.service)
     warnings = [*configuration.warnings, *configuration.advice, *warnings]
     return print_report(findings, warnings, rules, as_json=arguments.json)
 

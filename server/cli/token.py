@@ -1,6 +1,6 @@
 """`python -m server token`: prints a patient token that the configuration accepts."""
 
-import argparse
+from argparse import Namespace
 from secrets import token_hex
 from time import time
 from typing import Final
@@ -8,30 +8,17 @@ from typing import Final
 import jwt
 
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
-from server.cli.arguments import CommandFailed, add_for, read_patient
+from server.cli import CommandFailed
 from server.config import Settings
 from server.config.keys import HMAC_ALGORITHMS
 from server.config.loader import Configuration
 from server.config.settings import ROLE_OFF, DpopMode
 from server.config.validators import split_assistant
 
-_PATIENT_HELP: Final = "the patient id; - reads it from standard input"
 _DEFAULT_SECONDS: Final = 3600
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--patient` and `--for`."""
-    parser.add_argument(
-        "--patient",
-        metavar="ID",
-        required=True,
-        type=read_patient,
-        help=_PATIENT_HELP,
-    )
-    add_for(parser, "its lifetime; default: an hour, or JWT_MAX_LIFETIME_SECONDS")
-
-
-def run(configuration: Configuration, arguments: argparse.Namespace) -> int:
+async def run(configuration: Configuration, arguments: Namespace) -> int:
     """Print a token."""
     settings = configuration.settings
     seconds = arguments.seconds or int(settings.jwt_max_lifetime_seconds) or _DEFAULT_SECONDS
@@ -78,8 +65,7 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
 def _role(settings: Settings) -> list[tuple[str, object]]:
     if settings.jwt_role_claim == ROLE_OFF:
         return []
-    role: object = settings.jwt_patient_role
-    return [(settings.jwt_role_claim, role)]
+    return [(settings.jwt_role_claim, settings.jwt_patient_role)]
 
 
 def _required_claims(settings: Settings) -> list[tuple[str, object]]:
