@@ -1,19 +1,24 @@
 """`python -m server check`: checks the configuration and everything that the service depends on."""
 
+import json
 import re
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final
+from time import time
+from typing import BinaryIO, Final
 
 import msgspec
-from aiohttp import ClientSession, hdrs
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, hdrs
+from environs import ValidationError
 from yarl import URL
 
 from middlewares.context import rfc3339
 from server.cli import CommandFailed
-from server.cli.comparisons import Clocks, compare_discovery
 from server.cli.explain import explain
 from server.cli.report import Finding, print_report
 from server.components import Components
@@ -21,7 +26,9 @@ from server.config import Settings
 from server.config.keys import load_proof_keys
 from server.config.loader import Configuration
 from server.config.settings import CallMonitorMode
-from server.http_client import FetchError, NothingListensError, fetch, make_session
+from server.config.sources import printable
+from server.config.validators import secure_url
+from server.http_client import FetchError, NothingListensError, fetch, fetch_json, make_session
 from server.policies.deployments import find_other_deployments
 from server.policies.pause import PAUSE_KEY, decode_pause
 from server.proof import public_jwks
@@ -37,26 +44,27 @@ _MAX_INPUT_BYTES: Final = 65536
 _PREFIX: Final = re.compile(r"(authorization:)?\s*(bearer|dpop)\s+", re.IGNORECASE)
 _PROOF_PREFIX: Final = re.compile(r"dpop:\s*", re.IGNORECASE)
 _KEYS: Final = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_PUBLIC_KEY")
-
-
-def _read_token() -> str:
-    """Read a token from standard input, without white space around it and without its scheme.
-
-    Reads at most 64 KiB, which is more than the service accepts.
-    """
-    text = sys.stdin.buffer.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
-    return _PREFIX.sub("", text.strip(), count=1)
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+_MAX_CLOCK_SECONDS: Final = 60
 
 
 def _read_proof(path: str) -> str:
-    """Read a DPoP proof from a file, like a token. Raises `CommandFailed`."""
+    """Read a DPoP proof from a file. Raises `CommandFailed`."""
     try:
         with Path(path).open("rb") as file:
-            text = file.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
+            return _read(file, _PROOF_PREFIX)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not the path of a file"
         raise CommandFailed(f"The proof of --dpop cannot be read: {reason}") from None
-    return _PROOF_PREFIX.sub("", text.strip(), count=1)
+
+
+def _read(file: BinaryIO, prefix: re.Pattern[str]) -> str:
+    """Read a token without white space around it and without its scheme.
+
+    Reads at most 64 KiB, which is more than the service accepts.
+    """
+    text = file.read(_MAX_INPUT_BYTES).decode("ascii", "replace")
+    return prefix.sub("", text.strip(), count=1)
 
 
 async def run(configuration: Configuration, arguments: Namespace) -> int:
@@ -68,7 +76,7 @@ async def run(configuration: Configuration, arguments: Namespace) -> int:
         return 2
     if arguments.token:
         proof = _read_proof(arguments.dpop) if arguments.dpop else None
-        rules = await explain(settings, _read_token(), proof)
+        rules = await explain(settings, _read(sys.stdin.buffer, _PREFIX), proof)
     findings, warnings = await examine(settings, arguments.service)
     warnings = [*configuration.warnings, *configuration.advice, *warnings]
     return print_report(findings, warnings, rules, as_json=arguments.json)
@@ -81,25 +89,22 @@ async def examine(
 
     `service` is the address of the running service, in place of the default.
     """
-    components, clocks = Components(settings), Clocks(settings)
+    components, clocks = Components(settings), _Clocks(settings)
     findings = [Finding("configuration", True, "is valid")]
     async with make_session(settings, clocks.observe) as session:
-        examination = _Examination(settings, components, session)
-        findings.append(await examination.vapi())
-        findings.append(await examination.keys())
-        findings.append(await examination.redis())
-        findings.append(await examination.paused())
-        findings.append(await examination.calls())
+        parts = _Parts(settings, components, session)
+        checks = (parts.vapi, parts.keys, parts.redis, parts.paused, parts.calls)
+        findings += [await check() for check in checks]
         if settings.proof_key:
-            findings.append(examination.proof())
-        findings.append(await examination.service(service))
-        discovery = await compare_discovery(settings, session)
-    others = await find_other_deployments(settings)
-    return findings, [*examination.warnings, *others, *discovery, *clocks.warnings()]
+            findings.append(parts.proof())
+        findings.append(await parts.service(service))
+        discovery = await _compare_discovery(settings, session)
+    warnings = [*parts.warnings, *await find_other_deployments(settings), *discovery]
+    return findings, [*warnings, *clocks.warnings()]
 
 
 @dataclass(slots=True)
-class _Examination:
+class _Parts:
     """The check of each part; `warnings` are what leaves a part sound."""
 
     _settings: Settings
@@ -112,10 +117,9 @@ class _Examination:
             return Finding("vapi", True, "not checked: VAPI_CHECK_SECONDS is 0")
         found = await read_assistants(self._settings, self._session)
         labels = {key: " and ".join(names) for key, names in names_by_id(self._settings).items()}
-        self._warn_of_listeners(found, labels)
-        faults = {
-            labels[key]: fault for key, each in found.items() if (fault := self._fault_of(each))
-        }
+        named = {labels[key]: each for key, each in found.items()}
+        self._warn_of_listeners(named)
+        faults = {name: fault for name, each in named.items() if (fault := self._fault_of(each))}
         if faults:
             several = len(found) > 1
             texts = [f"{name}: {fault}" if several else fault for name, fault in faults.items()]
@@ -130,12 +134,10 @@ class _Examination:
             return None
         return "VAPI_ORG_ID is not the organization of the assistant (its orgId); compare the two"
 
-    def _warn_of_listeners(
-        self, found: dict[str, Assistant | Status], labels: dict[str, str]
-    ) -> None:
+    def _warn_of_listeners(self, found: dict[str, Assistant | Status]) -> None:
         names = [
-            labels[key]
-            for key, each in found.items()
+            name
+            for name, each in found.items()
             if isinstance(each, Assistant) and each.is_open_to_listeners
         ]
         if names:
@@ -176,23 +178,19 @@ class _Examination:
     async def paused(self) -> Finding:
         if self._settings.sessions_paused:
             return Finding("paused", False, "SESSIONS_PAUSED is true: all sessions are refused")
+        value = None
         try:
-            value = await self._pause_in_redis()
+            if self._settings.redis_url:
+                (value,) = await execute_once(self._settings.redis_url, b"MGET", PAUSE_KEY)
         except RedisFailure:
             return Finding("paused", None, "not known: Redis does not answer")
-        if value is None:
+        if not isinstance(value, bytes):
             return Finding("paused", True, "sessions are not paused")
         pause = decode_pause(value)
         end = "without an end" if pause.until is None else f"until {rfc3339(pause.until)}"
         reason = f" ({pause.reason})" if pause.reason else ""
         details = f"all sessions are refused {end}{reason}; `resume` ends the pause"
         return Finding("paused", False, details)
-
-    async def _pause_in_redis(self) -> bytes | None:
-        if not self._settings.redis_url:
-            return None
-        (value,) = await execute_once(self._settings.redis_url, b"MGET", PAUSE_KEY)
-        return value if isinstance(value, bytes) else None
 
     async def calls(self) -> Finding:
         if not self._settings.proof_key:
@@ -231,8 +229,8 @@ class _Examination:
             details = f"status {status}, and not this service's answer; check --service and PORT"
             return Finding("service", False, details)
         unsound = [f"{name} {state}" for name, state in ready.parts.items() if state not in _SOUND]
-        details = _printable(": ".join(filter(None, [ready.status, ", ".join(unsound)])))
-        return Finding("service", status == 200 and not unsound, details)
+        details = ": ".join(filter(None, [ready.status, ", ".join(unsound)]))[:_MAX_LENGTH]
+        return Finding("service", status == 200 and not unsound, printable(details))
 
 
 class _Readiness(msgspec.Struct):
@@ -240,6 +238,62 @@ class _Readiness(msgspec.Struct):
     parts: dict[str, str]
 
 
-def _printable(text: str) -> str:
-    """Return what another server sent, fit for a terminal."""
-    return text[:_MAX_LENGTH].encode("unicode_escape").decode()
+class _Clocks:
+    """How far this machine's clock is from those of Vapi and the identity provider."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = {URL(settings.vapi_base_url).origin(): "Vapi"}
+        if settings.jwt_jwks_url:
+            self._names[URL(settings.jwt_jwks_url).origin()] = "the identity provider"
+        self._ahead: dict[str, float] = {}
+
+    async def observe(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Read the `Date` of a response; one from a cache has an `Age` since then."""
+        response = await handler(request)
+        if name := self._names.get(request.url.origin()):
+            with suppress(KeyError, ValueError, OverflowError):
+                date = parsedate_to_datetime(response.headers[hdrs.DATE]).timestamp()
+                self._ahead[name] = time() - date - int(response.headers.get(hdrs.AGE, "0"))
+        return response
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each clock that differs."""
+        return [
+            f"the clock: is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} {name}'s "
+            "(Date), so sound tokens are refused; set the clock, with NTP"
+            for name, ahead in self._ahead.items()
+            if abs(ahead) > _MAX_CLOCK_SECONDS
+        ]
+
+
+async def _compare_discovery(settings: Settings, session: ClientSession) -> list[str]:
+    """Return a warning for each setting that differs, or one if the document cannot be fetched."""
+    issuers = settings.jwt_issuer if settings.jwt_jwks_url else ()
+    return [text for issuer in issuers for text in await _compare(settings, issuer, session)]
+
+
+async def _compare(settings: Settings, issuer: str, session: ClientSession) -> list[str]:
+    try:
+        secure_url(issuer)
+        url = issuer.rstrip("/") + _DISCOVERY
+        document = await fetch_json(session, url, _TIMEOUT_SECONDS)
+    except ValidationError:
+        reason = "it is not an https address"
+    except FetchError as error:
+        reason = str(error)
+    else:
+        return list(_differences(settings, issuer, document))
+    return [f"JWT_ISSUER: its discovery document cannot be fetched ({reason}); not compared"]
+
+
+def _differences(settings: Settings, issuer: str, document: object) -> Iterator[str]:
+    members = document if isinstance(document, dict) else {}
+    expected = (
+        ("JWT_ISSUER", "issuer", issuer),
+        ("JWT_JWKS_URL", "jwks_uri", settings.jwt_jwks_url),
+    )
+    for name, member, configured in expected:
+        value = members.get(member)
+        if value != configured:
+            shown = json.dumps(value)[:_MAX_LENGTH] if isinstance(value, str) else "no text"
+            yield f"{name}: differs from {member} in the issuer's discovery document: {shown}"

@@ -1,4 +1,4 @@
-"""What Vapi and the identity provider say: their clocks, and the discovery document."""
+"""What `check` says of Vapi's clock, and of the clock and the document of the identity provider."""
 
 import json
 from datetime import UTC, datetime
@@ -6,26 +6,27 @@ from time import time
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from rig.issuer import Issuer, hang, issuing, responding
 from rig.service import make_settings
 from rig.vapi import vapi
 from sandbox.vapi.app import ASSISTANT
-from server.cli import comparisons
+from server.cli import check
 from server.cli.check import examine
-from server.cli.comparisons import compare_discovery
 
 DOCUMENT = "the issuer's discovery document"
+MISSING = "JWT_ISSUER: its discovery document cannot be fetched"
 
 
 def provide(issuer: Issuer, document: Any) -> list[str]:
-    """Serve a discovery document; return the list that receives the requested paths."""
+    """Serve keys and a discovery document; return the list that receives the requested paths."""
     paths: list[str] = []
 
     async def respond(request: web.Request) -> web.StreamResponse:
         paths.append(request.path)
-        return web.Response(text=json.dumps(document))
+        is_keys = issuer.url.endswith(request.path)
+        return web.Response(text=json.dumps(issuer.document if is_keys else document))
 
     issuer.respond = respond
     return paths
@@ -33,9 +34,9 @@ def provide(issuer: Issuer, document: Any) -> list[str]:
 
 async def compare(issuer: Issuer, name: str) -> list[str]:
     """Compare the settings for this issuer name."""
-    settings = make_settings(**{**issuer.variables, "JWT_ISSUER": name})
-    async with ClientSession() as session:
-        return await compare_discovery(settings, session)
+    own = {"JWT_ISSUER": name, "JWKS_TIMEOUT_SECONDS": "0.1"}
+    _, warnings = await examine(make_settings(**{**issuer.variables, **own}))
+    return [each for each in warnings if "discovery" in each]
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -44,7 +45,7 @@ async def test_equal_documents_give_no_warning(slash: str) -> None:
         name = f"http://127.0.0.1:{issuer.port}/realms/clinic{slash}"
         paths = provide(issuer, {"issuer": name, "jwks_uri": issuer.url, "more": 1})
         assert await compare(issuer, name) == []
-    assert paths == ["/realms/clinic/.well-known/openid-configuration"]
+    assert paths[1:] == ["/realms/clinic/.well-known/openid-configuration"]
 
 
 @pytest.mark.parametrize(
@@ -73,38 +74,24 @@ async def test_differences_are_shown_escaped_and_bounded(
         assert len(text) < 300
 
 
-async def test_a_missing_document_is_a_warning() -> None:
+async def test_a_document_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 0.1)
     async with issuing() as issuer:
-
-        async def missing(_: web.Request) -> web.StreamResponse:
-            return web.Response(status=404)
-
-        issuer.respond = missing
-        assert await compare(issuer, f"http://127.0.0.1:{issuer.port}") == [
-            "JWT_ISSUER: its discovery document cannot be fetched (status 404); not compared"
-        ]
-
-
-async def test_a_slow_document_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparisons, "_TIMEOUT_SECONDS", 0.1)
-    async with issuing() as issuer:
+        name = f"http://127.0.0.1:{issuer.port}"
+        issuer.respond = responding(b"", 404)
+        assert await compare(issuer, name) == [f"{MISSING} (status 404); not compared"]
         issuer.respond = hang
-        assert await compare(issuer, f"http://127.0.0.1:{issuer.port}") == [
-            "JWT_ISSUER: its discovery document cannot be fetched (timeout); not compared"
+        assert await compare(issuer, name) == [f"{MISSING} (timeout); not compared"]
+        issuer.respond, fetches = None, issuer.fetches
+        assert await compare(issuer, "our backend") == [
+            f"{MISSING} (it is not an https address); not compared"
         ]
+        assert issuer.fetches == fetches + 1  # the keys
 
 
-async def test_an_issuer_that_is_not_an_address_is_a_warning() -> None:
-    async with issuing() as issuer:
-        (warning,) = await compare(issuer, "our backend")
-        assert "it is not an https address" in warning
-        assert issuer.fetches == 0
-
-
-@pytest.mark.parametrize("name", ["", "https://issuer.example"])
-async def test_without_jwks_nothing_is_fetched(name: str) -> None:
-    async with ClientSession() as session:
-        assert await compare_discovery(make_settings(JWT_ISSUER=name), session) == []
+async def test_without_jwks_nothing_is_fetched() -> None:
+    _, warnings = await examine(make_settings(JWT_ISSUER="https://issuer.example"))
+    assert warnings == []
 
 
 # --- clocks ----------------------------------------------------------------------------------
@@ -130,14 +117,17 @@ async def test_a_clock_that_differs_from_vapis_is_a_warning(
     assert (warning or "") in "".join(found)
 
 
+OLD = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
 @pytest.mark.parametrize(
     ("headers", "differs"),
     [
         ({}, False),
-        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, True),
-        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "{age}"}, False),  # from a cache
-        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "x"}, False),
-        ({"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "Age": "9" * 400}, False),
+        ({"Date": OLD}, True),
+        ({"Date": OLD, "Age": "{age}"}, False),  # from a cache
+        ({"Date": OLD, "Age": "x"}, False),
+        ({"Date": OLD, "Age": "9" * 400}, False),
         ({"Date": "soon"}, False),
     ],
 )
