@@ -28,7 +28,7 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
-	bench-tokens bench-workers bench-idle bench-door bench-forged walk load soak chaos alerts rehearse lock audit \
+	bench-tokens bench-throughput bench-workers bench-start bench-door walk load soak chaos alerts rehearse lock audit \
 	playground-sdk clean
 
 help: ## list the targets
@@ -91,8 +91,18 @@ $(FASTIFY)/node_modules: $(FASTIFY)/package-lock.json
 	cd $(FASTIFY) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-bench: $(BENCH) $(FASTIFY)/node_modules ## compare with aiohttp, Fastify, FastAPI (wrk, Node.js; BENCH_PYTHON)
-	$(BENCH_VENV)/bin/python -m benchmarks.bench
+build/before/%/.bench:
+	rm -rf $(@D) && mkdir -p $(@D) && git archive $* | tar -x -C $(@D)
+	$(or $(BENCH_PYTHON),$(PYTHON)) -m venv $(@D)/.venv
+	cd $(@D) && .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+bench: bench-throughput bench-door bench-start bench-workers ## measure all that docs/performance.md has of the service
+
+# BEFORE names a commit of the service that is measured in the same run.
+PEERS := $(BENCH) $(FASTIFY)/node_modules $(BEFORE:%=build/before/%/.bench)
+bench-throughput: $(PEERS) ## compare with aiohttp, Fastify and FastAPI (wrk, Node.js; BENCH_PYTHON, BEFORE)
+	$(BEFORE:%=BEFORE=build/before/%) $(BENCH_VENV)/bin/python -m benchmarks.bench
 
 bench-request: $(BENCH) ## measure the cost of each middleware, without a network (BENCH_PYTHON)
 	$(BENCH_VENV)/bin/python -m benchmarks.request >/dev/null
@@ -103,20 +113,17 @@ bench-tokens: $(BENCH) ## measure the cost of token verification, layer by layer
 walk: $(SERVE) ## print the own functions that a granted request runs, and the changes of file
 	@$(BIN)/python -m benchmarks.walk
 
-bench-door: $(BENCH) ## measure how long a new client waits beside 1,000 that load without pause (wrk)
+bench-door: $(BENCH) ## measure how long a new client waits beside busy, forging and idle ones (wrk; BENCH_PYTHON)
 	$(BENCH_VENV)/bin/python -m benchmarks.door
 
 bench-host: $(BENCH) ## measure the cost of mounting for the routes of a host application
 	$(BENCH_VENV)/bin/python -m benchmarks.host
 
-bench-workers: $(TEST) ## compare two workers with one (SECONDS; SHARE=0.3 as root)
-	$(BIN)/python -m loadtests.workers
+bench-workers: $(BENCH) ## compare two workers with one (wrk; BENCH_PYTHON, SHARE=0.3 as root)
+	$(BENCH_VENV)/bin/python -m benchmarks.workers
 
-bench-idle: $(TEST) ## measure the latency beside slow and idle connections
-	$(BIN)/python -m loadtests.idle_connections
-
-bench-forged: $(TEST) ## measure the latency of known tokens beside a flood of forged ones
-	$(BIN)/python -m loadtests.forged_tokens
+bench-start: $(BENCH) ## measure a start, its memory, and the size of what is installed (BENCH_PYTHON)
+	PYTHON=$(or $(BENCH_PYTHON),$(PYTHON)) $(BENCH_VENV)/bin/python -m benchmarks.start
 
 load: $(LOAD) ## run a load test with locust (USERS, SECONDS, WORKERS, HOST with its JWT_SECRET)
 	$(BIN)/python -m loadtests.load

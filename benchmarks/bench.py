@@ -2,13 +2,15 @@
 
 In each round of a case, wrk loads one server after the other. Ratios are taken within a round, so
 that changes in the speed of the machine affect both sides. A command-line argument selects the
-cases whose names start with it, for example `HS256` or `"RS256 distinct"`.
+cases whose names start with it, for example `HS256` or `"RS256 distinct"`. The
+environment variable BEFORE names a folder with another version of the service and its `.venv`,
+which is measured as well.
 """
 
 import json
+import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import sysconfig
@@ -21,10 +23,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks import servers, wrk
+from benchmarks import servers
 from benchmarks.keys import MATERIALS, Material, make_token, write_tokens
 from benchmarks.plot import bars
 from rig.service import PATH
+from rig.wrk import Run
 
 OUT = Path("build/bench")
 SECONDS = 2
@@ -44,14 +47,15 @@ class Case:
     tokens: str
     connections: int = CONNECTIONS
     variables: Mapping[str, str] = field(default_factory=dict)
-    redis: bool = False
+    redis: float | None = None  # the milliseconds of a round trip to it
 
     @property
     def name(self) -> str:
         """The name in the table."""
         suffixes = [
             ", session token" if self.variables else "",
-            ", Redis" if self.redis else "",
+            "" if self.redis is None else ", Redis",
+            f" {self.redis:g} ms away" if self.redis else "",
             f", {self.connections:,} connections" if self.connections != CONNECTIONS else "",
         ]
         return f"{self.algorithm} {self.tokens}{''.join(suffixes)}"
@@ -65,8 +69,10 @@ CASES = [
     Case("HS256", "repeated", MANY_CONNECTIONS),
     Case("HS256", "distinct", variables=SESSION_TOKEN),
     Case("HS256", "repeated", variables=SESSION_TOKEN),
-    Case("HS256", "distinct", redis=True),
-    Case("HS256", "repeated", redis=True),
+    Case("HS256", "distinct", redis=0),
+    Case("HS256", "repeated", redis=0),
+    Case("HS256", "distinct", redis=1),
+    Case("HS256", "repeated", redis=1),
     Case("RS256", "distinct"),
     Case("RS256", "repeated"),
     Case("ES256", "distinct"),
@@ -75,11 +81,19 @@ CASES = [
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """One run of wrk, and the server's processor time for one request, in microseconds."""
+
+    run: Run
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """All rounds of one case, by server, and the memory of the service after the last."""
 
     case: Case
-    rounds: Mapping[str, list[wrk.Run]]
+    rounds: Mapping[str, list[Round]]
     memory_mb: float
 
     def ratio(self, peer: str) -> float | None:
@@ -87,32 +101,33 @@ class Result:
         if peer not in self.rounds:
             return None
         pairs = zip(self.rounds["service"], self.rounds[peer], strict=True)
-        return median(ours.per_second / theirs.per_second for ours, theirs in pairs)
+        return median(ours.run.per_second / theirs.run.per_second for ours, theirs in pairs)
 
-    def middle(self, server: str, figure: Callable[[wrk.Run], float]) -> float:
+    def middle(self, server: str, figure: Callable[[Round], float]) -> float:
         """Return the median of one figure of a server."""
-        return median(figure(run) for run in self.rounds[server])
+        return median(map(figure, self.rounds[server]))
 
 
 def run_rounds(contestants: Mapping[str, servers.Server], case: Case, tokens: Path) -> Result:
     """Load each contestant once in every round."""
-
-    def load(server: servers.Server, seconds: int) -> wrk.Run:
-        return wrk.post(server, tokens, connections=case.connections, seconds=seconds)
-
     seconds = SECONDS if case.connections == CONNECTIONS else MANY_SECONDS
-    for server in contestants.values():
-        load(server, seconds)  # warm-up
-    rounds: dict[str, list[wrk.Run]] = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
+
+    def load(name: str, server: servers.Server) -> Round:
+        before = server.cpu_seconds
+        run = server.load(tokens, connections=case.connections, seconds=seconds)
+        check_run(run, name, case)
+        return Round(run, (server.cpu_seconds - before) / run.requests * 1e6)
+
+    rounds: dict[str, list[Round]] = {name: [] for name in contestants}
+    for number in range(ROUNDS + 1):
         for name, server in contestants.items():
-            run = load(server, seconds)
-            check_run(run, name, case)
-            rounds[name].append(run)
+            measured = load(name, server)
+            if number:  # the first is a warm-up
+                rounds[name].append(measured)
     return Result(case, rounds, contestants["service"].memory_mb)
 
 
-def check_run(run: wrk.Run, name: str, case: Case) -> None:
+def check_run(run: Run, name: str, case: Case) -> None:
     """Stop the benchmark when a server failed, or accepted or refused what it should not have."""
     refuses = case.tokens == "forged" and name != "bare"
     if run.failed or bool(run.refused) != refuses:
@@ -153,14 +168,14 @@ def material_of(algorithm: str) -> Material:
     return MATERIALS[algorithm]()
 
 
-def measure(case: Case, folder: Path) -> Result:
+def measure(case: Case, scratch: Path) -> Result:
     """Start the contestants of a case, and run all rounds."""
     material = material_of(case.algorithm)
-    tokens = write_tokens(material, folder)[case.tokens]
+    tokens = write_tokens(material, scratch)[case.tokens]
     with ExitStack() as stack:
         variables = dict(case.variables)
-        if case.redis:
-            variables["REDIS_URL"] = stack.enter_context(servers.redis())
+        if case.redis is not None:
+            variables["REDIS_URL"] = stack.enter_context(servers.redis(case.redis / 1000))
         contestants = {
             "bare": stack.enter_context(servers.bare()),
             "service": stack.enter_context(servers.service(material, **variables)),
@@ -168,9 +183,12 @@ def measure(case: Case, folder: Path) -> Result:
         if not case.variables:
             fastify = servers.fastify(material, variables.get("REDIS_URL", ""))
             contestants["fastify"] = stack.enter_context(fastify)
-            if not case.redis:
+            if case.redis is None:
                 contestants["fastapi"] = stack.enter_context(servers.fastapi(material))
             check_same_work(contestants, make_token(material, 0))
+        if folder := os.environ.get("BEFORE"):
+            before = servers.service(material, Path(folder).resolve(), **variables)
+            contestants["before"] = stack.enter_context(before)
         return run_rounds(contestants, case, tokens)
 
 
@@ -181,24 +199,24 @@ def columns(result: Result) -> Iterator[str]:
         value = result.ratio(peer)
         return "" if value is None else f"{value:.2f}"
 
-    def figures(figure: Callable[[wrk.Run], float], digits: int) -> Iterator[str]:
-        for server in ("service", "bare", "fastify"):
+    def figures(figure: Callable[[Round], float], digits: int) -> Iterator[str]:
+        for server in ("service", "before", "bare", "fastify"):
             ran = server in result.rounds
             yield f"{result.middle(server, figure):.{digits}f}" if ran else ""
 
     yield result.case.name
-    yield f"{result.middle('service', lambda run: run.per_second):,.0f}/s"
-    yield from map(ratio, ("bare", "fastify", "fastapi"))
-    yield from figures(lambda run: run.p99, 1)
-    yield from figures(lambda run: run.cpu, 0)
+    yield f"{result.middle('service', lambda each: each.run.per_second):,.0f}/s"
+    yield from map(ratio, ("before", "bare", "fastify", "fastapi"))
+    yield from figures(lambda each: each.run.p99, 1)
+    yield from figures(lambda each: each.cpu, 0)
     yield f"{result.memory_mb:.0f} MiB"
 
 
 def table(results: list[Result]) -> str:
     """Write a Markdown table."""
     heads = [
-        "tokens", "service", "/ bare", "/ Fastify", "/ FastAPI",
-        "p99, ms", "bare", "Fastify", "CPU, µs", "bare", "Fastify", "memory",
+        "tokens", "service", "/ before", "/ bare", "/ Fastify", "/ FastAPI",
+        "p99, ms", "before", "bare", "Fastify", "CPU, µs", "before", "bare", "Fastify", "memory",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     lines += [f"| {' | '.join(columns(result))} |" for result in results]
@@ -224,16 +242,10 @@ def machine() -> str:
     return f"{cpu}, {cores}, {interpreter()}, Node.js {node.strip()}"
 
 
-def allow_many_connections() -> None:
-    """Raise the limit of open files, for wrk and for the servers, which inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main() -> None:
     """Measure the selected cases. Write a table and a plot."""
     OUT.mkdir(parents=True, exist_ok=True)
-    allow_many_connections()
+    servers.allow_many_connections()
     prefixes = tuple(sys.argv[1:]) or ("",)
     results = []
     with TemporaryDirectory() as folder:

@@ -6,8 +6,9 @@ from statistics import median
 import uvloop
 from aiohttp import web
 
-from benchmarks import servers, wrk
+from benchmarks import servers
 from benchmarks.bench import CONNECTIONS
+from rig import wrk
 from server.app import mount
 from server.config import load_settings
 from tests.host.existing_backend import create_backend
@@ -33,7 +34,8 @@ def serve(port: int, *, with_endpoint: bool) -> None:
 
 def rate(server: servers.Server) -> float:
     """Return the responses of the host in a second."""
-    return wrk.get(server, "/hello", connections=CONNECTIONS, seconds=SECONDS)
+    prefix = ("taskset", "-c", servers.LOAD_CORE)
+    return wrk.get(server, "/hello", connections=CONNECTIONS, seconds=SECONDS, prefix=prefix)
 
 
 def main() -> None:

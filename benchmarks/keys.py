@@ -42,6 +42,7 @@ MATERIALS: dict[str, Callable[[], Material]] = {
     "HS256": _secret,
     "RS256": lambda: _pair("RS256", rsa.generate_private_key(65537, 2048)),
     "ES256": lambda: _pair("ES256", ec.generate_private_key(ec.SECP256R1())),
+    "ES512": lambda: _pair("ES512", ec.generate_private_key(ec.SECP521R1())),
 }
 
 

@@ -1,17 +1,19 @@
 """The servers under measurement: each in a process of its own, on one core, on loopback."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
 from benchmarks.keys import Material
-from rig.process import ALONE, cpu_seconds, rss_megabytes
+from rig import wrk
+from rig.process import ROOT, cpu_seconds, rss_megabytes
 from rig.redis_server import free_port
 from rig.service import SECRET, VARIABLES
 
@@ -44,6 +46,23 @@ class Server:
         """The resident memory, in MiB."""
         return rss_megabytes(self.pid)
 
+    def load(self, tokens: Path, *, connections: int, seconds: int, pipelined: int = 1) -> wrk.Run:
+        """Start sessions without pause, with wrk on a core of its own."""
+        return wrk.load(
+            self,
+            tokens,
+            connections=connections,
+            seconds=seconds,
+            pipelined=pipelined,
+            prefix=("taskset", "-c", LOAD_CORE),
+        )
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files, for wrk and for the servers, which inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
 
 def _accepts(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -53,11 +72,17 @@ def _accepts(port: int) -> bool:
 
 @contextmanager
 def _running(
-    command: Sequence[str], port: int, environment: Mapping[str, str], core: str = SERVER_CORE
+    command: Sequence[str],
+    port: int,
+    environment: Mapping[str, str],
+    *,
+    core: str = SERVER_CORE,
+    folder: Path = ROOT,
 ) -> Iterator[Server]:
     """Run a server on one core for the duration of the context, which starts once it accepts."""
     process = subprocess.Popen(
         ["taskset", "-c", core, *command],
+        cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
     )
@@ -105,20 +130,29 @@ def fastify(material: Material, redis_url: str = "") -> Iterator[Server]:
 
 
 @contextmanager
-def redis() -> Iterator[str]:
-    """Run a Redis beside the load generator; yield its address."""
-    port = free_port()
+def redis(round_trip: float) -> Iterator[str]:
+    """Run a Redis, so many seconds away, beside the load generator; yield its address."""
+    port, proxy = free_port(), free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with _running(["redis-server", *options], port, {}, core=LOAD_CORE):
-        yield f"redis://127.0.0.1:{port}"
+    delaying = [sys.executable, "-m", "rig.tcp_proxy", str(proxy), str(port), str(round_trip / 2)]
+    with ExitStack() as stack:
+        stack.enter_context(_running(["redis-server", *options], port, {}, core=LOAD_CORE))
+        if round_trip:
+            stack.enter_context(_running(delaying, proxy, {}, core=LOAD_CORE))
+        yield f"redis://127.0.0.1:{proxy if round_trip else port}"
 
 
 @contextmanager
-def service(material: Material, **variables: str) -> Iterator[Server]:
-    """Run the service with its default settings, apart from SERVICE and `variables`."""
+def service(material: Material, tree: Path | None = None, /, **variables: str) -> Iterator[Server]:
+    """Run the service with its default settings, apart from SERVICE and `variables`.
+
+    `tree` is a folder with another version of it, and with a `.venv`.
+    """
     port = free_port()
     environment = {**SERVICE, **material.variables, **variables, "PORT": str(port)}
-    with _running(ALONE, port, environment) as server:
+    python = str(tree / ".venv" / "bin" / "python") if tree else sys.executable
+    command = [python, "-m", "server"]
+    with _running(command, port, environment, folder=tree or ROOT) as server:
         yield server
 
 

@@ -1,8 +1,14 @@
-"""A TCP proxy between a service and an upstream that delays, stalls or refuses."""
+"""A TCP proxy between a service and an upstream that delays, stalls or refuses.
+
+`python -m rig.tcp_proxy PORT TARGET SECONDS` forwards with a delay, in a process of its own.
+"""
 
 import asyncio
+import sys
 from collections import deque
 from typing import Any
+
+import uvloop
 
 
 class TcpProxy:
@@ -103,3 +109,14 @@ class _Client(_End):
             )
         except OSError:
             self.transport.abort()
+
+
+async def _forward(port: int, target: int, delay: float) -> None:
+    proxy = TcpProxy(target, delay=delay)
+    proxy.port = port
+    await proxy.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_forward(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -62,7 +62,8 @@ HEADER = (
 
 async def run(experiment: Experiment, target: Rig, seconds: float) -> Result:
     """Run an experiment under load."""
-    load = Load(target.connect, target.token, rate=RATE, clients=CLIENTS)
+    reuse = not experiment.new_clients
+    load = Load(target.connect, target.token, rate=RATE, clients=CLIENTS, reuse=reuse)
     running = asyncio.create_task(load.run())
     await asyncio.sleep(seconds / 4)
     faults = []
@@ -107,6 +108,8 @@ async def _faults(
     slowest = max((answer.seconds for answer in record.answers), default=0)
     if slowest > BUDGET_SECONDS + MEASUREMENT_SECONDS:
         faults.append(f"a response took {slowest:.1f} s")
+    if experiment.new_clients and record.p99() > experiment.new_clients:
+        faults.append(f"new clients waited {record.p99():.1f} s")
     if recovery > experiment.recovery:
         faults.append(f"recovery took {recovery:.1f} s")
     if missing := await _missing_lines(target, record):

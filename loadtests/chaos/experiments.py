@@ -24,7 +24,9 @@ class Experiment:
     `codes` are the acceptable error codes, `lost` the acceptable number of lost requests, and
     `recovery` the acceptable seconds until every request is granted again. An experiment with a
     `rig` runs in that one. `connections` are those beside the load. Connections may be refused only
-    by an experiment that `ends_service`. `missing` says what the machine lacks for it.
+    by an experiment that `ends_service`. `missing` says what the machine lacks for it. With a limit
+    for `new_clients`, each request of the load has a new connection, and the 99th percentile of
+    their seconds is at most that.
     """
 
     name: str
@@ -36,15 +38,7 @@ class Experiment:
     connections: int = 0
     ends_service: bool = False
     missing: str = ""
-
-
-def _behind(proxy: str) -> Experiment:
-    return Experiment(
-        f"restart behind {proxy}",
-        neighbours.restart,
-        rig=partial(behind, proxy),
-        missing=lacks(proxy, "openssl"),
-    )
+    new_clients: float = 0.0
 
 
 EXPERIMENTS = [
@@ -67,6 +61,13 @@ EXPERIMENTS = [
     ),
     Experiment("blocked output", faults.blocked_output),
     Experiment("5,000 connections", faults.many_connections(5000), connections=5000),
+    Experiment(
+        "new clients, 1,000 busy ones",
+        neighbours.busy_clients,
+        connections=neighbours.BUSY_CLIENTS,
+        missing=lacks("wrk"),
+        new_clients=1.0,
+    ),
     Experiment(
         "open files used up",
         faults.many_connections(400),

@@ -69,13 +69,21 @@ class Load:
     """Clients on persistent connections that together send `rate` requests a second.
 
     A request on a reused connection that the server closed is sent again on a new connection, as
-    proxies and HTTP clients do. A request on a new connection that gets no response is lost.
+    proxies and HTTP clients do. A request on a new connection that gets no response is lost. Unless
+    `reuse`, each request has a connection of its own, and its time includes connecting.
     """
 
     def __init__(
-        self, connect: Connect, token: Callable[[str], str], *, rate: int, clients: int
+        self,
+        connect: Connect,
+        token: Callable[[str], str],
+        *,
+        rate: int,
+        clients: int,
+        reuse: bool = True,
     ) -> None:
         self._connect = connect
+        self._reuse = reuse
         self._token = token
         self._interval = clients / rate
         self._clients = clients
@@ -98,6 +106,8 @@ class Load:
         while not self._stopping:
             started = monotonic()
             await self._request(connection, f"pt_{number}")
+            if not self._reuse:
+                connection.close()
             await asyncio.sleep(max(0.0, self._interval - (monotonic() - started)))
         connection.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,11 +14,13 @@ from rig.process import run
 from rig.redis_server import RedisServer
 from rig.service import claims
 from rig.wire import exchange, get, post
+from rig.wrk import load
 
 NOTICED_SECONDS = 3.5
 """An outage is noticed within 3 seconds and over soon after."""
 
 FILLS_QUEUE_SECONDS = 8
+BUSY_CLIENTS = 1000
 
 
 async def _iptables(*rule: str) -> None:
@@ -100,6 +103,16 @@ async def flood_and_blocked_output(rig: Rig, seconds: float) -> None:
 async def _has_dropped_lines(rig: Rig) -> bool:
     answer = await exchange(rig.service, get("/metrics"))
     return b"vapi_sessions_audit_refusals_dropped_total 0.0" not in answer.body
+
+
+async def busy_clients(rig: Rig, seconds: float) -> None:
+    """Let 1,000 clients connect together and load without pause."""
+    tokens = rig.service.folder / "tokens"
+    tokens.write_text("\n".join(rig.token(f"busy_{n}") for n in range(200)))
+    run = await asyncio.to_thread(
+        load, rig.service, tokens, connections=BUSY_CLIENTS, seconds=ceil(seconds) + 1
+    )
+    assert not run.refused + run.failed, f"the busy clients: {run}"
 
 
 async def half_written_reload(rig: Rig, seconds: float) -> None:
