@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.keys import MATERIALS, write_tokens
-from loadtests.target import Target, serving
+from loadtests.target import serving
 from rig import wrk
+from rig.process import Running, children, cpu_seconds
 
 CONNECTIONS = 64
 SECONDS = 10
@@ -34,17 +35,21 @@ class Figures:
     client: float
 
 
-def load(target: Target, tokens: Path, seconds: int) -> Figures:
+def load(target: Running, tokens: Path, seconds: int) -> Figures:
     """Run wrk. Raises RuntimeError for a response other than 200."""
-    before, client = sum(target.cpu_seconds()), _children_seconds()
+    before, client = _workers_seconds(target), _wrk_seconds()
     run = wrk.load(target, tokens, connections=CONNECTIONS, seconds=seconds)
     if run.refused + run.failed:
         raise RuntimeError(str(run))
-    used = sum(target.cpu_seconds()) - before, _children_seconds() - client
+    used = _workers_seconds(target) - before, _wrk_seconds() - client
     return Figures(run.per_second, *(each / run.requests * 1e6 for each in used))
 
 
-def _children_seconds() -> float:
+def _workers_seconds(target: Running) -> float:
+    return sum(map(cpu_seconds, children(target.pid)))
+
+
+def _wrk_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -70,7 +75,7 @@ async def measure(workers: int, tokens: Path, share: float) -> Figures:
     """Measure a number of workers."""
     async with serving(workers=workers, RATE_LIMIT="off") as target:
         await asyncio.to_thread(load, target, tokens, 2)  # warm-up
-        with cpu_limit(target.pids(), share) if share else nullcontext():
+        with cpu_limit(children(target.pid), share) if share else nullcontext():
             return await asyncio.to_thread(load, target, tokens, SECONDS)
 
 

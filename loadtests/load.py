@@ -11,6 +11,7 @@ import sys
 
 from loadtests.target import serving
 from rig.process import ROOT
+from rig.service import SECRET
 
 REPORT = ROOT / "build" / "load"
 
@@ -40,7 +41,7 @@ async def main() -> int:
             raise SystemExit("HOST needs JWT_SECRET, the secret that its tokens are signed with")
         return await run(host, secret)
     async with serving(workers=int(os.environ.get("WORKERS") or "0")) as target:
-        return await run(target.url, target.secret)
+        return await run(target.url, SECRET)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from time import monotonic
 
 from loadtests import tokens
 from loadtests.plot import plot
-from loadtests.target import Target, serving
-from rig.process import ROOT
+from loadtests.target import serving
+from rig.process import ROOT, Running, rss_megabytes
+from rig.service import SECRET
 from rig.wire import connected, post, read_answer
 
 CLIENTS = 16
@@ -39,7 +40,7 @@ EXPECTED: Mapping[tokens.Make, int] = {
 class Soak:
     """A run: the count of each response, and the memory in megabytes over seconds."""
 
-    target: Target
+    target: Running
     seconds: float
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     samples: list[tuple[float, float]] = field(default_factory=list)
@@ -51,16 +52,16 @@ class Soak:
             for _ in range(CLIENTS):
                 group.create_task(self._load(began + self.seconds))
             while (passed := monotonic() - began) < self.seconds:
-                self.samples.append((passed, self.target.rss_megabytes()))
+                self.samples.append((passed, rss_megabytes(self.target.pid)))
                 await asyncio.sleep(self.seconds / 240)
-        self.samples.append((monotonic() - began, self.target.rss_megabytes()))
+        self.samples.append((monotonic() - began, rss_megabytes(self.target.pid)))
 
     async def _load(self, until: float) -> None:
         makes = cycle([tokens.good, *EXPECTED])
         while monotonic() < until:
             async with connected(self.target) as (reader, writer):
                 for _, make in zip(range(REQUESTS_A_CONNECTION), makes, strict=False):
-                    _, token = make(self.target.secret)
+                    _, token = make(SECRET)
                     writer.write(post(b"", token=token))
                     answer = await read_answer(reader)
                     self.responses[make.__name__, answer.status] += 1

@@ -5,52 +5,41 @@ from collections.abc import Callable
 from time import time
 from typing import Any
 
-import jwt
+from rig.service import claims, sign
 
 Make = Callable[[str], tuple[str, str]]
 """Takes a secret. Returns a patient id and a token."""
 
 
-def _claims(**more: Any) -> dict[str, Any]:
-    now = int(time())
+def _make(secret: str, kid: str | None = None, **more: Any) -> tuple[str, str]:
     patient = f"pt_{secrets.token_hex(8)}"
-    return {
-        "id": patient,
-        "type": "patient",
-        "jti": secrets.token_hex(8),
-        "iat": now,
-        "exp": now + 600,
-        **more,
-    }
-
-
-def _sign(claims: dict[str, Any], secret: str, **header: str) -> tuple[str, str]:
-    return str(claims["id"]), jwt.encode(claims, secret, "HS256", headers=header or None)
+    headers = {} if kid is None else {"kid": kid}
+    return patient, sign(claims(id=patient, jti=secrets.token_hex(8), **more), secret, **headers)
 
 
 def good(secret: str) -> tuple[str, str]:
     """Return a valid token."""
-    return _sign(_claims(), secret)
+    return _make(secret)
 
 
 def with_key_id(secret: str) -> tuple[str, str]:
     """Return a valid token with a header that no other token has."""
-    return _sign(_claims(), secret, kid=secrets.token_hex(8))
+    return _make(secret, kid=secrets.token_hex(8))
 
 
 def expired(secret: str) -> tuple[str, str]:
     """Return an expired token."""
-    return _sign(_claims(exp=int(time()) - 60), secret)
+    return _make(secret, exp=int(time()) - 60)
 
 
 def forged(_: str) -> tuple[str, str]:
     """Return a token signed with another secret."""
-    return _sign(_claims(), "another secret of sufficient length")
+    return _make("another secret of sufficient length")
 
 
 def other_role(secret: str) -> tuple[str, str]:
     """Return a token of another role."""
-    return _sign(_claims(type="nurse"), secret)
+    return _make(secret, type="nurse")
 
 
 def malformed(_: str) -> tuple[str, str]:

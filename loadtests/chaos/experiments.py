@@ -66,7 +66,7 @@ EXPERIMENTS = [
         neighbours.busy_clients,
         connections=neighbours.BUSY_CLIENTS,
         missing=lacks("wrk"),
-        new_clients=1.0,
+        new_clients=2.0,
     ),
     Experiment(
         "open files used up",

@@ -1,6 +1,6 @@
 """Many, slow and idle connections, and a valid client that is still served.
 
-`loadtests/idle_connections.py` measures the latency of the valid client.
+`make bench-door` measures the latency of the valid client.
 """
 
 import asyncio
