@@ -95,10 +95,14 @@ async def test_end(run: Run, stand_in: StandIn) -> None:
     assert (ended.status, ended.out) == (0, f"{first} is not in progress\n")
 
 
-async def test_calls_of_other_assistants_are_not_looked_at(run: Run, stand_in: StandIn) -> None:
+async def test_calls_of_other_assistants_are_not_looked_at(
+    run: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.vapi.call_api._PAGE_BYTES", 2**18)
+    monkeypatch.setattr("server.vapi.web_call._LARGE_BYTES", 2**17)
     now, earlier = time() - 5, time() - 9
     entry = {"id": "1", "type": "webCall", "status": "in-progress", "assistantId": "another"}
-    large = {**entry, "id": "2", "artifact": {"transcript": "x" * 17 * 2**20}}
+    large = {**entry, "id": "2", "artifact": {"transcript": "x" * 2**19}}
     stand_in.app[CALL_LIST].more = [
         {**each, "createdAt": rfc3339(when), "updatedAt": rfc3339(when)}
         for each, when in ((entry, now), (large, earlier))
