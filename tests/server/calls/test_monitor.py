@@ -1,6 +1,7 @@
 """The call monitor in the service, with the stand-in for Vapi: events, ends, limits, failures."""
 
 import asyncio
+import ctypes
 import gc
 import hashlib
 import logging
@@ -23,21 +24,23 @@ from rig.service import ASSISTANT_ID, Service, claims, make_settings, running, s
 from rig.vapi import StandIn, vapi
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.call_list import CALL_LIST, CALLS
-from sandbox.vapi.faults import SWITCH
 from server.calls import reader
 from server.calls.judge import Judge, MonitorNumbers
 from server.calls.monitor import CallMonitor
 from server.http_client import make_session
 from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
 from server.policies.revocations import CLEAR_NAMES
-from server.redis.client import RedisClient
+from server.redis.client import RedisState
 from server.vapi.call_api import CallApi
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
-from tests.conftest import AuditLines, Serve
+from tests.conftest import AuditLines
 from tests.revocation_keys import patient_key
 from tests.server.calls.test_rules import call as a_call
+from tests.server.redis.support import reaches
+from tests.server.redis.support import running as redis_client
 
-INTERVAL = 0.2
+INTERVAL = 0.05
+INTERVAL_WITH_REDIS = 0.2  # a lease is three intervals long
 
 
 @pytest.fixture
@@ -52,6 +55,7 @@ class Monitored:
 
     service: Service
     read_lines: AuditLines
+    interval: float = INTERVAL
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def events(self, *names: str) -> list[dict[str, Any]]:
@@ -81,6 +85,9 @@ class Monitored:
         answer = await self.service.start(sign(claims(id=patient)))
         return answer.code, answer.response.headers.get("Retry-After")
 
+    async def intervals(self, count: int) -> None:
+        await asyncio.sleep(count * self.interval)
+
     async def metric(self, name: str) -> float:
         answer = await self.service.ask("GET", "/metrics")
         lines = answer.body.decode().splitlines()
@@ -96,10 +103,6 @@ async def until(condition: Callable[[], bool]) -> None:
     await eventually(check, seconds=20)
 
 
-async def intervals(count: int) -> None:
-    await asyncio.sleep(count * INTERVAL)
-
-
 @asynccontextmanager
 async def monitoring(
     stand_in: StandIn, read_lines: AuditLines, mode: str = "enforce", **variables: str
@@ -107,8 +110,9 @@ async def monitoring(
     """Run the service with its monitor, which has read the list once."""
     fixed = {**CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url, "METRICS_ENABLED": "true"}
     settings = make_settings(**{**fixed, "CALL_MONITOR": mode, "RATE_LIMIT": "off", **variables})
-    async with running(replace(settings, call_monitor_seconds=INTERVAL)) as service:
-        monitored = Monitored(service, read_lines)
+    interval = INTERVAL_WITH_REDIS if settings.redis_url else INTERVAL
+    async with running(replace(settings, call_monitor_seconds=interval)) as service:
+        monitored = Monitored(service, read_lines, interval)
         await monitored.becomes("up")
         yield monitored
 
@@ -163,7 +167,7 @@ async def test_report_only_tells(
             ("past", "minutes", "none"),
         }
         await until(lambda: monitored.flagged() == expected)
-        await intervals(3)
+        await monitored.intervals(3)
         assert monitored.flagged() == expected
         assert stand_in.app[CALLS].active == {unknown, altered, first, second}
         assert await monitored.code("pt_3") == (None, None)
@@ -195,7 +199,7 @@ async def test_minutes_that_are_used_up(stand_in: StandIn, audit_lines: AuditLin
     began = now - 3600
     stand_in.app[CALL_LIST].more = [
         entry("long", began, proof("pt_1", iat=began), seconds=1800),
-        entry("short", began, proof("pt_2", iat=began), seconds=1798),
+        entry("short", began, proof("pt_2", iat=began), seconds=1799.5),
     ]
     async with monitoring(stand_in, audit_lines, CALL_LIMITS="minutes:30/day") as monitored:
         code, wait = await monitored.code("pt_1")
@@ -235,7 +239,7 @@ async def test_events(stand_in: StandIn, audit_lines: AuditLines) -> None:
         # An older answer does not bring a call back.
         going_on = entry("1", began, proof("pt_1", iat=began), updatedAt=rfc3339(time()))
         stand_in.app[CALL_LIST].more = [going_on]
-        await intervals(2)
+        await monitored.intervals(2)
         assert await monitored.metric("vapi_sessions_calls_in_progress") == 0
     started, *_ = monitored.events("vapi_call_started")
     about = {"call_id": "1", "patient": "pt_1", "proof_id": "p1", "assistant_id": ASSISTANT_ID}
@@ -271,7 +275,7 @@ async def test_brake(
         known, unknown = await call(stand_in, proof()), await call(stand_in)
         held_back = {(known, "unknown", "none"), (unknown, "unknown", "none")}
         await until(lambda: monitored.flagged() == held_back)
-        await intervals(3)
+        await monitored.intervals(3)
         assert stand_in.app[CALLS].active == {known, unknown}
         assert caplog.text.count("unknown and altered calls are not ended") == 1
         assert await monitored.metric("vapi_sessions_calls_held_back") == 1
@@ -324,7 +328,7 @@ async def test_calls_before_the_first_reading_are_not_ended(
         after = await call(stand_in)
         expected = {(before, "unknown", "none"), (after, "unknown", "ended")}
         await until(lambda: monitored.flagged() == expected)
-        await intervals(2)
+        await monitored.intervals(2)
         assert before in stand_in.app[CALLS].active
 
 
@@ -378,8 +382,10 @@ async def test_call_without_a_usable_control_address(
 async def test_address_that_hangs_holds_up_nothing(
     stand_in: StandIn, audit_lines: AuditLines
 ) -> None:
+    released = asyncio.Event()
+
     async def hang(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
+        await released.wait()
         return web.Response()
 
     hanging = web.Application()
@@ -388,46 +394,42 @@ async def test_address_that_hangs_holds_up_nothing(
         await call(stand_in, proof("pt_9"))
         monitor = {"controlUrl": f"{other.url}/1/control"}
         stand_in.app[CALL_LIST].more = [entry("1", time(), None, monitor=monitor)]
-        await intervals(2)
+        await monitored.intervals(2)
         unknown = await call(stand_in)
         began = time()
         await until(lambda: (unknown, "unknown", "ended") in monitored.flagged())
         assert time() - began < 3
         await monitored.becomes("up")
+        released.set()
 
 
-@pytest.mark.parametrize(
-    ("break_it", "text"),
-    [
-        (lambda app: setattr(app[CALL_LIST], "status", 503), "status 503"),
-        (lambda app: setattr(app[CALL_LIST], "status", 429), "status 429"),
-        (lambda app: setattr(app[SWITCH], "behaviour", Behaviour(Fault.JUNK)), "connection"),
-        (lambda app: setattr(app[SWITCH], "behaviour", Behaviour(Fault.RESET)), "connection"),
-    ],
-    ids=["503", "429", "junk", "reset"],
-)
 async def test_list_that_fails(
-    stand_in: StandIn,
-    audit_lines: AuditLines,
-    caplog: pytest.LogCaptureFixture,
-    break_it: Callable[[web.Application], None],
-    text: str,
+    stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    failures = [
+        ("status 503", lambda: setattr(stand_in.app[CALL_LIST], "status", 503)),
+        ("status 429", lambda: setattr(stand_in.app[CALL_LIST], "status", 429)),
+        ("the answer is not HTTP", lambda: stand_in.behave(Behaviour(Fault.JUNK))),
+        ("the connection", lambda: stand_in.behave(Behaviour(Fault.RESET))),
+    ]
     async with monitoring(stand_in, audit_lines) as monitored:
-        break_it(stand_in.app)
-        await monitored.becomes("degraded")
-        failed = await monitored.metric("vapi_sessions_call_reading_failures_total")
-        await intervals(3)
-        assert await monitored.code() == (None, None)
-        assert await monitored.metric("vapi_sessions_call_monitor_up") == 0
-        assert caplog.text.count("Vapi's calls cannot be read") == 1
-        if text != "status 429":
-            assert await monitored.metric("vapi_sessions_call_reading_failures_total") > failed
-        stand_in.app[CALL_LIST].status = 200
-        stand_in.behave(Behaviour())
-        await monitored.becomes("up")
-        assert caplog.text.count("Vapi's calls are read again") == 1
+        for text, break_it in failures:
+            caplog.clear()
+            break_it()
+            await monitored.becomes("degraded")
+            failed = await monitored.metric("vapi_sessions_call_reading_failures_total")
+            await monitored.intervals(5)
+            assert await monitored.code() == (None, None)
+            assert await monitored.metric("vapi_sessions_call_monitor_up") == 0
+            assert caplog.text.count(f"Vapi's calls cannot be read ({text}") == 1
+            if text != "status 429":
+                more = await monitored.metric("vapi_sessions_call_reading_failures_total")
+                assert more > failed
+            stand_in.app[CALL_LIST].status = 200
+            stand_in.behave(Behaviour())
+            await monitored.becomes("up")
+            assert caplog.text.count("Vapi's calls are read again") == 1
 
 
 async def test_rate_limit_of_vapi_is_honoured(stand_in: StandIn, audit_lines: AuditLines) -> None:
@@ -436,7 +438,7 @@ async def test_rate_limit_of_vapi_is_honoured(stand_in: StandIn, audit_lines: Au
         stand_in.app[CALL_LIST].retry_after = 60
         await monitored.becomes("degraded")
         asked = len(stand_in.requests)
-        await intervals(5)
+        await monitored.intervals(5)
         assert len(stand_in.requests) == asked
 
 
@@ -453,7 +455,7 @@ async def test_list_that_lags_and_loses_updates(stand_in: StandIn, audit_lines: 
         await until(
             lambda: {each["call_id"] for each in monitored.events("vapi_call_ended")} == ended
         )
-        await intervals(7)
+        await monitored.intervals(7)
         assert await monitored.metric("vapi_sessions_calls_unendable") == 0
         assert await monitored.metric("vapi_sessions_calls_in_progress") == 0
 
@@ -467,7 +469,7 @@ async def test_end_that_is_only_seen_when_a_call_is_read_again(
     async with monitoring(stand_in, audit_lines) as monitored:
         known = await call(stand_in, proof())
         await until(lambda: len(monitored.events("vapi_call_started")) == 1)
-        await intervals(10)
+        await monitored.intervals(10)
         stand_in.app[CALLS].end(known, "customer-ended-call")
         await until(lambda: len(monitored.events("vapi_call_ended")) == 1)
 
@@ -507,9 +509,9 @@ async def test_call_that_cannot_be_read(
         large = {"transcript": "x" * 2**19}
         stand_in.app[CALL_LIST].more = [entry("1", time(), proof(), artifact=large)]
         await until(lambda: monitored.flagged() == {("1", "unreadable", "none")})
-        await intervals(1)
+        await monitored.intervals(1)
         asked = len(stand_in.requests)
-        await intervals(4)
+        await monitored.intervals(4)
         assert len(stand_in.requests) <= asked + 3 * 5
         (flagged,) = monitored.events("vapi_call_flagged")
         assert flagged["patient"] is flagged["assistant_id"] is flagged["overrides"] is None
@@ -525,7 +527,7 @@ async def test_without_redis_sessions_go_on(
         await monitored.becomes("degraded")
         assert await monitored.code() == (None, None)
         unknown = await call(stand_in)
-        await intervals(3)
+        await monitored.intervals(3)
         assert unknown in stand_in.app[CALLS].active
         await redis_server.start()
         await monitored.becomes("up")
@@ -543,7 +545,7 @@ async def test_redis_that_rejects_a_command_of_the_monitor_is_told_once(
         for _ in range(2):
             await redis_server.execute("ACL", "SETUSER", "default", "-get")
             await monitored.becomes("degraded")
-            await intervals(4)
+            await monitored.intervals(4)
             await redis_server.execute("ACL", "SETUSER", "default", "+get")
             await monitored.becomes("up")
     assert [each.split(" (")[0] for each in caplog.messages] == [
@@ -581,12 +583,12 @@ async def test_two_services(
 async def test_service_that_loses_its_lease(
     stand_in: StandIn, audit_lines: AuditLines, redis_server: RedisServer
 ) -> None:
-    async with monitoring(stand_in, audit_lines, REDIS_URL=redis_server.url):
+    async with monitoring(stand_in, audit_lines, REDIS_URL=redis_server.url) as monitored:
         await redis_server.execute("SET", "{vapi-sessions}:calls:lease", "another process")
-        await intervals(3)
+        await monitored.intervals(3)
         asked = len(stand_in.requests)
         unknown = await call(stand_in)
-        await intervals(3)
+        await monitored.intervals(3)
         assert unknown in stand_in.app[CALLS].active
         assert len(stand_in.requests) == asked + 1  # the call itself
 
@@ -638,36 +640,35 @@ async def test_reading_during_which_the_lease_was_lost_is_not_judged(
         assert len(events) == 1
 
 
-async def test_state_that_is_old_or_missing(
-    stand_in: StandIn, redis_server: RedisServer, serve: Serve
-) -> None:
-    lease = "{vapi-sessions}:calls:lease"
+async def test_state_that_is_old_or_missing(stand_in: StandIn, redis_server: RedisServer) -> None:
+    lease, interval = "{vapi-sessions}:calls:lease", INTERVAL_WITH_REDIS
     await redis_server.execute("SET", lease, "another process")
-    fixed = {**CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url, "REDIS_URL": redis_server.url}
-    service = await serve(CALL_MONITOR="enforce", CALL_MONITOR_SECONDS="1", **fixed)
-    monitored = Monitored(service, list)
-    redis = RedisClient(redis_server.url)
-    connecting = asyncio.create_task(redis.run())
-    shared = SharedCalls(redis)
-    await asyncio.sleep(1)
-    assert await monitored.part() == "degraded"
-    junk = hashlib.sha256(b"[]").hexdigest() + "[]"
-    await redis_server.execute("SET", "{vapi-sessions}:calls:state", junk)
-    await asyncio.sleep(1)
-    assert await monitored.part() == "degraded"
-    used_up = {f"patient:pt_{number}": time() + 600 for number in range(3000)}
-    for at, state in ((time() + 60, "up"), (time() - 60, "degraded"), (time() + 60, "up")):
-        await shared.publish(Snapshot(CallState(used_up), at))
-        await monitored.becomes(state)
-        assert (await monitored.code("pt_2999"))[0] == "CALL_LIMIT_REACHED"
-    await redis_server.execute("DEL", lease)
-    connecting.cancel()
+    variables = {"VAPI_BASE_URL": stand_in.url, "REDIS_URL": redis_server.url}
+    settings = make_settings(**CALL_VARIABLES, **variables, CALL_MONITOR="enforce")
+    async with (
+        running(replace(settings, call_monitor_seconds=interval)) as service,
+        redis_client(redis_server.url) as redis,
+    ):
+        monitored, shared = Monitored(service, list, interval), SharedCalls(redis)
+        await reaches(redis, RedisState.UP)
+        await monitored.intervals(3)
+        assert await monitored.part() == "degraded"
+        junk = hashlib.sha256(b"[]").hexdigest() + "[]"
+        await redis_server.execute("SET", "{vapi-sessions}:calls:state", junk)
+        await monitored.intervals(3)
+        assert await monitored.part() == "degraded"
+        used_up = {f"patient:pt_{number}": time() + 600 for number in range(3000)}
+        for at, state in ((time() + 60, "up"), (time() - 60, "degraded"), (time() + 60, "up")):
+            await shared.publish(Snapshot(CallState(used_up), at))
+            await monitored.becomes(state)
+            assert (await monitored.code("pt_2999"))[0] == "CALL_LIMIT_REACHED"
+        await redis_server.execute("DEL", lease)
 
-    async def is_served() -> bool:
-        return await monitored.code("pt_2999") == (None, None)
+        async def is_served() -> bool:
+            return await monitored.code("pt_2999") == (None, None)
 
-    await eventually(is_served)
-    assert "GET /call" in stand_in.requests
+        await eventually(is_served)
+        assert "GET /call" in stand_in.requests
 
 
 async def test_transcripts_are_nowhere(
@@ -680,11 +681,12 @@ async def test_transcripts_are_nowhere(
     mark = f"M4RK-{time()}"
     stand_in.app[CALL_LIST].transcript = f"Doctor, {mark} hurts. " * 1000
     held = id(stand_in.app[CALL_LIST].transcript)
+    prctl(PR_SET_DUMPABLE, 1)
     async with monitoring(stand_in, audit_lines, REDIS_URL=redis_server.url) as monitored:
         await call(stand_in, proof("pt_1"))
         unknown = await call(stand_in)
         await until(lambda: (unknown, "unknown", "ended") in monitored.flagged())
-        await intervals(2)
+        await monitored.intervals(2)
         metrics = await monitored.service.ask("GET", "/metrics")
         keys = (await redis_server.execute("KEYS", "*")).split()
         kinds = {key: await redis_server.execute("TYPE", key) for key in keys}
@@ -692,6 +694,15 @@ async def test_transcripts_are_nowhere(
         texts = [metrics.body.decode(), caplog.text, *keys, *values]
         assert not any(mark in text for text in [*texts, *map(str, monitored.lines)])
         assert marked_objects(mark, held) == []
+        assert prctl(PR_GET_DUMPABLE, 0) == 0  # no core dumps
+        prctl(PR_SET_DUMPABLE, 1)
+
+
+PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+
+
+def prctl(option: int, value: int) -> int:
+    return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0))
 
 
 def marked_objects(mark: str, except_for: int) -> list[object]:
@@ -702,17 +713,10 @@ def marked_objects(mark: str, except_for: int) -> list[object]:
         if isinstance(container, web.Response):
             continue
         for each in gc.get_referents(container):
-            data = each.encode("utf-8", "surrogatepass") if isinstance(each, str) else each
-            is_text = isinstance(data, bytes | bytearray) and len(data) > 100
-            if is_text and mark.encode() in data and id(each) != except_for:
+            is_text = isinstance(each, str | bytes | bytearray) and len(each) > 100
+            if is_text and (mark if isinstance(each, str) else mark.encode()) in each:
                 found.append(each)
-    return found
-
-
-def printed(program: str) -> str:
-    """Run a program in a process of its own; return what it prints."""
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [each for each in found if id(each) != except_for]
 
 
 def test_off_costs_nothing() -> None:
@@ -721,12 +725,5 @@ def test_off_costs_nothing() -> None:
         "create_app(make_settings());"
         "print([name for name in sys.modules if name.startswith('server.calls')])"
     )
-    assert printed(program) == "[]\n"
-
-
-def test_core_dumps_are_forbidden() -> None:
-    program = (
-        "import ctypes; from server.calls.monitor import forbid_core_dumps;"
-        "forbid_core_dumps(); print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
-    )
-    assert printed(program) == "0\n"
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"[]\n"
