@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import {
   ProofKeys, authenticateBearer, authenticateHmac, isTooLarge, isToolCalls, readToolCalls, refuseReplay, usedProofs,
 } from "./vapi-webhook.mjs";
-import { ProofError, changedOverrides } from "./verify-patient.mjs";
+import { ProofError, changedOverrides, verifyPatient } from "./verify-patient.mjs";
 
 let keys;
 const used = usedProofs();
@@ -19,6 +19,7 @@ const commands = {
   },
   verify: async ({ times, proof, call, ...expected }) =>
     (await Promise.all(Array.from({ length: times }, () => keys.verify(proof, call, expected))))[0],
+  patient: ({ proof, call, ...options }) => verifyPatient(proof, call, options),
   changed: ({ call, allowed }) => changedOverrides(call, allowed),
   ignores: ({ message }) => !isToolCalls(message),
   too_large: ({ length }) => isTooLarge(length),

@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from rig.redis_server import free_port
+from sandbox import tool_call
 from tests import npm
 from tests.tools.node import FOLDER, TOOLS
 from tests.tools.proofs import TABLE
@@ -95,16 +96,18 @@ def wait_for(port: int) -> None:
         sleep(0.05)  # of another process
 
 
-def call_tool(service: str, url: str, *arguments: str) -> str:
+def call_tool(service: str, url: str) -> str:
     """Run step 5; return what the command prints."""
-    command = [sys.executable, "-m", "sandbox.tool_call", url, "--service", service, *arguments]
+    command = [sys.executable, "-m", "sandbox.tool_call", url, "--service", service]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_a_verified_patient_id_and_each_refusal(
-    development: tuple[str, dict[str, str]], tool_server: tuple[str, "subprocess.Popen[str]"]
+    development: tuple[str, dict[str, str]],
+    tool_server: tuple[str, "subprocess.Popen[str]"],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     service, (url, process) = development[0], tool_server
     for headers in ({}, {"x-signature": "0" * 64, "x-timestamp": str(int(time()))}):
@@ -119,8 +122,8 @@ def test_a_verified_patient_id_and_each_refusal(
     commands = re.findall(rf"^{re.escape(CALL)} (--proof \w+)$", PAGE, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
-        answer = call_tool(service, url, *command.split())
-        assert "The patient could not be verified." in answer
+        assert tool_call.main([url, "--service", service, *command.split()]) == 0
+        assert "The patient could not be verified." in capsys.readouterr().out
     process.terminate()
     assert process.stdout is not None
     log = process.stdout.read().splitlines()

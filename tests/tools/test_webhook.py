@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,8 +167,10 @@ class KeyServer:
                 server.fetches += 1
                 sleep(server.pause)
                 drips, server.drips_next = server.drips_next, False
+                if drips:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Header: ")
                 while drips and not server.stopped:
-                    self.wfile.write(b"H")
+                    self.wfile.write(b"x")
                     sleep(0.05)
                 self.send_response(server.status)
                 self.end_headers()
@@ -303,23 +304,12 @@ def test_unreachable_service_is_not_requested_each_time(driver: Driver) -> None:
     assert [verify(driver), verify(driver)] == ["unavailable", "unavailable"]
 
 
-def test_unresponsive_service_times_out_after_two_seconds(driver: Driver) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        driver.run("keys", url=url, max_age=300, cooldown=5, max_stale=86_400)
-        started = time()
-        assert verify(driver) == "unavailable"
-        assert time() - started >= 1.9
-
-
-@pytest.mark.parametrize(("members", "more", "changed"), OVERRIDES)
-def test_changed_overrides_are_named(
-    driver: Driver, members: dict[str, Any], more: list[str], changed: list[str]
-) -> None:
-    allowed = ["variableValues.patientProof", *more]
-    found = driver.run("changed", call=call(**members), allowed=allowed)
-    assert found == {"value": changed}
-    assert changed_overrides(call(**members), allowed) == changed  # the service's
+def test_changed_overrides_are_named(driver: Driver) -> None:
+    for members, more, changed in OVERRIDES:
+        allowed = ["variableValues.patientProof", *more]
+        found = driver.run("changed", call=call(**members), allowed=allowed)
+        assert found == {"value": changed}, members
+        assert changed_overrides(call(**members), allowed) == changed, members  # the service's
 
 
 def test_bad_arguments_spoil_only_their_call(driver: Driver) -> None:
@@ -358,17 +348,19 @@ def test_cached_keys_are_used_while_the_service_hangs(
     for _ in range(3):
         assert verify(driver) == PATIENT
     assert time() - started < 0.9
+    key_server.pause = 0
+    key_server.publish(jwk(NEXT, "next"))
+    while verify(driver, BY_NEXT) != PATIENT:  # under the test's time limit
+        sleep(0.02)
 
 
-def test_answer_that_drips_is_given_up(driver: Driver, key_server: KeyServer) -> None:
-    open_keys(driver, key_server, max_age=0.01, cooldown=0)
-    assert verify(driver) == PATIENT
-    sleep(0.02)
+def test_answer_that_drips_is_given_up_after_two_seconds(
+    driver: Driver, key_server: KeyServer
+) -> None:
+    open_keys(driver, key_server, cooldown=0)
     key_server.drips_next = True
     started = time()
-    assert [verify(driver) for _ in range(3)] == [PATIENT] * 3
-    assert time() - started < 0.9
-    assert key_server.fetches == 2  # the second does not end
-    sleep(2.1)
-    key_server.publish(jwk(NEXT, "next"))
-    assert verify(driver, BY_NEXT) == PATIENT
+    assert verify(driver) == "unavailable"
+    assert 1.9 <= time() - started < 10
+    assert verify(driver) == PATIENT
+    assert key_server.fetches == 2
