@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -85,6 +85,10 @@ class CallEvents:
         is_new = name not in told
         told.add(name)
         return is_new
+
+    def has(self, call_id: str) -> bool:
+        """Return whether an event of this call is remembered."""
+        return call_id in self._told
 
     def forget(self, call_ids: AbstractSet[str]) -> None:
         """Remember the events of these calls only."""
@@ -184,6 +188,7 @@ class Judge:
         self._numbers = numbers
         self._may_act = may_act
         self._has_judged = False
+        self._missed: set[str] = set()
 
     async def look(self) -> list[Classified]:
         """Return the calls that concern us, in the order of their creation.
@@ -196,7 +201,24 @@ class Judge:
             found.append(each)
             if number % _CALLS_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._missed = {each.call.id for each in found if self._is_missed(each)}
         return found
+
+    def _is_missed(self, each: Classified) -> bool:
+        """Return whether a call began and ended since the last judgement.
+
+        Of calls before the first one, another process has judged those that it saw.
+        """
+        is_new = self._has_judged and not self._events.has(each.call.id)
+        return is_new and not each.call.is_in_progress
+
+    def patients(self, calls: Iterable[Classified]) -> set[str]:
+        """Return the patients with calls in progress, or that ended before they were seen."""
+        return {
+            each.patient
+            for each in calls
+            if each.patient and (each.call.is_in_progress or each.call.id in self._missed)
+        }
 
     async def judge(
         self, calls: list[Classified], revoked: Collection[str], first_reading: float
@@ -208,7 +230,8 @@ class Judge:
         await self._tell(calls)
         in_progress = {each.call.id: each for each in calls if each.call.is_in_progress}
         self.endings.advance(in_progress)
-        view = View(calls, self.reader.now(), self._limits, revoked, self.endings.call_ids)
+        now, ending = self.reader.now(), self.endings.call_ids
+        view = View(calls, now, self._limits, revoked, ending, self._missed)
         known_since = view.known_since
         if known_since < inf:
             self._numbers.is_held_back = False

@@ -199,10 +199,9 @@ class CallMonitor:
 
     async def _judge_and_publish(self, judge: Judge) -> None:
         calls = await judge.look()
-        in_progress = {each.patient for each in calls if each.call.is_in_progress and each.patient}
         revoked: set[str] = set()
         if self._revocations is not None:
-            revoked = await self._revocations.find_revoked(in_progress)
+            revoked = await self._revocations.find_revoked(judge.patients(calls))
         first_reading = judge.reader.first_reading
         if self._shared is not None:
             first_reading = await self._shared.first_reading(first_reading)

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import inf
 from typing import Final, NamedTuple
 
@@ -74,7 +74,7 @@ class View:
     """What the rules look at: the calls of the last 24 hours, in the order of their creation.
 
     `now` is Vapi's time; `revoked` are the revoked patients; `ending` are the ids of the calls that
-    are being ended.
+    are being ended, `missed` of those that began and ended between the last two readings.
     """
 
     calls: Sequence[Classified]
@@ -82,11 +82,16 @@ class View:
     limits: Limits
     revoked: Collection[str]
     ending: Collection[str] = ()
+    missed: Collection[str] = ()
 
     @property
     def in_progress(self) -> Iterator[Classified]:
         """The calls that have not ended."""
         return (each for each in self.calls if each.call.is_in_progress)
+
+    @property
+    def _missed(self) -> Iterator[Classified]:
+        return (each for each in self.calls if each.call.id in self.missed)
 
     @property
     def known_since(self) -> float:
@@ -137,7 +142,29 @@ class View:
             return
         for calls in _by_patient(self.in_progress).values():
             active = [each for each in calls if each.call.id not in self.ending]
-            yield from active[: max(0, len(active) - allowed)]
+            yield from _oldest(active, allowed)
+        patients = {each.patient for each in self._missed}
+        for calls in _by_patient(each for each in self.calls if each.patient in patients).values():
+            yield from self._missed_beyond(allowed, calls)
+
+    def _missed_beyond(self, allowed: int, calls: Iterable[Classified]) -> Iterator[Classified]:
+        """Yield the missed calls of a patient that were among the oldest when another began."""
+        active: list[Classified] = []
+        for new in sorted(calls, key=lambda each: each.call.began_at):
+            began = new.call.began_at
+            active = [each for each in active if each.call.last_moment(self.now) > began]
+            active.append(new)
+            yield from (each for each in _oldest(active, allowed) if each.call.id in self.missed)
+
+    def of_revoked(self) -> Iterator[Classified]:
+        """Yield the calls of revoked patients that are in progress, or were until just now."""
+        current = chain(self.in_progress, self._missed)
+        return (each for each in current if each.patient in self.revoked)
+
+
+def _oldest(calls: Sequence[Classified], allowed: int) -> Sequence[Classified]:
+    """Return the calls beyond the number that is allowed."""
+    return calls[: max(0, len(calls) - allowed)]
 
 
 def _by_patient(calls: Iterable[Classified]) -> dict[str, list[Classified]]:
@@ -230,11 +257,7 @@ RULES: Final[Sequence[Rule]] = [
     # One proof is for one call. Tools refuse the second by themselves.
     Rule("reused", lambda view: (each for each in view.calls if each.is_reused), ends=never),
     # Revoked after the call began, or revoked when it begins.
-    Rule(
-        "revoked",
-        lambda view: (each for each in view.in_progress if each.patient in view.revoked),
-        ends=_always,
-    ),
+    Rule("revoked", View.of_revoked, ends=_always),
     # The oldest: an app that has crashed can call again at once.
     Rule("active", View.beyond_limit, ends=_always),
     # New sessions are refused; a call in progress goes on, Vapi's maxDurationSeconds bounds it.

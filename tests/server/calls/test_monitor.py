@@ -173,6 +173,35 @@ async def test_report_only_tells(
         assert await monitored.code("pt_3") == (None, None)
 
 
+async def test_calls_that_are_seen_only_after_their_end(
+    stand_in: StandIn, audit_lines: AuditLines, redis_server: RedisServer
+) -> None:
+    limits = {"CALL_LIMITS": "active:1", "REDIS_URL": redis_server.url}
+    await redis_server.execute("SET", patient_key("pt_2"), "1")
+    began = time() - 60
+    first, second, third, of_revoked = (
+        entry(name, began + after, proof(patient, iat=began), seconds=10)
+        for name, patient, after in (
+            ("first", "pt_1", 0),
+            ("second", "pt_1", 5),
+            ("third", "pt_1", 20),
+            ("of revoked", "pt_2", 0),
+        )
+    )
+    before = [
+        entry("before", began, proof("pt_2", iat=began), seconds=10),
+        *(entry(f"before {n}", began, proof("pt_3", iat=began), seconds=10) for n in range(2)),
+    ]
+    stand_in.app[CALL_LIST].more = before
+    async with monitoring(stand_in, audit_lines, **limits) as monitored:
+        stand_in.app[CALL_LIST].more = [*before, first, second, third, of_revoked]
+        await until(lambda: len(monitored.events("vapi_call_ended")) == 7)
+        expected = {("first", "active", "none"), ("of revoked", "revoked", "none")}
+        await until(lambda: monitored.flagged() == expected)
+        await monitored.intervals(2)
+        assert monitored.flagged() == expected
+
+
 def entry(
     call_id: str, created: float, token: str | None, seconds: float = 0, **more: Any
 ) -> dict[str, Any]:
@@ -407,7 +436,7 @@ async def test_list_that_fails(
     stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    failures = [
+    failures: list[tuple[str, Callable[[], None]]] = [
         ("status 503", lambda: setattr(stand_in.app[CALL_LIST], "status", 503)),
         ("status 429", lambda: setattr(stand_in.app[CALL_LIST], "status", 429)),
         ("the answer is not HTTP", lambda: stand_in.behave(Behaviour(Fault.JUNK))),

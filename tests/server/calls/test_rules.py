@@ -33,8 +33,8 @@ def call(
 NO_LIMITS = Limits()
 
 
-def view(*calls: Classified, limits: Limits = NO_LIMITS, ending: set[str] | None = None) -> View:
-    return View(calls, NOW, limits, revoked={"pt_9"}, ending=ending or set())
+def view(*calls: Classified, limits: Limits = NO_LIMITS, **ids: set[str]) -> View:
+    return View(calls, NOW, limits, revoked={"pt_9"}, **ids)
 
 
 def found(made: View) -> dict[str, list[str]]:
@@ -74,6 +74,24 @@ def test_oldest_calls_beyond_the_limit() -> None:
     assert found(view(*calls, limits=Limits(active=1))) == {"active": ["1", "3"]}
     assert found(view(*calls, limits=Limits(active=1), ending={"3"})) == {"active": ["1"]}
     assert found(view(*calls, limits=Limits(active=3))) == {}
+
+
+def test_calls_that_began_and_ended_between_two_readings() -> None:
+    calls = [
+        call("seen", 99, 29),
+        call("oldest", 90, 30),
+        call("between", 80, 19),
+        call("newest", 70, 50),
+        call("later", 60, 5),
+        call("of another", 65, 50, "pt_2"),
+        call("in progress", 10, None),
+        call("revoked", 60, 30, "pt_9"),
+    ]
+    missed = {each.call.id for each in calls} - {"seen", "in progress"}
+    broken = found(view(*calls, limits=Limits(active=2), missed=missed))
+    assert broken == {"active": ["oldest"], "revoked": ["revoked"]}
+    broken = found(view(*calls, limits=Limits(active=1), missed=missed))
+    assert set(broken["active"]) == {"oldest", "between", "newest"}
 
 
 @pytest.mark.parametrize(
