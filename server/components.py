@@ -90,12 +90,7 @@ class Components:
     def _revocations(self, settings: Settings, redis: RedisClient) -> RevocationList:
         limit = None
         if settings.rate_limit != "off":
-            limit = RedisLimit(
-                redis,
-                settings.rate_limit,
-                name_of=self.names.current,
-                on_failure=self.limiter_failures,
-            )
+            limit = RedisLimit(redis, settings.rate_limit, on_failure=self.limiter_failures)
         return RevocationList(
             redis,
             seconds=settings.session_budget_seconds / 2,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from middlewares.context import Clock
 from server.redis.client import PROBE_KEY, READ_ONLY, RedisClient
 from server.redis.connection import (
+    Argument,
     Execute,
     RedisReplyError,
     UnexpectedAnswer,
@@ -101,40 +102,33 @@ class InMemoryRateLimiter:
 class RedisLimit:
     """Counts in Redis, together with other processes, in the script that reads the revocations.
 
-    `name_of` returns the name of a patient id in keys. `on_failure` is called for each request that
-    Redis does not count; `is_rejected` is set while Redis rejects to count, by the last probe.
+    `on_failure` is called for each request that Redis does not count; `is_rejected` is set while
+    Redis rejects to count, by the last probe.
     """
 
-    def __init__(
-        self,
-        redis: RedisClient,
-        limit: str,
-        *,
-        name_of: Callable[[str], bytes],
-        on_failure: Callable[[], None],
-    ) -> None:
+    def __init__(self, redis: RedisClient, limit: str, *, on_failure: Callable[[], None]) -> None:
         amount, period = parse_rate(limit)
         self.on_failure = on_failure
         self._prefix = f"{{vapi-sessions}}:limit:{limit}:".encode()
         self._arguments = (period * 1000, amount)
-        self._name_of = name_of
         self.is_rejected = False
         redis.probes.append(self._probe)
 
     async def read_and_count(
-        self, execute: Execute, keys: Sequence[bytes], patient_id: str
+        self, execute: Execute, keys: Sequence[bytes], name: bytes
     ) -> list[Any]:
         """Return the values of `keys`, and last the milliseconds to wait, or -1 within the limit.
 
-        Nothing is counted when a key but the first has a value. Raises `RedisFailure`.
+        `name` is that of a patient in keys. Nothing is counted when a key but the first has a
+        value. Raises `RedisFailure`.
         """
-        name = self._name_of(patient_id).removeprefix(b"patient:")
-        return await _run_script(execute, [*keys, self._prefix + name], self._arguments)
+        key = self._prefix + name.removeprefix(b"patient:")
+        return await _run_script(execute, (*keys, key, *self._arguments))
 
     async def _probe(self, execute: Execute) -> None:
         """Count on a key of its own: a `Probe`. A rejection is logged, and is not an outage."""
         try:
-            await _run_script(execute, [PROBE_KEY, _PROBE_LIMIT_KEY], (_PROBE_MILLISECONDS, 1))
+            await _run_script(execute, (PROBE_KEY, _PROBE_LIMIT_KEY, _PROBE_MILLISECONDS, 1))
         except RedisReplyError as error:
             if error.code != READ_ONLY:  # which the client logs
                 self._record_rejection(describe(error))
@@ -149,16 +143,15 @@ class RedisLimit:
         self.is_rejected = bool(reason)
 
 
-async def _run_script(
-    execute: Execute, keys: Sequence[bytes], arguments: tuple[int, int]
-) -> list[Any]:
+async def _run_script(execute: Execute, words: tuple[Argument, ...]) -> list[Any]:
     """Run the script. Redis has it by its name after the first time, until it is restarted."""
+    keys = len(words) - 2
     try:
-        answer = await execute(b"EVALSHA", _SHA, len(keys), *keys, *arguments)
+        answer = await execute(b"EVALSHA", _SHA, keys, *words)
     except RedisReplyError as error:
         if error.code != "NOSCRIPT":
             raise
-        answer = await execute(b"EVAL", _SCRIPT, len(keys), *keys, *arguments)
-    if not (isinstance(answer, list) and len(answer) == len(keys) and isinstance(answer[-1], int)):
+        answer = await execute(b"EVAL", _SCRIPT, keys, *words)
+    if not (isinstance(answer, list) and len(answer) == keys and isinstance(answer[-1], int)):
         raise UnexpectedAnswer
     return answer

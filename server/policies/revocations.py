@@ -6,7 +6,7 @@ sorted set lists the entries by the time of their end, since SCAN ignores an ACL
 
 import hmac
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
@@ -188,34 +188,34 @@ class RevocationList:
         return (await self._look_up(principal, None)).revoked
 
     async def _look_up(self, principal: Principal, limit: RedisLimit | None) -> Access:
-        keys = self._keys_of(principal)
+        token_id, patient_id = principal.token_id, principal.patient_id
+        names = [] if patient_id is None else self._names.all(patient_id)
+        entries = names if token_id is None else [token_entry(token_id), *names]
+        keys = [PAUSE_KEY, *[KEY_PREFIX + entry for entry in entries]]
         try:
-            (pause, *entries), wait = await self._ask(
-                [PAUSE_KEY, *keys], limit, str(principal.patient_id)
-            )
+            (pause, *values), wait = await self._ask(keys, limit, names)
         except (RedisDown, RedisError, TimeoutError) as error:
-            access = Access(self._is_revoked_without_answer(keys, error))
+            access = Access(self._is_revoked_without_answer(keys[1:], error))
         else:
             self._record_pause(pause)
-            revoked = self._recent.record(keys, entries)
+            revoked = self._recent.record(keys[1:], values)
             access = _access(wait, revoked=revoked)
         if limit is not None and not access.revoked and not access.counted:
             limit.on_failure()
         return access
 
     async def _ask(
-        self, keys: Sequence[bytes], limit: RedisLimit | None, patient_id: str
+        self, keys: Sequence[bytes], limit: RedisLimit | None, names: Sequence[bytes]
     ) -> tuple[list[bytes | None], int | None]:
         """Return the values of `keys`, and the milliseconds to wait if the request was counted."""
         deadline = monotonic() + self._seconds
 
-        async def execute(command: bytes, *arguments: Argument) -> Any:
-            left = deadline - monotonic()
-            return await self._redis.execute(command, *arguments, seconds=left)
+        def execute(command: bytes, *arguments: Argument) -> Awaitable[Any]:
+            return self._redis.execute(command, *arguments, seconds=deadline - monotonic())
 
         if limit is not None and not limit.is_rejected:
             try:
-                *values, wait = await limit.read_and_count(execute, keys, patient_id)
+                *values, wait = await limit.read_and_count(execute, keys, names[0])
             except (RedisReplyError, UnexpectedAnswer):
                 pass  # it says nothing about revocations
             else:
@@ -241,13 +241,6 @@ class RevocationList:
             keys = [KEY_PREFIX + name for _, name in names[start : start + _KEYS_AT_ONCE]]
             entries += await self._redis.execute(b"MGET", *keys, seconds=self._seconds)
         return {each for (each, _), entry in zip(names, entries, strict=True) if entry is not None}
-
-    def _keys_of(self, principal: Principal) -> list[bytes]:
-        """Return the keys whose existence revokes a principal."""
-        entries = [] if principal.token_id is None else [token_entry(principal.token_id)]
-        if principal.patient_id is not None:
-            entries += self._names.all(principal.patient_id)
-        return [KEY_PREFIX + entry for entry in entries]
 
     async def _probe(self, execute: Execute) -> None:
         """Read what requests read: a `Probe`."""

@@ -91,28 +91,30 @@ class RedisClient:
         A command on a connection that is lost is sent again on the next one. Raises `RedisDown`,
         `RedisError` when Redis rejects the command, or TimeoutError.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._execute(command, *arguments)
-        except TimeoutError:
-            if self.state is RedisState.UNKNOWN:
-                raise RedisDown from None
-            raise
-
-    async def _execute(self, command: bytes, *arguments: Argument) -> Any:
+        deadline = monotonic() + seconds
         while True:
-            connection = self._connection or await self._reconnected()
+            connection = self._connection or await self._reconnected(deadline)
+            answer = connection.execute(command, *arguments)
+            timer = answer.get_loop().call_later(deadline - monotonic(), _time_out, answer)
             try:
-                return await connection.execute(command, *arguments)
+                return await answer
             except RedisError as error:
                 if connection.is_connected():
                     raise
                 self._on_lost(connection)
                 if isinstance(error, UnexpectedAnswer):
                     raise
+            finally:
+                timer.cancel()
 
-    async def _reconnected(self) -> Connection:
-        await self._settled.wait()
+    async def _reconnected(self, deadline: float) -> Connection:
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                await self._settled.wait()
+        except TimeoutError:
+            if self.state is RedisState.UNKNOWN:
+                raise RedisDown from None
+            raise
         if self._connection is None:
             raise RedisDown
         return self._connection
@@ -225,6 +227,11 @@ class RedisClient:
             log.error("%s: %s", text, self.failure)
         self.state = state
         self._settled.set()
+
+
+def _time_out(answer: asyncio.Future[Any]) -> None:
+    with suppress(asyncio.InvalidStateError):  # its caller has not run since it arrived
+        answer.set_exception(TimeoutError())
 
 
 class _Search:

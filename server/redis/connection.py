@@ -39,7 +39,9 @@ class RedisConnectionLost(RedisError):  # noqa: N818  as RedisDown
 
 
 class UnexpectedAnswer(RedisConnectionLost):
-    """An answer that the command cannot have, or that is too large: none after it is read."""
+    """An answer that the command cannot have, or that is too large. It ends the connection, as the
+    next answers may be those of other requests.
+    """
 
 
 RedisFailure: Final = (RedisError, OSError, TimeoutError)
@@ -57,6 +59,9 @@ _MAX_ANSWER_BYTES: Final = 65536
 _PIECE_BYTES: Final = 1024
 _REJECTIONS: Final = ("NOAUTH ", "WRONGPASS ", "NOPERM ")
 _INCOMPLETE: Final = object()
+_VALUES: Final = frozenset({bytes, type(None)})
+"""The types of the values of keys."""
+_Command = tuple[asyncio.Future[Any], bytes, tuple[Argument, ...]]
 
 
 def _reply_error(text: str) -> RedisReplyError:
@@ -78,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=_reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
-        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._pending: deque[_Command] = deque()
         self._incomplete_bytes = 0
         self.answers = 0
         self.lost = asyncio.Event()
@@ -87,24 +92,17 @@ class Connection(asyncio.Protocol):
         """Return whether commands can be sent."""
         return self._transport is not None and not self.lost.is_set()
 
-    async def execute(self, command: bytes, *arguments: Argument) -> Any:
-        """Send a command; return the answer. Raises `RedisError`.
-
-        An answer that the command cannot have closes the connection: the next ones may be those
-        of other requests.
-        """
+    def execute(self, command: bytes, *arguments: Argument) -> asyncio.Future[Any]:
+        """Send a command; return its answer, which raises `RedisError`."""
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
         if not self.is_connected():
-            raise RedisConnectionLost
+            answer.set_exception(RedisConnectionLost())
+            return answer
         if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
-        packed = self._pack((command, *arguments))  # type: ignore[arg-type]
-        self._outgoing.append(packed)
-        future = asyncio.get_running_loop().create_future()
-        self._pending.append(future)
-        answer = await future
-        if not _fits(command, arguments, answer):
-            self.close(UnexpectedAnswer())
-            raise UnexpectedAnswer
+            loop.call_soon(self._flush)
+        self._outgoing.append(self._pack((command, *arguments)))  # type: ignore[arg-type]
+        self._pending.append((answer, command, arguments))
         return answer
 
     def _flush(self) -> None:
@@ -123,7 +121,7 @@ class Connection(asyncio.Protocol):
             for start in range(0, len(data), _PIECE_BYTES):
                 self._parse(data[start : start + _PIECE_BYTES])
         except (self._protocol_error, UnexpectedAnswer) as error:
-            if self._pending and not (first := self._pending.popleft()).done():
+            if self._pending and not (first := self._pending.popleft()[0]).done():
                 first.set_exception(UnexpectedAnswer())  # sent again, it would fail again
             self.close(error)
 
@@ -136,15 +134,19 @@ class Connection(asyncio.Protocol):
         if self._incomplete_bytes >= _MAX_ANSWER_BYTES:
             raise UnexpectedAnswer
 
-    def _resolve(self, answer: object) -> None:
+    def _resolve(self, answer: Any) -> None:
         """Give the answer to the command that waits longest."""
         if not self._pending:
             raise UnexpectedAnswer
+        future, command, arguments = self._pending[0]
+        is_error = isinstance(answer, RedisError)
+        if not is_error and not _fits(command, arguments, answer):
+            raise UnexpectedAnswer
+        self._pending.popleft()
         self.answers += 1
-        future = self._pending.popleft()
         if future.done():
             return
-        if isinstance(answer, RedisError):
+        if is_error:
             future.set_exception(answer)
         else:
             future.set_result(answer)
@@ -159,7 +161,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._pending:
-            future = self._pending.popleft()
+            future, *_ = self._pending.popleft()
             if not future.done():
                 error = RedisConnectionLost()
                 error.__cause__ = reason
@@ -167,24 +169,15 @@ class Connection(asyncio.Protocol):
 
 
 def _fits(command: bytes, arguments: Sequence[Argument], answer: object) -> bool:
+    if command not in {b"MGET", b"EVALSHA"}:
+        return True
+    if not isinstance(answer, list):
+        return False
+    types = [*map(type, answer)]
     if command == b"MGET":
-        return _are_values(answer, len(arguments))
-    if command == b"EVALSHA":  # values of all keys but the last, and a number
-        keys = int(arguments[1])
-        return (
-            isinstance(answer, list)
-            and _are_values(answer[:-1], keys - 1)
-            and isinstance(answer[-1], int)
-        )
-    return True
-
-
-def _are_values(answer: object, number: int) -> bool:
-    return (
-        isinstance(answer, list)
-        and len(answer) == number
-        and all(entry is None or isinstance(entry, bytes) for entry in answer)
-    )
+        return len(types) == len(arguments) and _VALUES.issuperset(types)
+    # values of all keys but the last, and a number
+    return len(types) == arguments[1] and types.pop() is int and _VALUES.issuperset(types)
 
 
 @asynccontextmanager

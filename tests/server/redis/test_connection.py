@@ -172,7 +172,7 @@ async def test_command_that_was_not_sent_fails_with_the_connection(
     redis_server: RedisServer,
 ) -> None:
     async with open_connection(redis_server.url) as connection:
-        command = asyncio.create_task(connection.execute(b"PING"))
+        command = asyncio.ensure_future(connection.execute(b"PING"))
         await asyncio.sleep(0)  # the command waits for the end of this turn of the event loop
         connection.close()
         with pytest.raises(RedisConnectionLost):

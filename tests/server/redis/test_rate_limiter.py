@@ -9,7 +9,6 @@ from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import Service
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
-from server.policies.revocations import CLEAR_NAMES
 from server.redis.client import RedisClient
 from server.redis.connection import RedisReplyError, UnexpectedAnswer
 from tests.conftest import Serve
@@ -90,7 +89,7 @@ async def test_oldest_window_is_dropped_beyond_the_maximum(clock: Clock) -> None
 
 def make_limiter(client: RedisClient, rate: str) -> Callable[[str], Awaitable[float | None]]:
     """Return a function that counts a request of a patient in Redis."""
-    limit = RedisLimit(client, rate, name_of=CLEAR_NAMES.current, on_failure=pytest.fail)
+    limit = RedisLimit(client, rate, on_failure=pytest.fail)
     revocations = make_list(client, limit=limit)
 
     async def acquire(patient_id: str) -> float | None:
@@ -241,6 +240,6 @@ async def test_answer_of_another_form_is_a_failure_of_redis(
         return values
 
     client = RedisClient(redis_server.url)
-    RedisLimit(client, "1/hour", name_of=CLEAR_NAMES.current, on_failure=pytest.fail)
+    RedisLimit(client, "1/hour", on_failure=pytest.fail)
     with pytest.raises(UnexpectedAnswer):
         await client.probes[0](execute)
