@@ -15,7 +15,8 @@ from middlewares.rate_limit import AcquireRateLimit
 from server import __version__
 from server.admin_actions import ActionChannel, write_waiting_actions
 from server.auth.claims import make_claim_rules
-from server.auth.keys import KeyProvider, make_jwks_provider, make_static_provider
+from server.auth.jwks import make_jwks_provider
+from server.auth.keys import KeyProvider, make_static_provider
 from server.config import Settings
 from server.config.settings import CallMonitorMode
 from server.http_client import make_session

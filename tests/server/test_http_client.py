@@ -1,18 +1,26 @@
 """Requests to other services: proxies, certificates, causes of failures, bounded responses."""
 
 import asyncio
+import gzip
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 from aiohttp import ClientConnectionError, ClientError, ClientSession, ClientTimeout, web
 
+from rig.issuer import Issuer, Respond, hang, hang_in_the_body, issuing, responding
 from rig.redis_server import free_port
 from server.config.validators import read_bundle
-from server.http_client import describe_failure, open_session, retry_delay
+from server.http_client import (
+    MAX_BYTES,
+    FetchError,
+    describe_failure,
+    fetch_json,
+    open_session,
+    retry_delay,
+)
 from tests.egress import Authority, ConnectProxy, proxying, serving_tls
 
 
@@ -260,25 +268,105 @@ async def test_cookies_are_not_kept(upstream: int) -> None:
     assert seen == [None, None]
 
 
-# --- delays between retries ------------------------------------------------------------------
+# --- fetch of a small document from an address that is not trusted -----------------------------
+
+GZIP = {"Content-Encoding": "gzip"}
+TOO_LARGE = "^more than 262144 bytes$"
+FIFTY_MEGABYTES = 50 * 1024 * 1024
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Issuer]:
+    async with issuing() as issuer:
+        yield issuer
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(FIFTY_MEGABYTES // 65536):
+        await response.write(b" " * 65536)
+    return response
+
+
+async def download(site: Issuer, timeout: float = 5) -> object:  # noqa: ASYNC109  the option's name
+    async with open_session() as session:
+        return await fetch_json(session, site.url, timeout)
+
+
 @pytest.mark.parametrize(
-    ("failures", "longest", "most"),
+    "body", [b'{"keys": []}', b'\xef\xbb\xbf{"keys": []}', b'{"keys": []}'.ljust(MAX_BYTES)]
+)
+async def test_document_is_returned(site: Issuer, body: bytes) -> None:
+    site.respond = responding(body)
+    assert await download(site) == {"keys": []}
+
+
+@pytest.mark.parametrize(
+    ("respond", "reason"),
     [
-        (1, 10, 0.5),
-        (2, 10, 1),
-        (5, 10, 8),
-        (6, 10, 10),
-        (7, 30, 30),
-        (10_000, 30, 30),
-        (1, 0.1, 0.1),
+        pytest.param(responding(b" " * MAX_BYTES + b"1"), TOO_LARGE, id="one byte too large"),
+        pytest.param(responding(b" " * FIFTY_MEGABYTES), TOO_LARGE, id="50 MB with Content-Length"),
+        pytest.param(endless, TOO_LARGE, id="50 MB, in chunks"),
+        pytest.param(
+            responding(gzip.compress(b" " * FIFTY_MEGABYTES), headers=GZIP),
+            TOO_LARGE,
+            id="50 MB compressed to 50 kB",
+        ),
+        pytest.param(responding(b"not gzip", headers=GZIP), "Error", id="not gzip"),
+        pytest.param(responding(b"<html>secret</html>"), "not JSON", id="not JSON"),
+        pytest.param(responding(b""), "not JSON", id="empty"),
+        pytest.param(responding(b'{"keys": "\xff"}'), "not JSON", id="not UTF-8"),
+        pytest.param(responding(b"[" * 200_000), "not JSON", id="deeply nested"),
+        pytest.param(responding(b"{}", 500), "status 500", id="server error"),
+        pytest.param(responding(b"{}", 203), "status 203", id="another success"),
+        pytest.param(responding(b"{}", 204), "status 204", id="no content"),
     ],
 )
-def test_delay_doubles_up_to_the_longest(failures: int, longest: float, most: float) -> None:
+async def test_unusable_response_is_an_error_without_its_text(
+    site: Issuer, respond: Respond, reason: str
+) -> None:
+    site.respond = respond
+    with pytest.raises(FetchError, match=reason) as caught:
+        await download(site)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+async def test_redirect_is_not_followed(site: Issuer) -> None:
+    site.respond = responding(b"", 302, {"Location": "/elsewhere"})
+    with pytest.raises(FetchError, match="status 302"):
+        await download(site)
+    assert site.fetches == 1
+
+
+@pytest.mark.parametrize("respond", [hang, hang_in_the_body])
+async def test_hanging_server_is_a_timeout(site: Issuer, respond: Respond) -> None:
+    site.respond = respond
+    with pytest.raises(FetchError, match="timeout"):
+        await download(site, timeout=0.1)
+
+
+async def test_truncated_response_is_an_error() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        with pytest.raises(FetchError):
+            await download(Issuer(port=server.sockets[0].getsockname()[1]))
+
+
+# --- delays between retries ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failures", "longest", "most"),
+    [(1, 10, 0.5), (2, 10, 1), (5, 10, 8), (6, 10, 10), (10_000, 30, 30), (1, 0.1, 0.1)],
+)
+def test_delay_doubles_up_to_the_longest_and_differs_between_processes(
+    failures: int, longest: float, most: float
+) -> None:
     delays = [retry_delay(failures, longest=longest) for _ in range(200)]
     assert all(0.75 * most <= delay <= most for delay in delays)
-
-
-def test_delays_of_two_processes_differ() -> None:
-    delays = [retry_delay(4, longest=10) for _ in range(200)]
-    assert all(first != second for first, second in pairwise(delays))
-    assert max(delays) - min(delays) > 0.5  # of 1 second; a smaller range has odds under 1e-50
+    assert max(delays) - min(delays) > 0.1 * most

@@ -1,22 +1,68 @@
 """The JWKS provider: which fetch a token waits for, and how long keys are used."""
 
 import asyncio
-from collections.abc import Awaitable
-from time import monotonic
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from functools import partial
+from logging import ERROR, INFO
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
 
 from middlewares.errors import ApiError, ErrorCode
 from rig.issuer import Issuer, key
-from rig.service import sign
-from server.auth.aiohttp_jwt_adapter import verify_token
-from server.auth.jwk_set import JwkSet
+from rig.service import make_settings
 from server.auth.jwks import JwksProvider
+from server.auth.keys import JwkSet, make_static_provider, verify_maker
 from server.auth.tokens import Verify
-from tests.server.auth.keys.conftest import STALE_SECONDS, Clock, in_background
+from server.config.keys import PUBLIC_ALGORITHMS
+from tests.server.redis.support import Clock
 
+LOGGER = "server.auth.jwks"
+CACHE_SECONDS = 600
+STALE_SECONDS = 86400
 UNKNOWN_KEY = "The token's key is not one of the identity provider's"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(issuer: Issuer, clock: Clock) -> JwksProvider:
+    settings = make_settings()
+    maker = verify_maker(settings)
+    return JwksProvider(
+        url=issuer.url,
+        algorithms=PUBLIC_ALGORITHMS,
+        secrets=make_static_provider(settings),
+        make_key_set=partial(JwkSet, allowed=PUBLIC_ALGORITHMS, make_verify=maker),
+        cache_seconds=CACHE_SECONDS,
+        stale_seconds=STALE_SECONDS,
+        cooldown_seconds=5,
+        fetch_timeout=0.5,
+        wait=0.5,
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def in_background(keys: JwksProvider, session: ClientSession) -> AsyncIterator[None]:
+    """Run the provider's refresh as the service does."""
+    task = asyncio.create_task(keys.run(session))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def error_of(found: Awaitable[Verify]) -> ApiError:
@@ -78,16 +124,6 @@ async def test_failed_refetch_counts_for_the_cooldown(
         issuer.respond = None
         await assert_invalid(keys.find("ES256", "unknown"))
         assert issuer.fetches == 3
-
-
-async def test_refetch_is_shared_by_all_tokens_of_a_new_key(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession
-) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        issuer.keys = [key("two")]
-        await asyncio.gather(*(keys.find("ES256", "two") for _ in range(50)))
-        assert issuer.fetches == 2
 
 
 @pytest.mark.parametrize("key_id", ["two", None])
@@ -164,19 +200,13 @@ async def test_request_does_not_wait_after_failed_fetches(
     assert issuer.fetches == 4
 
 
-async def test_request_waits_no_longer_than_one_fetch(keys: JwksProvider) -> None:
-    start = monotonic()
-    await assert_unavailable(keys.find("ES256", "one"), retry_after=1)
-    assert monotonic() - start >= 0.5
-
-
 async def test_unexpected_error_does_not_block_requests(
     keys: JwksProvider, session: ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> JwkSet:
         raise RuntimeError
 
-    monkeypatch.setattr(keys._refresher, "_make_key_set", fail)
+    monkeypatch.setattr(keys, "_make_key_set", fail)
     found = asyncio.create_task(keys.find("ES256", "one"))
     with pytest.raises(RuntimeError):
         await keys.run(session)
@@ -222,14 +252,6 @@ async def test_failed_refetch_brings_no_newer_key(
     assert issuer.fetches == 2
 
 
-async def test_secret_has_no_part_in_the_jwks(issuer: Issuer, keys: JwksProvider) -> None:
-    for key_id in (None, "one", "unknown"):
-        verify = await keys.find("HS256", key_id)
-        assert verify_token(sign(), verify)["id"] == "pt_1"
-    assert not await keys.has_newer("HS256", keys.key_set)
-    assert issuer.fetches == 0
-
-
 # --- stale and missing keys ---------------------------------------------------------------------
 
 
@@ -264,19 +286,139 @@ async def test_keys_outdated_by_suspend_are_refetched_before_use(
         assert issuer.fetches == 2
 
 
-async def test_withdrawn_keys_make_tokens_unavailable_not_invalid(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, clock: Clock
+# --- failed fetches, and withdrawn keys -----------------------------------------------------------
+
+SYMMETRIC = {"kty": "oct", "k": "c2VjcmV0" * 8, "alg": "HS256"}
+GOOD = "good"
+FAILED = "failed"
+EMPTY: dict[str, Any] = {"keys": []}
+
+
+async def fetch(
+    keys: JwksProvider, issuer: Issuer, session: ClientSession, response: object
 ) -> None:
-    published = issuer.keys
+    """Fetch once; the issuer responds with its keys, an error, or any document."""
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=500) if response is FAILED else web.json_response(response)
+
+    issuer.respond = None if response is GOOD else respond
     await keys.fetch_once(session)
-    issuer.keys = []
-    for state in ("stale", "stale", "missing"):
-        clock.now += 300
-        await keys.fetch_once(session)
-        assert keys.state == state
-    await assert_unavailable(keys.find("ES256", "one"), retry_after=2)
-    await assert_unavailable(keys.find("ES256", "unknown"), retry_after=2)
-    issuer.keys = published
-    await keys.fetch_once(session)
-    assert keys.state == "ready"
-    await keys.find("ES256", "one")
+
+
+async def test_retries_back_off_to_ten_seconds(
+    keys: JwksProvider,
+    issuer: Issuer,
+    session: ClientSession,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.http_client.uniform", max)  # no jitter
+    delays = []
+    for _ in range(7):
+        await fetch(keys, issuer, session, FAILED)
+        delays.append(keys._delay())
+    assert delays == [0.5, 1, 2, 4, 8, 10, 10]
+    await fetch(keys, issuer, session, GOOD)
+    assert keys._delay() == CACHE_SECONDS
+    clock.now += CACHE_SECONDS
+    assert keys._delay() == 0
+    await fetch(keys, issuer, session, GOOD)
+    clock.now += CACHE_SECONDS - 1
+    await fetch(keys, issuer, session, FAILED)
+    assert keys._delay() == 1  # the keys are still fresh
+    clock.now += 1
+    assert keys._delay() == 0.5
+
+
+async def test_outage_is_logged_once_at_begin_and_once_at_end(
+    keys: JwksProvider,
+    issuer: Issuer,
+    session: ClientSession,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    for response in (FAILED, FAILED, EMPTY, EMPTY, GOOD, GOOD):
+        await fetch(keys, issuer, session, response)
+    assert caplog.record_tuples == [
+        (LOGGER, ERROR, "the JWKS is not available: status 500"),
+        (LOGGER, INFO, "the JWKS is available again"),
+    ]
+
+
+async def test_withdrawal_is_logged_once_at_begin_and_once_at_end(
+    keys: JwksProvider,
+    issuer: Issuer,
+    session: ClientSession,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    for response in (GOOD, *[EMPTY] * 6, GOOD, GOOD):
+        clock.now += CACHE_SECONDS
+        await fetch(keys, issuer, session, response)
+    assert caplog.record_tuples == [
+        (LOGGER, ERROR, "the JWKS is not available: no usable key"),
+        (LOGGER, ERROR, "the JWKS still has no usable key: tokens are answered with 503"),
+        (LOGGER, INFO, "the JWKS is available again"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fetches", "kept"),
+    [
+        pytest.param([(0, EMPTY), (600, EMPTY)], True, id="twice"),
+        pytest.param([(0, EMPTY), (0, EMPTY), (599, EMPTY)], True, id="for too short a time"),
+        pytest.param([(0, EMPTY), (0, EMPTY), (600, EMPTY)], False, id="three times"),
+        pytest.param(
+            [(0, EMPTY), (1, EMPTY), (1, EMPTY), (597, EMPTY), (1, EMPTY)],
+            False,
+            id="five times, at last for long enough",
+        ),
+        pytest.param(
+            [(0, {"keys": [SYMMETRIC]}), (300, EMPTY), (300, {"keys": [{}, None]})],
+            False,
+            id="without a usable key",
+        ),
+        pytest.param(
+            [(0, EMPTY), (0, FAILED), (300, EMPTY), (0, {"keys": {}}), (300, EMPTY)],
+            False,
+            id="other failures do not reset",
+        ),
+        pytest.param(
+            [(0, EMPTY), (300, EMPTY), (300, FAILED), (600, {"keys": {}}), (0, []), (0, {})],
+            True,
+            id="other failures do not count",
+        ),
+        pytest.param(
+            [(0, FAILED), (0, EMPTY), (300, EMPTY), (299, EMPTY)],
+            True,
+            id="the time begins with the first such document",
+        ),
+        pytest.param(
+            [(0, EMPTY), (300, EMPTY), (0, GOOD), (300, EMPTY), (600, EMPTY)],
+            True,
+            id="a usable key ends the row",
+        ),
+        pytest.param(
+            [(0, EMPTY), (0, GOOD), (600, EMPTY), (0, EMPTY), (0, EMPTY)],
+            True,
+            id="a usable key ends the time",
+        ),
+    ],
+)
+async def test_third_jwks_without_usable_key_withdraws_the_keys(
+    keys: JwksProvider,
+    issuer: Issuer,
+    session: ClientSession,
+    clock: Clock,
+    fetches: list[tuple[float, object]],
+    *,
+    kept: bool,
+) -> None:
+    await fetch(keys, issuer, session, GOOD)
+    for seconds, response in fetches:
+        assert keys.key_set is not None
+        clock.now += seconds
+        await fetch(keys, issuer, session, response)
+    assert (keys.key_set is not None) is kept
