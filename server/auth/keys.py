@@ -4,7 +4,7 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -87,8 +87,8 @@ class StaticKeyProvider:
     first: Mapping[tuple[str, str | None], Verify]
     size: int
     key_set: object = field(default_factory=object)
-    state: Final = "ready"
-    unused: Final = ()
+    state: ClassVar[str] = "ready"
+    unused: ClassVar[tuple[UnusedKey, ...]] = ()
 
     async def find(self, algorithm: str, key_id: str | None) -> Verify:
         """Return what verifies an algorithm. Raises `ApiError` AUTH_TOKEN_INVALID without a key."""
@@ -109,17 +109,17 @@ def make_static_provider(settings: Settings) -> StaticKeyProvider:
     public_keys = load_public_keys(settings.jwt_public_key) if settings.jwt_public_key else ()
     chosen, make = settings.jwt_algorithms, verify_maker(settings)
     verify = {name: make(name, secrets) for name in HMAC_ALGORITHMS.intersection(chosen)}
-    first = {}
+    first: dict[tuple[str, str | None], Verify] = {}
     by_algorithm: dict[str, list[object]] = {}
     for key in public_keys:
         for algorithm in accepted_algorithms(key, chosen):
             by_algorithm.setdefault(algorithm, []).append(key)
     for algorithm, keys in by_algorithm.items():
         verify[algorithm] = make(algorithm, keys)
-        for key in keys[1:]:  # the first one is tried first anyway
-            others = [other for other in keys if other is not key]
-            name = VerificationKey(algorithm, key).thumbprint()
-            first[algorithm, name] = make(algorithm, [key, *others])
+        for each in keys[1:]:  # the first one is tried first anyway
+            others = [other for other in keys if other is not each]
+            thumbprint = VerificationKey(algorithm, each).thumbprint()
+            first[algorithm, thumbprint] = make(algorithm, [each, *others])
     return StaticKeyProvider(verify, first, len(secrets) + len(public_keys))
 
 

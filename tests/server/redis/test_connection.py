@@ -1,6 +1,5 @@
 """Connections to Redis: each form of `REDIS_URL`, TLS, and endpoints in cluster mode."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -172,8 +171,7 @@ async def test_command_that_was_not_sent_fails_with_the_connection(
     redis_server: RedisServer,
 ) -> None:
     async with open_connection(redis_server.url) as connection:
-        command = asyncio.ensure_future(connection.execute(b"PING"))
-        await asyncio.sleep(0)  # the command waits for the end of this turn of the event loop
+        command = connection.execute(b"PING")  # waits for the end of this turn of the event loop
         connection.close()
         with pytest.raises(RedisConnectionLost):
             await command
