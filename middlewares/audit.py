@@ -1,4 +1,4 @@
-"""The address of the client behind trusted proxies, from `X-Forwarded-For`."""
+"""The audit line of each request: who asked from where, under which ids, and the outcome."""
 
 import hmac
 import re
@@ -27,7 +27,7 @@ from middlewares.context import (
     TRACEPARENT,
     RequestContext,
     parse_trace_id,
-    rfc3339,
+    rfc3339_milliseconds,
 )
 from middlewares.cors import is_preflight
 from middlewares.headers import X_REQUEST_ID
@@ -81,17 +81,19 @@ def audit(
     @web.middleware
     async def audit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers = request.headers
+        traceparents = headers.getall(TRACEPARENT, ())
         request[CONTEXT] = RequestContext(
             started_at=request.get(STARTED_AT) or perf_counter(),
             request_id=request_id(headers.get(X_REQUEST_ID)),
-            trace_id=parse_trace_id(headers.getall(TRACEPARENT, ())),
+            trace_id=parse_trace_id(traceparents) if traceparents else None,
         )
         response = None
         try:
             response = await handler(request)
             return response
         finally:
-            if request.match_info.route.name == event and not is_preflight(request):
+            has_line = request.method != hdrs.METH_OPTIONS or not is_preflight(request)
+            if has_line and request.match_info.route.name == event:
                 made = record(request, response)
                 writers[made.outcome](encode(made))
 
@@ -112,7 +114,7 @@ def _make_recorder(
         client, peer = find_addresses(request.remote, forwarded_for)
         return AuditRecord(
             event=event,
-            timestamp=rfc3339(time()),
+            timestamp=rfc3339_milliseconds(int(time() * 1000)),
             request_id=context.request_id,
             trace_id=context.trace_id,
             outcome="granted" if granted else "denied",
@@ -173,6 +175,8 @@ def make_address_finder(trusted_proxies: Iterable[str]) -> FindAddresses:
     Raises ValueError for a text that is not a network.
     """
     networks = [_parse_network(text) for text in trusted_proxies]
+    if not networks:
+        return _peer_alone
 
     def is_trusted(address: Address) -> bool:
         return any(address in network for network in networks)
@@ -192,13 +196,22 @@ def make_address_finder(trusted_proxies: Iterable[str]) -> FindAddresses:
     def find_addresses(
         peer: str | None, forwarded_for: Sequence[str]
     ) -> tuple[str | None, str | None]:
-        if not peer:
-            return None, None
-        if (address := parse_address(peer)) is None:
-            return peer, peer
+        address = parse_address(peer) if peer else None
+        if address is None:
+            return _peer_alone(peer, forwarded_for)
         return str(find_client(address, forwarded_for)), str(address)
 
     return find_addresses
+
+
+def _peer_alone(peer: str | None, _: Sequence[str]) -> tuple[str | None, str | None]:
+    name = _canonical(peer) if peer else None
+    return name, name
+
+
+@lru_cache(maxsize=1024)
+def _canonical(peer: str) -> str:
+    return str(parse_address(peer) or peer)
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ the app has the key (DPoP, RFC 9449 section 7).
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -19,8 +19,7 @@ MAX_TOKEN_BYTES: Final = 16000
 
 PROOF_HEADER: Final = "DPoP"
 
-_SEGMENT = "[A-Za-z0-9_-]+"
-_CREDENTIALS: Final = re.compile(f"[A-Za-z]+ +({_SEGMENT}\\.{_SEGMENT}\\.{_SEGMENT})")
+_COMPACT_JWS: Final = r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
 
 Authenticate = Callable[[str], Awaitable[Principal]]
 """Verifies a compact JWS and returns its principal. Raises `ApiError` for an invalid token."""
@@ -40,40 +39,44 @@ def authentication(*, authenticate: Authenticate) -> Middleware:
     return authentication_middleware
 
 
-def bearer_token(values: Sequence[str]) -> str:
-    """Return the token from the values of all `Authorization` headers, as `token_of` does."""
-    return token_of(values, ("Bearer",))
+def make_token_reader(*schemes: str) -> Callable[[Sequence[str]], str]:
+    """Return the function that reads the token from the values of all `Authorization` headers.
 
-
-def token_of(values: Sequence[str], schemes: Collection[str]) -> str:
-    """Return the token from the values of all `Authorization` headers.
-
-    Raises `ApiError`: AUTH_TOKEN_MISSING without a header, INVALID_REQUEST for several (RFC 6750
+    It raises `ApiError`: AUTH_TOKEN_MISSING without a header, INVALID_REQUEST for several (RFC 6750
     section 3.1), AUTH_TOKEN_INVALID for anything but one of the schemes and a compact JWS of three
     segments.
     """
     offer = " or ".join(f"{scheme} <JWT>" for scheme in schemes)
-    if not values:
-        details = f"Send the patient's token: Authorization: {offer}"
-        raise ApiError(ErrorCode.AUTH_TOKEN_MISSING, details)
-    if len(values) > 1:
-        raise ApiError(ErrorCode.INVALID_REQUEST, "Send exactly one Authorization header")
-    match = _CREDENTIALS.fullmatch(values[0])
-    is_accepted = scheme_of(values[0]) in {scheme.lower() for scheme in schemes}
-    if match is None or not is_accepted:
-        raise ApiError(
-            ErrorCode.AUTH_TOKEN_INVALID,
-            f"Authorization must be: {offer}, a compact JWS of three base64url segments",
-            reason=Reason.FORMAT if is_accepted else Reason.SCHEME,
-        )
-    token = match[1]
-    if len(token) > MAX_TOKEN_BYTES:
-        raise ApiError(
-            ErrorCode.AUTH_TOKEN_INVALID,
-            f"The token is longer than {MAX_TOKEN_BYTES} bytes",
-            reason=Reason.FORMAT,
-        )
-    return token
+    names = {scheme.lower() for scheme in schemes}
+    credentials = re.compile(f"(?i:{'|'.join(schemes)}) +({_COMPACT_JWS})")
+
+    def read_token(values: Sequence[str]) -> str:
+        if not values:
+            details = f"Send the patient's token: Authorization: {offer}"
+            raise ApiError(ErrorCode.AUTH_TOKEN_MISSING, details)
+        if len(values) > 1:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Send exactly one Authorization header")
+        match = credentials.fullmatch(values[0])
+        if match is None:
+            raise ApiError(
+                ErrorCode.AUTH_TOKEN_INVALID,
+                f"Authorization must be: {offer}, a compact JWS of three base64url segments",
+                reason=Reason.FORMAT if scheme_of(values[0]) in names else Reason.SCHEME,
+            )
+        token = match[1]
+        if len(token) > MAX_TOKEN_BYTES:
+            raise ApiError(
+                ErrorCode.AUTH_TOKEN_INVALID,
+                f"The token is longer than {MAX_TOKEN_BYTES} bytes",
+                reason=Reason.FORMAT,
+            )
+        return token
+
+    return read_token
+
+
+bearer_token: Final = make_token_reader("Bearer")
+"""Reads a bearer token."""
 
 
 def scheme_of(value: str) -> str:
@@ -121,10 +124,10 @@ def dpop_authentication(
     Challenges, also those of the inner middlewares, name the scheme that the request used.
     """
     schemes = (Scheme.DPOP,) if required else (Scheme.BEARER, Scheme.DPOP)
+    read_token = make_token_reader(*schemes)
 
     async def authenticated(request: web.Request, used: Scheme | None) -> Principal:
-        values = request.headers.getall(hdrs.AUTHORIZATION, ())
-        token = token_of(values, schemes)
+        token = read_token(request.headers.getall(hdrs.AUTHORIZATION, ()))
         principal = await authenticate(token)
         key_thumbprint = principal.key_thumbprint
         if used is Scheme.DPOP:

@@ -24,29 +24,19 @@ def authorization(*, role: str | None, scope: str = "", id_claim: str) -> Middle
     async def authorization_middleware(
         request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        request[PATIENT_ID] = _authorize(request.get(PRINCIPAL), role, required, id_claim)
+        principal = request[PRINCIPAL]
+        check_role(principal, role)
+        check_scope(principal, required)
+        request[PATIENT_ID] = check_patient_id(principal, id_claim)
         return await handler(request)
 
     return authorization_middleware
 
 
-def _authorize(
-    principal: Principal | None, role: str | None, required: frozenset[str], id_claim: str
-) -> str:
-    """Return the patient id of an authorized principal."""
-    patient = check_role(principal, role)
-    check_scope(patient, required)
-    return check_patient_id(patient, id_claim)
-
-
-def check_role(principal: Principal | None, role: str | None) -> Principal:
-    """Return a principal with the role of a patient. Raises `ApiError` FORBIDDEN.
-
-    With the role None every principal is a patient.
-    """
-    if principal is None or (role is not None and role not in principal.roles):
+def check_role(principal: Principal, role: str | None) -> None:
+    """Check the role of a patient; None accepts every principal. Raises `ApiError` FORBIDDEN."""
+    if role is not None and role not in principal.roles:
         raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
-    return principal
 
 
 def check_scope(principal: Principal, required: frozenset[str]) -> None:

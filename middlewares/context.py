@@ -90,14 +90,14 @@ Clock = Callable[[], float]
 
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as a UTC timestamp: `2026-01-31T09:30:00.000Z`."""
-    return _format(int(seconds * 1000))
+    return rfc3339_milliseconds(int(seconds * 1000))
 
 
 @lru_cache(maxsize=4)
-def _format(milliseconds: int) -> str:
-    """Format a timestamp; requests of the same millisecond share the result."""
-    whole = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+def rfc3339_milliseconds(milliseconds: int) -> str:
+    """Format milliseconds since the epoch; requests of the same millisecond share the result."""
+    whole = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(tzinfo=None)
+    return f"{whole.isoformat()}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.context import CONTEXT
-from middlewares.headers import json_response, set_standard_headers
+from middlewares.headers import JsonResponse, set_standard_headers
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def error_response(error: ApiError) -> web.Response:
     challenge = definition.challenge
     headers = {hdrs.WWW_AUTHENTICATE: challenge, **error.headers} if challenge else error.headers
     body = _body(error.code, error.details)
-    response = json_response(body, status=definition.status, headers=headers)
+    response = JsonResponse(body, status=definition.status, headers=headers)
     if error.close:
         response.force_close()
     return response

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter, time
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -19,7 +19,7 @@ _STATUS_LINES: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for e
 
 
 class JsonResponse(web.Response):
-    """A JSON response that is sent in one piece when nothing has used its headers.
+    """A response with an encoded JSON body, sent in one piece if nothing has used its headers.
 
     aiohttp creates a dictionary of headers and serializes it, which takes longer than everything
     else that the service does for a known token. Here the fields are text until something uses
@@ -28,14 +28,17 @@ class JsonResponse(web.Response):
 
     is_text = True
     """Whether the fields are still text; `add_fields` needs it."""
-    _is_sent = False
+    __http_exception__ = False
+    """aiohttp looks it up on every response."""
 
-    def __init__(self, body: bytes, *, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.body = body
-        self._status_code = status
+        self._status = status
         self._fields = f"Content-Type: {JSON}\r\n"
         if headers:
-            self.add_fields("".join(f"{name}: {value}\r\n" for name, value in headers.items()))
+            self._fields += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
     def __getattr__(self, name: str) -> Any:
         """Call aiohttp's constructor, because something uses what it creates."""
@@ -43,64 +46,39 @@ class JsonResponse(web.Response):
             raise AttributeError(name, name=name, obj=self)
         self.is_text = False
         fields = [field.partition(": ")[::2] for field in self._fields.splitlines()]
-        super().__init__(body=self.body, status=self._status_code, headers=fields)
+        super().__init__(body=self.body, status=self._status, headers=fields)
         return getattr(self, name)
 
     def add_fields(self, fields: str) -> None:
         """Add header fields, each of which ends with CR LF."""
         self._fields += fields
 
-    @property
-    def status(self) -> int:
-        """The status code."""
-        return self._status_code if self.is_text else super().status
-
     def set_status(self, status: int, reason: str | None = None) -> None:
         """Change the status."""
         self.headers  # noqa: B018  aiohttp's constructor sets a status, too
         super().set_status(status, reason)
 
-    @property
-    def keep_alive(self) -> bool | None:
-        """Whether the connection stays open; None until that is decided."""
-        return True if self._is_sent else super().keep_alive
-
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send everything, if the client keeps the connection (HTTP/1.1); else the head."""
         if not (self.is_text and self._suits(request)):
             return await super().prepare(request)
-        await request.writer.write_eof(self._encode())
-        self._is_sent = True
+        body: Any = self._body  # bytes: aiohttp would have made other headers for a payload
+        head = (
+            f"{_STATUS_LINES[self._status]}\r\n{self._fields}"
+            f"Content-Length: {len(body)}\r\nDate: {http_date(int(time()))}\r\n\r\n"
+        )
+        await request.writer.write_eof(head.encode() + body)
+        self._eof_sent = self._keep_alive = True
         return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Send the body, if `prepare` did not."""
-        if not self._is_sent:
-            await super().write_eof(data)
 
     def _suits(self, request: web.BaseRequest) -> bool:
         return (
             STARTED_AT in request  # the service's own server: no signal handlers change headers
             and request.keep_alive
-            and self.keep_alive is None
+            and self._keep_alive is None
             and request.version == HttpVersion11
             and request.method != hdrs.METH_HEAD
         )
-
-    def _encode(self) -> bytes:
-        body = cast("bytes", self.body)
-        head = (
-            f"{_STATUS_LINES[self._status_code]}\r\n{self._fields}"
-            f"Content-Length: {len(body)}\r\nDate: {http_date(int(time()))}\r\n\r\n"
-        )
-        return head.encode() + body
-
-
-def json_response(
-    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> JsonResponse:
-    """Return a response with an encoded JSON body; `headers` are added to it."""
-    return JsonResponse(body, status=status, headers=headers or {})
 
 
 X_REQUEST_ID: Final = istr("X-Request-ID")

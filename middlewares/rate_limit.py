@@ -13,15 +13,15 @@ AcquireRateLimit = Callable[[str], Awaitable[float | None]]
 """Counts a request of a patient id. Returns None within the limit, else the seconds to wait."""
 
 
-def rate_limit(*, acquire: AcquireRateLimit) -> Middleware:
+def rate_limit(*, acquire: AcquireRateLimit, has_access: bool = False) -> Middleware:
     """Reject a request over the limit with `ApiError` RATE_LIMITED and `Retry-After`.
 
-    A request that `ACCESS` says was counted elsewhere is not counted again.
+    `has_access` says that `revocation` comes before: what that has counted is not counted again.
     """
 
     @web.middleware
     async def rate_limit_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        access = request.get(ACCESS)
+        access = request[ACCESS] if has_access else None
         if access is not None and access.counted:
             wait = access.wait
         else:

@@ -26,41 +26,33 @@ class RequestTimeouts:
         if seconds <= 0:
             raise ValueError("seconds must be positive")
         self.seconds = seconds
-        self._expiries: OrderedDict[Task, float] = OrderedDict()
+        self.running: OrderedDict[Task, float] = OrderedDict()
+        """The limits that have not expired: when each will, in seconds of `time.perf_counter`."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, task: Task, elapsed: float = 0) -> None:
-        """Start the time limit of a task; the task is cancelled when it expires.
-
-        `elapsed` seconds of the limit have passed already.
-        """
-        loop = task.get_loop()
-        self._expiries[task] = expires_at = loop.time() + self.seconds - elapsed
+    def start(self, task: Task, started_at: float) -> None:
+        """Start the time limit of a task whose request began at `started_at`."""
+        self.running[task] = expires_at = started_at + self.seconds
         if self._timer is None:
-            self._timer = loop.call_at(expires_at, self._expire_oldest, loop)
-
-    def has_cancelled(self, task: Task) -> bool:
-        """Return whether the time limit of a task expired, so that the task was cancelled."""
-        return task not in self._expiries
-
-    def finish(self, task: Task) -> None:
-        """End the time limit of a task; undo its cancellation if the limit had expired."""
-        if self._expiries.pop(task, None) is None:
-            task.uncancel()
+            self._set_timer(task, expires_at)
 
     def expire_all(self) -> None:
         """Expire all time limits now, so that every request in flight is answered."""
-        while self._expiries:
-            self._expiries.popitem()[0].cancel()
+        while self.running:
+            self.running.popitem()[0].cancel()
 
-    def _expire_oldest(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_timer(self, task: Task, expires_at: float) -> None:
+        wait = expires_at - perf_counter()
+        self._timer = task.get_loop().call_later(wait, self._expire_oldest)
+
+    def _expire_oldest(self) -> None:
         self._timer = None
-        while self._expiries:
-            task, expires_at = next(iter(self._expiries.items()))
-            if expires_at > loop.time():
-                self._timer = loop.call_at(expires_at, self._expire_oldest, loop)
+        while self.running:
+            task, expires_at = next(iter(self.running.items()))
+            if expires_at > perf_counter():
+                self._set_timer(task, expires_at)
                 break
-            del self._expiries[task]
+            del self.running[task]
             task.cancel()
 
 
@@ -74,16 +66,17 @@ def timeout(*, timeouts: RequestTimeouts) -> Middleware:
     async def timeout_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         task: Task = asyncio.current_task()  # type: ignore[assignment]  # each request has one
         earlier_cancellations = task.cancelling()
-        context = request.get(CONTEXT)
-        timeouts.start(task, perf_counter() - context.started_at if context else 0)
+        timeouts.start(task, request[CONTEXT].started_at)
         try:
             return await handler(request)
         except (asyncio.CancelledError, TimeoutError) as error:
-            if timeouts.has_cancelled(task) and task.cancelling() == earlier_cancellations + 1:
+            has_expired = task not in timeouts.running
+            if has_expired and task.cancelling() == earlier_cancellations + 1:
                 raise _timeout_error(request, timeouts.seconds) from error
             raise  # cancelled by another party, or an uncaught TimeoutError of the service
         finally:
-            timeouts.finish(task)
+            if timeouts.running.pop(task, None) is None:
+                task.uncancel()  # the limit has expired, and this is its end
 
     return timeout_middleware
 

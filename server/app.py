@@ -68,6 +68,7 @@ def middleware_stack(
     scope = settings.jwt_required_scope
     acquire, revocations = components.acquire_rate_limit, components.revocations
     check_access = revocations.check_access if revocations else None
+    has_access = check_access is not None
     id_claim = settings.jwt_patient_id_claim
     hash_key, proxies = settings.audit_hash_key, settings.trusted_proxies
     audit_log = components.audit_log
@@ -90,7 +91,7 @@ def middleware_stack(
         # Before the rate limit: only patients are counted.
         (Where.ENDPOINT, authorization(role=role, scope=scope, id_claim=id_claim)),
         # Innermost: the body of a request over the limit is not read.
-        (Where.ENDPOINT, rate_limit(acquire=acquire) if acquire else None),
+        (Where.ENDPOINT, rate_limit(acquire=acquire, has_access=has_access) if acquire else None),
     ]
     return [(scope, middleware) for scope, middleware in stack if middleware is not None]
 
@@ -173,6 +174,7 @@ def _application(
     app.cleanup_ctx.append(lambda _: components.running())
     start: Handler = make_start_handler(
         max_body_bytes=settings.max_body_bytes,
+        default_assistant=settings.vapi_assistant_id,
         choose_assistant=make_assistant_choice(settings),
         check_consent=make_consent_check(
             settings.consent_required, in_token=bool(settings.jwt_consent_claim)
@@ -180,7 +182,9 @@ def _application(
         check_call_limit=components.check_call_limit,
         issue=make_credential_issuer(settings, time),
         issue_proof=make_proof_issuer(settings, time),
-        ensure_available=components.ensure_available,
+        ensure_not_paused=components.ensure_not_paused,
+        ensure_available=components.vapi.ensure_available,
+        ensure_writable=components.audit_log.ensure_writable,
         is_compressed=receives_compressed_bodies,
         clock=time,
     )

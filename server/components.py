@@ -68,6 +68,8 @@ class Components:
         self.keys: KeyProvider = self.jwks or make_static_provider(settings)
         self.names = make_patient_names(settings)
         self.pause = SessionPause(always=settings.sessions_paused)
+        can_pause = settings.sessions_paused or settings.redis_url
+        self.ensure_not_paused = self.pause.ensure_not_paused if can_pause else None
         self.redis = RedisClient(settings.redis_url) if settings.redis_url else None
         self.revocations = self._revocations(settings, self.redis) if self.redis else None
         self.acquire_rate_limit = self._rate_limiter(settings)
@@ -119,16 +121,6 @@ class Components:
             seconds=settings.session_budget_seconds / 2,
             fallback=in_memory if settings.redis_failure == "serve" else None,
         ).use
-
-    async def ensure_available(self, assistant_id: str) -> None:
-        """Return if a session of this assistant can be started and recorded now.
-
-        Raises `ApiError`: VAPI_SESSION_FAILED while sessions are paused or Vapi is not available;
-        last, AUDIT_UNAVAILABLE. The queue has room for the audit line until the caller suspends.
-        """
-        self.pause.ensure_not_paused()
-        await self.vapi.ensure_available(assistant_id)
-        self.audit_log.ensure_writable()
 
     def states(self) -> dict[str, str]:
         """Return the state of each component for `/readyz`."""

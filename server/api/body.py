@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -73,9 +73,11 @@ async def defer_continue(_: web.Request) -> None:
 
 
 async def read_object(
-    request: web.Request, max_bytes: int, *, is_compressed: bool
+    request: web.Request, max_bytes: int, is_compressed: Callable[[web.Request], bool]
 ) -> dict[str, object]:
     """Return the JSON object of the body; an absent or empty body is an empty object.
+
+    `is_compressed` returns whether a body with a content coding still has to be decompressed.
 
     Raises `ApiError`: PAYLOAD_TOO_LARGE over `max_bytes` (after decompression),
     UNSUPPORTED_MEDIA_TYPE for a media type other than JSON, INVALID_REQUEST if the body cannot be
@@ -84,14 +86,18 @@ async def read_object(
     if not request.body_exists:
         return {}
     if _has_arrived(request):
-        return _parse_typed(request, _available(request, max_bytes))
+        if request.content.total_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        return _parse_typed(request, request.content.read_nowait())
     decompressor = make_decompressor(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
     declared = request.content_length
     if declared and hdrs.CONTENT_ENCODING not in request.headers:
         if declared > max_bytes:
             raise _too_large(max_bytes)
         _check_type(request)
-    body = await _receive(request, decompressor if is_compressed else None, max_bytes)
+    if decompressor and not is_compressed(request):
+        decompressor = None
+    body = await _receive(request, decompressor, max_bytes)
     return _parse_typed(request, body)
 
 
@@ -104,12 +110,6 @@ def _has_arrived(request: web.Request) -> bool:
         and hdrs.CONTENT_ENCODING not in headers
         and hdrs.EXPECT not in headers
     )
-
-
-def _available(request: web.Request, max_bytes: int) -> bytes:
-    if request.content.total_bytes > max_bytes:
-        raise _too_large(max_bytes)
-    return request.content.read_nowait()
 
 
 def _parse_typed(request: web.Request, body: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from middlewares.headers import json_response, remove_server_header
+from middlewares.headers import JsonResponse, remove_server_header
 from server.api.routing import add_exact_subapp, add_route
 from server.config import Settings
 from server.config.checks import find_swagger_ui
@@ -31,7 +31,7 @@ def add_proof_keys(app: web.Application, settings: Settings, path: str) -> None:
     body = msgspec.json.encode(public_jwks(load_proof_keys(settings.proof_key)))
 
     async def proof_keys(_: web.Request) -> web.StreamResponse:
-        response = json_response(body)
+        response = JsonResponse(body)
         response.headers.update(_CACHE)
         return response
 
@@ -82,16 +82,16 @@ def add_routes(
     document = msgspec.json.encode(msgspec.json.decode(_OPENAPI.read_bytes()))
 
     async def healthz(_: web.Request) -> web.StreamResponse:
-        return json_response(msgspec.json.encode({"status": "ok"}))
+        return JsonResponse(msgspec.json.encode({"status": "ok"}))
 
     async def readyz(_: web.Request) -> web.StreamResponse:
         states = status.states()
         text = "shutting down" if shutting_down.is_set() else _readiness(status, states)
         body = msgspec.json.encode({"status": text, "parts": states})
-        return json_response(body, status=200 if text in _SERVING else 503)
+        return JsonResponse(body, status=200 if text in _SERVING else 503)
 
     async def openapi(_: web.Request) -> web.StreamResponse:
-        return json_response(document)
+        return JsonResponse(document)
 
     add_route(app, hdrs.METH_GET, "/healthz", healthz)
     add_route(app, hdrs.METH_GET, "/readyz", readyz)

@@ -6,9 +6,9 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Clock, rfc3339
+from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Clock, rfc3339_milliseconds
 from middlewares.errors import ApiError, ErrorCode
-from middlewares.headers import json_response
+from middlewares.headers import JsonResponse
 from server.api.body import read_object
 from server.auth.claims import PATIENT_ID_FORMAT, parse_patient_id
 from server.policies.call_limits import CheckCallLimit
@@ -47,41 +47,50 @@ class SessionResponse(msgspec.Struct, frozen=True):
 def make_start_handler(
     *,
     max_body_bytes: int,
-    choose_assistant: ChooseAssistant,
-    check_consent: CheckConsent,
+    is_compressed: Callable[[web.Request], bool],
+    default_assistant: str,
+    choose_assistant: ChooseAssistant | None,
+    check_consent: CheckConsent | None,
     check_call_limit: CheckCallLimit | None,
+    ensure_not_paused: Callable[[], None] | None,
+    ensure_available: Callable[[str], Awaitable[None]],
+    ensure_writable: Callable[[], None],
     issue: IssueCredential,
     issue_proof: IssueProof | None,
-    ensure_available: Callable[[str], Awaitable[None]],
-    is_compressed: Callable[[web.Request], bool],
     clock: Clock,
 ) -> Handler:
-    """Return the handler.
+    """Return the handler. What is None is off and costs nothing.
 
-    `ensure_available` raises `ApiError` while no session of an assistant can be started;
     `is_compressed` returns whether the body of a request still has to be decompressed. Without
-    `issue_proof` the response has no `patientProof`.
+    `choose_assistant` every session is for the default one. What begins with `ensure` raises
+    `ApiError` while sessions are paused, while none of an assistant can be started, or while none
+    can be recorded.
     """
     encode = msgspec.json.Encoder().encode
 
     async def start(request: web.Request) -> web.StreamResponse:
-        body = await read_object(request, max_body_bytes, is_compressed=is_compressed(request))
+        body = await read_object(request, max_body_bytes, is_compressed)
         patient_id = request[PATIENT_ID]
-        check_patient_context(body, patient_id)
-        assistant_id = choose_assistant(body, request[PRINCIPAL])
-        consent = check_consent(body, request[PRINCIPAL])
+        if "patientContext" in body:
+            check_patient_context(body["patientContext"], patient_id)
+        assistant_id = default_assistant
+        if choose_assistant is not None:
+            assistant_id = choose_assistant(body, request[PRINCIPAL])
+        consent = check_consent(body, request[PRINCIPAL]) if check_consent else None
         if check_call_limit is not None:
             check_call_limit(patient_id)
-        # The last suspension: what is available now is available to the audit middleware too.
+        if ensure_not_paused is not None:
+            ensure_not_paused()
         await ensure_available(assistant_id)
+        ensure_writable()  # nothing suspends after it: the audit line has its place
         credential = issue(assistant_id)
         context = request[CONTEXT]
         context.credential_type, context.assistant_id = credential.type, assistant_id
         context.consent = consent
         proof = issue_proof(patient_id, assistant_id, consent) if issue_proof else None
         context.proof_id = proof.id if proof else None
-        patient = PatientContext(patient_id, rfc3339(clock()))
-        return json_response(encode(_success(assistant_id, patient, credential, proof)))
+        patient = PatientContext(patient_id, rfc3339_milliseconds(int(clock() * 1000)))
+        return JsonResponse(encode(_success(assistant_id, patient, credential, proof)))
 
     return start
 
@@ -100,15 +109,12 @@ def _success(
     return SessionResponse(True, data, "Vapi configuration retrieved")
 
 
-def check_patient_context(body: dict[str, object], patient_id: str) -> None:
-    """Check that `patientContext` in the body, if present, is the patient of the token.
+def check_patient_context(context: object, patient_id: str) -> None:
+    """Check that `patientContext` of the body is the patient of the token.
 
     Raises `ApiError`: INVALID_PATIENT_CONTEXT if it is malformed, PATIENT_MISMATCH if it is another
     patient.
     """
-    if "patientContext" not in body:
-        return
-    context = body["patientContext"]
     if not isinstance(context, dict):
         raise _invalid("patientContext must be an object")
     claimed = context.get("id")

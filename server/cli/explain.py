@@ -197,10 +197,12 @@ async def _check_not_revoked(checked: CheckedToken) -> str:
 
 async def _check_grants(checked: CheckedToken) -> str:
     settings, principal = checked.settings, checked.principal()
-    if settings.vapi_assistant_claim:
-        make_assistant_choice(settings)({}, principal)
-    if settings.jwt_consent_claim:
-        make_consent_check(settings.consent_required, in_token=True)({}, principal)
+    choose_assistant = make_assistant_choice(settings)
+    if settings.vapi_assistant_claim and choose_assistant:
+        choose_assistant({}, principal)
+    check_consent = make_consent_check(settings.consent_required, in_token=True)
+    if settings.jwt_consent_claim and check_consent:
+        check_consent({}, principal)
     return "it grants an assistant, and has the consents, as far as they are set"
 
 

@@ -52,7 +52,9 @@ class AuditLog:
     """
 
     def __init__(self, descriptor: int, *, limit: int = QUEUE_BYTES) -> None:
-        self._writer = LineWriter(descriptor, on_result=self._on_result)
+        self._writer = LineWriter(
+            descriptor, on_result=self._on_result, on_failure=self._on_failure
+        )
         self._limit = limit
         self._lock = Lock()
         self._is_failing = False
@@ -75,7 +77,7 @@ class AuditLog:
     @property
     def state(self) -> str:
         """The state for `/readyz`: `up`, `blocked` or `failing`."""
-        self._detect_outage()
+        self._detect_stall()
         if self._is_failing:
             return "failing"
         return "blocked" if self._outage else "up"
@@ -102,7 +104,6 @@ class AuditLog:
 
         Raises `ApiError` AUDIT_UNAVAILABLE after a failed write and while the queue is full.
         """
-        self._detect_end_of_thread()
         if self._is_failing or not self._has_place(MAX_WRITE):
             details = "The audit log cannot be written; try again"
             raise ApiError(ErrorCode.AUDIT_UNAVAILABLE, details, retry_after=_RETRY_AFTER_SECONDS)
@@ -112,7 +113,7 @@ class AuditLog:
 
         Without a place in the queue the line is lost and counted.
         """
-        self._detect_outage()
+        self._detect_stall()
         if self._has_place(len(line)):
             self._append(line)
         else:
@@ -124,7 +125,7 @@ class AuditLog:
 
     def write_refusal(self, line: bytes) -> None:
         """Add the line of a refusal, or drop and count it while half of the queue is in use."""
-        self._detect_outage()
+        self._detect_stall()
         if self._writer.waiting_bytes + len(line) <= self._limit // 2:
             self._append(line)
         else:
@@ -161,20 +162,20 @@ class AuditLog:
             self._unreported = 0
 
     def _has_place(self, size: int) -> bool:
-        if self._writer.waiting_bytes + size <= self._limit:
+        writer = self._writer
+        if writer.appended_bytes - writer.written_bytes + size <= self._limit:
             return True
         self._begin_outage("standard output is blocked, and the queue is full")
         return False
 
-    def _detect_outage(self) -> None:
-        self._detect_end_of_thread()
-        if self._writer.stalled_seconds > _STALL_SECONDS:
+    def _detect_stall(self) -> None:
+        progress_at = self._writer.progress_at
+        if progress_at is not None and monotonic() - progress_at > _STALL_SECONDS:
             self._begin_outage("standard output is blocked")
 
-    def _detect_end_of_thread(self) -> None:
-        if self._writer.has_failed:
-            self._is_failing = True
-            self._begin_outage("the writing thread has ended; restart the process")
+    def _on_failure(self) -> None:
+        self._is_failing = True
+        self._begin_outage("the writing thread has ended; restart the process")
 
     def _on_result(self, error: OSError | None) -> None:
         self._is_failing = error is not None

@@ -32,20 +32,27 @@ class LineWriter:
     `waiting_bytes` before `append`.
     """
 
-    def __init__(self, descriptor: int, *, on_result: OnResult = lambda _: None) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        on_result: OnResult = lambda _: None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_failure` is called when the thread ends because of an error in this program."""
         self._descriptor = descriptor
         self._on_result = on_result
+        self._on_failure = on_failure
         self.max_write = _max_write(descriptor)
         self._lines: deque[bytes] = deque()
         # Changed by the appending thread only.
-        self._appended_lines = self._appended_bytes = 0
+        self._appended_lines = self.appended_bytes = 0
         # Changed by the writing thread only.
-        self._written_lines = self._written_bytes = 0
-        self._progress_at: float | None = None
+        self._written_lines = self.written_bytes = 0
+        self.progress_at: float | None = None
+        """When the current write began or made progress (`time.monotonic`); None without one."""
         self._wake = Event()
         self._finishing = self._abandoned = False
-        self.has_failed = False
-        """Whether the thread has ended because of an error in this program."""
         self._thread = Thread(target=self._run, name="line-writer", daemon=True)
 
     def start(self) -> None:
@@ -55,7 +62,7 @@ class LineWriter:
     def append(self, line: bytes) -> None:
         """Add a line that ends with a line break. Only one thread may append at a time."""
         self._appended_lines += 1
-        self._appended_bytes += len(line)
+        self.appended_bytes += len(line)
         self._lines.append(line)
         if not self._wake.is_set():
             self._wake.set()
@@ -68,13 +75,7 @@ class LineWriter:
     @property
     def waiting_bytes(self) -> int:
         """The size of the lines that are not completely written."""
-        return self._appended_bytes - self._written_bytes
-
-    @property
-    def stalled_seconds(self) -> float:
-        """For how long the current write has made no progress; 0 when nothing is being written."""
-        progress_at = self._progress_at
-        return 0.0 if progress_at is None else monotonic() - progress_at
+        return self.appended_bytes - self.written_bytes
 
     def finish(self) -> None:
         """End the thread as soon as all lines are written."""
@@ -106,7 +107,7 @@ class LineWriter:
         try:
             self._write_until_finished()
         except BaseException:
-            self.has_failed = True
+            self._on_failure()
             raise
 
     def _write_until_finished(self) -> None:
@@ -124,14 +125,14 @@ class LineWriter:
         while self._lines and size + len(self._lines[0]) <= self.max_write:
             batch.append(self._lines.popleft())
             size += len(batch[-1])
-        self._progress_at = monotonic()
+        self.progress_at = monotonic()
         rest = memoryview(b"".join(batch))
         while rest and not self._abandoned:
             rest = rest[self._write(rest) :]
-        self._progress_at = None
+        self.progress_at = None
         if not rest:
             self._written_lines += len(batch)
-            self._written_bytes += size
+            self.written_bytes += size
 
     def _write(self, data: memoryview) -> int:
         """Return the number of bytes written; after a failure, wait before the next attempt."""
@@ -144,7 +145,7 @@ class LineWriter:
             self._on_result(error)
             sleep(_FAILED_SECONDS)
             return 0
-        self._progress_at = monotonic()
+        self.progress_at = monotonic()
         self._on_result(None)
         return written
 

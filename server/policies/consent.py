@@ -10,21 +10,21 @@ from server.config.validators import MAX_CONSENTS, NAME_FORMAT, NAME_PATTERN
 
 _NAME: Final = re.compile(NAME_PATTERN)
 
-CheckConsent = Callable[[Mapping[str, object], Principal], dict[str, str] | None]
-"""Returns the required consents, version by name, or None when none is required.
+CheckConsent = Callable[[Mapping[str, object], Principal], dict[str, str]]
+"""Returns the required consents, version by name.
 
 Raises `ApiError`: INVALID_REQUEST for a malformed `consent`, CONSENT_REQUIRED.
 """
 
 
-def make_consent_check(required: Sequence[str], *, in_token: bool) -> CheckConsent:
-    """Return the function that checks a request's body and principal.
+def make_consent_check(required: Sequence[str], *, in_token: bool) -> CheckConsent | None:
+    """Return the function that checks a request's body and principal; None when none is required.
 
     `required` are `name@version`. With `in_token` only the principal's consents count, else only
     the body's.
     """
     if not required:
-        return lambda _body, _principal: None
+        return None
     versions = dict(_split(each) for each in required)
 
     def check(body: Mapping[str, object], principal: Principal) -> dict[str, str]:

@@ -42,11 +42,11 @@ def names_by_id(settings: Settings) -> dict[str, list[str]]:
     return names
 
 
-def make_assistant_choice(settings: Settings) -> ChooseAssistant:
-    """Return the function that chooses; without `VAPI_ASSISTANTS` it returns the default."""
+def make_assistant_choice(settings: Settings) -> ChooseAssistant | None:
+    """Return the function that chooses, or None without `VAPI_ASSISTANTS`."""
     default, ids = settings.vapi_assistant_id, assistants_by_name(settings)
     if not ids:
-        return lambda _body, _principal: default
+        return None
     has_claim = bool(settings.vapi_assistant_claim)
 
     def choose(body: Mapping[str, object], principal: Principal) -> str:

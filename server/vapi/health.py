@@ -69,6 +69,9 @@ class VapiState(StrEnum):
     MISCONFIGURED = "misconfigured"
 
 
+_SERVING: Final = (VapiState.UP, VapiState.OFF)
+
+
 class VapiHealthMonitor:
     """Requests the assistant every `interval` seconds (0: never), within `timeout` seconds.
 
@@ -276,7 +279,8 @@ class VapiHealth:
         monitor = self._monitors[assistant_id]
         if self._queue is not None:
             self._queue.hurry(monitor)
-        await monitor.ensure_available()
+        if monitor.state not in _SERVING:
+            await monitor.ensure_available()
 
     async def run(self, session: ClientSession) -> None:
         """Check all assistants until cancelled: at once, then spread over the interval."""

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from itertools import count
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -12,7 +13,7 @@ from pytest_aiohttp import AiohttpClient
 from yarl import URL
 
 from middlewares.context import STARTED_AT
-from middlewares.headers import JSON, JsonResponse, json_response
+from middlewares.headers import JSON, JsonResponse
 from rig.service import PATH, Service, claims, make_settings, running, sign
 
 ORIGIN = "https://app.clinic.example"
@@ -126,7 +127,7 @@ def whole(response: web.Response) -> tuple[object, ...]:
     ],
 )
 def test_response_can_be_used_like_any_other(use: Callable[[web.Response], None]) -> None:
-    response = json_response(b"[]", status=503, headers={"Retry-After": "1: 2"})
+    response = JsonResponse(b"[]", status=503, headers={"Retry-After": "1: 2"})
     other = web.Response(
         body=b"[]", status=503, headers={"Content-Type": JSON, "Retry-After": "1: 2"}
     )
@@ -144,7 +145,7 @@ async def test_signals_of_a_host_application_change_the_headers(
     aiohttp_client: AiohttpClient,
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
-        return json_response(b"[]")
+        return JsonResponse(b"[]")
 
     async def add_header(_: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Host"] = "clinic"
@@ -157,19 +158,20 @@ async def test_signals_of_a_host_application_change_the_headers(
 
 
 def test_unknown_attribute() -> None:
-    response = json_response(b"[]")
+    response = JsonResponse(b"[]")
     with pytest.raises(AttributeError, match="unknown") as caught:
         _ = response.unknown
     assert (caught.value.name, caught.value.obj) == ("unknown", response)
 
 
-def test_date_is_the_current_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_prepare_writes_everything_and_returns_the_writer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("middlewares.headers.time", lambda: 0.9)
-    assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in json_response(b"[]")._encode()
-
-
-async def test_prepare_returns_the_writer() -> None:
-    response, incoming = json_response(b"[]"), make_mocked_request("GET", "/")
+    response, incoming = JsonResponse(b"[]"), make_mocked_request("GET", "/")
     incoming[STARTED_AT] = 0.0
-    assert await response.prepare(incoming) is incoming.writer
+    writer: Any = await response.prepare(incoming)
+    assert writer is incoming.writer
+    [written] = writer.write_eof.call_args.args
+    assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in written
     assert response.keep_alive

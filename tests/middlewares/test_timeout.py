@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, NoReturn
 
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from middlewares.context import RECEIVING
+from middlewares.context import CONTEXT, RECEIVING, RequestContext
 from middlewares.errors import ApiError, error_handler
 from middlewares.timeout import RequestTimeouts, timeout
 from tests.middlewares.support import Alone, log_records
@@ -66,80 +67,29 @@ async def test_timeout_error_of_the_handler_is_not_the_limit(
     assert record.exc_info
 
 
-class ClockWithOneTimer:
-    """An event loop with a manual clock and one timer."""
+async def test_one_timer_serves_all_limits() -> None:
+    """Each task is cancelled when its own limit expires; one that has ended is not."""
+    timeouts = RequestTimeouts(0.1)
+    begins = perf_counter()
+    expired_after: dict[str, float] = {}
 
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.timers: list[tuple[float, Callable[..., None]]] = []
-        """The timers that have not run."""
+    async def work(name: str, delay: float, seconds: float) -> None:
+        await asyncio.sleep(delay)
+        try:
+            await through(timeout(timeouts=timeouts), lambda: asyncio.sleep(seconds))
+        except ApiError:
+            expired_after[name] = perf_counter() - begins - delay
 
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, run: Callable[..., None], *arguments: object) -> object:
-        self.timers.append((when, lambda: run(*arguments)))
-        return self.timers[-1]
-
-    def reach(self, when: float) -> None:
-        """Set the time and run the timer, which must be due."""
-        self.now = when
-        [(due, run)] = self.timers
-        assert due <= when
-        self.timers.clear()
-        run()
-
-
-class Work:
-    """A task that records its cancellations."""
-
-    def __init__(self, clock: ClockWithOneTimer) -> None:
-        self.clock = clock
-        self.cancelled_at: list[float] = []
-        self.uncancelled = 0
-
-    def get_loop(self) -> ClockWithOneTimer:
-        return self.clock
-
-    def cancel(self) -> None:
-        self.cancelled_at.append(self.clock.now)
-
-    def uncancel(self) -> None:
-        self.uncancelled += 1
-
-
-def work(clock: ClockWithOneTimer) -> Any:
-    """Return a task of this event loop."""
-    return Work(clock)
-
-
-def test_one_timer_serves_all_limits() -> None:
-    clock = ClockWithOneTimer()
-    first, second, third = tasks = [work(clock), work(clock), work(clock)]
-    timeouts = RequestTimeouts(seconds=3)
-    for task in tasks:
-        timeouts.start(task)
-        clock.now += 1
-    timeouts.finish(second)
-    assert [when for when, _ in clock.timers] == [103]
-    clock.reach(103)
-    assert (first.cancelled_at, third.cancelled_at) == ([103], [])
-    assert [when for when, _ in clock.timers] == [105]
-    clock.reach(105.5)
-    assert (second.cancelled_at, third.cancelled_at) == ([], [105.5])
-    assert not clock.timers
-    assert timeouts.has_cancelled(third)
-    timeouts.finish(third)
-    assert (second.uncancelled, third.uncancelled) == (0, 1)
-    late = work(clock)
-    timeouts.start(late)
-    clock.reach(108.5)  # the timer is set again by the next request
-    assert late.cancelled_at == [108.5]
+    works = [("first", 0, 9), ("short", 0.02, 0.01), ("second", 0.04, 9), ("late", 0.2, 9)]
+    await asyncio.gather(*(work(*each) for each in works))
+    assert list(expired_after) == ["first", "second", "late"]
+    assert min(expired_after.values()) >= 0.1
 
 
 async def through(middleware: Middleware, work: Callable[[], Awaitable[Any]]) -> Any:
     """Run a handler through the middleware, without a server."""
-    request: Any = {}
+    context = RequestContext(started_at=perf_counter(), request_id="request-1", trace_id=None)
+    request: Any = {CONTEXT: context}
     return await middleware(request, lambda _: work())
 
 

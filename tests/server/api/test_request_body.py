@@ -21,7 +21,7 @@ async def read(
 
     async def handler(request: web.Request) -> web.Response:
         try:
-            seen.append(await read_object(request, max_bytes, is_compressed=False))
+            seen.append(await read_object(request, max_bytes, lambda _: False))
             assert not request.get(RECEIVING)
         except ApiError as error:
             seen.append(error)

@@ -32,7 +32,7 @@ def test_lines_are_written_in_order(output: Pipe) -> None:
     assert output.read_until(expected[-1]) == expected
     assert writer.close(10) == 0
     assert writer.is_finished
-    assert (writer.waiting_lines, writer.waiting_bytes, writer.stalled_seconds) == (0, 0, 0)
+    assert (writer.waiting_lines, writer.waiting_bytes, writer.progress_at) == (0, 0, None)
 
 
 def test_a_write_has_whole_lines_and_at_most_4096_bytes() -> None:
@@ -88,7 +88,7 @@ def test_a_descriptor_that_is_not_ready_is_not_a_failure(output: Pipe) -> None:
     expected = lines(2000)
     for line in expected:
         writer.append(line)
-    while not writer.stalled_seconds:
+    while writer.progress_at is None:
         sleep(0.001)
     assert output.read_until(expected[-1]) == expected
     assert writer.close(10) == 0
