@@ -38,7 +38,7 @@ async def test_request_that_was_counted_elsewhere_is_not_counted_again(
         raise AssertionError
 
     given = {PATIENT_ID: "pt_7", ACCESS: Access(revoked=False, counted=True, wait=wait)}
-    client = await alone(error_handler(), rate_limit(acquire=acquire), given=given)
+    client = await alone(error_handler(), rate_limit(acquire=acquire, has_access=True), given=given)
     async with client.post("/") as response:
         assert response.status == status
 
