@@ -1,7 +1,7 @@
 """Injects failures, for the errors that a client cannot cause."""
 
 import asyncio
-from typing import NoReturn
+from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -27,52 +27,40 @@ class FailureInjector:
         @web.middleware
         async def inject_failures(request: web.Request, handler: Handler) -> web.StreamResponse:
             token = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
-            kind = self._marked.get(token)
-            if kind is not None:
-                await _FAILURES[kind]()
+            if (kind := self._marked.get(token)) is not None:
+                await _fail(kind)
             return await handler(request)
 
         return inject_failures
 
 
-async def _revoked() -> NoReturn:
-    raise ApiError(ErrorCode.AUTH_TOKEN_REVOKED, "Sign in again to get a new token")
+async def _fail(kind: Kind) -> None:
+    if kind is Kind.STUCK:
+        await asyncio.sleep(3600)  # longer than the budget: the timeout middleware cancels it
+    elif kind is Kind.CRASH:
+        raise RuntimeError("broken on purpose, from the playground")
+    else:
+        code, details, retry_after = _ERRORS[kind]
+        raise ApiError(code, details, retry_after=retry_after)
 
 
-async def _no_consent() -> NoReturn:
-    raise ApiError(ErrorCode.CONSENT_REQUIRED, "recording@2026-01")
-
-
-async def _used_up() -> NoReturn:
-    details = "The minutes of the last 24 hours are used up"
-    raise ApiError(ErrorCode.CALL_LIMIT_REACHED, details, retry_after=1200)
-
-
-async def _crash() -> NoReturn:
-    raise RuntimeError("broken on purpose, from the playground")
-
-
-async def _unavailable() -> NoReturn:
-    details = "The revocation list cannot be reached; try again"
-    raise ApiError(ErrorCode.AUTH_UNAVAILABLE, details, retry_after=1)
-
-
-async def _unrecorded() -> NoReturn:
-    details = "The audit log cannot be written; try again"
-    raise ApiError(ErrorCode.AUDIT_UNAVAILABLE, details, retry_after=5)
-
-
-async def _stuck() -> None:
-    # Longer than the budget; the timeout middleware cancels it.
-    await asyncio.sleep(3600)
-
-
-_FAILURES = {
-    Kind.REVOKED: _revoked,
-    Kind.NO_CONSENT: _no_consent,
-    Kind.USED_UP: _used_up,
-    Kind.CRASH: _crash,
-    Kind.UNAVAILABLE: _unavailable,
-    Kind.UNRECORDED: _unrecorded,
-    Kind.STUCK: _stuck,
+_ERRORS: Final[dict[Kind, tuple[ErrorCode, str, int | None]]] = {
+    Kind.REVOKED: (ErrorCode.AUTH_TOKEN_REVOKED, "Sign in again to get a new token", None),
+    Kind.NO_CONSENT: (ErrorCode.CONSENT_REQUIRED, "recording@2026-01", None),
+    Kind.USED_UP: (
+        ErrorCode.CALL_LIMIT_REACHED,
+        "The minutes of the last 24 hours are used up",
+        1200,
+    ),
+    Kind.UNAVAILABLE: (
+        ErrorCode.AUTH_UNAVAILABLE,
+        "The revocation list cannot be reached; try again",
+        1,
+    ),
+    Kind.UNRECORDED: (
+        ErrorCode.AUDIT_UNAVAILABLE,
+        "The audit log cannot be written; try again",
+        5,
+    ),
 }
+_FAILURES: Final = frozenset({*_ERRORS, Kind.STUCK, Kind.CRASH})
