@@ -230,8 +230,11 @@ def _add_upstream_metrics(metrics: Metrics, components: Components) -> None:
         "Requests whose revocation could not be checked.",
         lambda: components.revocation_failures.total,
     )
-    metrics.add_state(
-        "vapi_state", "1 for the state of Vapi.", VapiState, lambda: components.vapi.state
+    metrics.add_numbers(
+        "vapi_state",
+        "1 for the state of Vapi.",
+        "state",
+        lambda: {state: state == components.vapi.state for state in VapiState},
     )
     if (jwks := components.jwks) is not None:
         age = "Seconds since the keys were last fetched; +Inf without keys."

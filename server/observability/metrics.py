@@ -148,23 +148,6 @@ class Metrics:
         gauge = self._gauge(name, documentation, across)
         self._recorders.append(lambda: gauge.set(read()))
 
-    def add_state(
-        self, name: str, documentation: str, states: Iterable[str], read: Callable[[], str]
-    ) -> None:
-        """Add a gauge with the label `state`: 1 for the state that `read` returns, else 0.
-
-        When processes differ, each state that one of them is in has 1.
-        """
-        gauge = self._gauge(name, documentation, "livemax", "state")
-        by_state = {state: gauge.labels(state) for state in states}
-
-        def record() -> None:
-            current = read()
-            for state, child in by_state.items():
-                child.set(state == current)
-
-        self._recorders.append(record)
-
     def _gauge(self, name: str, documentation: str, across: Across, *labels: str) -> Gauge:
         return Gauge(
             _PREFIX + name,

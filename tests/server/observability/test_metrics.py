@@ -61,10 +61,11 @@ def test_maximum_of_two_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_numbers_have_a_label() -> None:
-    metrics = Metrics()
-    metrics.add_numbers("keys", "Keys.", "state", lambda: {"used": 2, "ignored": 1})
-    found = samples(metrics.render())
-    assert (found["keys", "used"], found["keys", "ignored"]) == (2, 1)
+    metrics, numbers = Metrics(), {"used": 2, "ignored": 1}
+    metrics.add_numbers("keys", "Keys.", "state", lambda: numbers)
+    for numbers["used"] in (2, 1):
+        found = samples(metrics.render())
+        assert (found["keys", "used"], found["keys", "ignored"]) == (numbers["used"], 1)
 
 
 async def test_disabled_metrics_are_not_recorded(
@@ -91,15 +92,6 @@ def test_a_gauge_has_the_value_that_it_reads(value: float) -> None:
     metrics = Metrics()
     metrics.add_gauge("level", "Level.", lambda: value, across="livemax")
     assert samples(metrics.render())["level",] == value
-
-
-def test_a_state_is_one_and_all_others_are_zero() -> None:
-    metrics, state = Metrics(), ["up"]
-    metrics.add_state("state", "State.", ("up", "down"), lambda: state[0])
-    assert samples(metrics.render())["state", "up"] == 1
-    state[0] = "down"
-    found = samples(metrics.render())
-    assert (found["state", "up"], found["state", "down"]) == (0, 1)
 
 
 async def test_numbers_are_recorded_regularly_and_at_the_end(
