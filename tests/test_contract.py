@@ -184,6 +184,8 @@ async def test_patient_id_comes_from_the_token(
             id="chunked",
         ),
         pytest.param(lambda **kw: post(b"{}".ljust(16384), **kw), id="as large as allowed"),
+        pytest.param(lambda **kw: post(b'{"a":"\\ud83d"}', **kw), id="half of a pair"),
+        pytest.param(lambda **kw: post(b'{"a":' + b"9" * 5000 + b"}", **kw), id="long integer"),
         pytest.param(lambda **kw: head("Content-Encoding: br", **kw), id="absent, with a coding"),
     ],
 )

@@ -1,5 +1,6 @@
 """Reads the request body: a JSON object of limited size and depth, or nothing."""
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -159,7 +160,7 @@ def _is_json(media_type: str) -> bool:
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
-        value = decode_json(body)
+        value = _read_json(body)
     except (ValueError, RecursionError):
         raise _malformed("The body is not valid JSON in UTF-8") from None
     if not isinstance(value, dict):
@@ -167,6 +168,24 @@ def _parse(body: bytes) -> dict[str, object]:
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # else it cannot be nested deeper
         _check_depth(value)
     return value
+
+
+# `int` rejects NaN and Infinity, which are not JSON.
+_decode_in_python: Final = json.JSONDecoder(
+    parse_constant=int, parse_int=lambda _: None, parse_float=lambda _: None
+).decode
+
+
+def _read_json(body: bytes) -> object:
+    """Read JSON (RFC 8259). Raises ValueError or RecursionError.
+
+    Python reads what msgspec rejects and JSON permits: an escaped surrogate without its pair, as
+    apps write for a text that was cut, and integers of thousands of digits, which become None.
+    """
+    try:
+        return decode_json(body)
+    except ValueError:
+        return _decode_in_python(body.decode())
 
 
 def _check_depth(value: dict[str, object]) -> None:

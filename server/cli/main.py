@@ -144,7 +144,7 @@ def _add_for(parser: ArgumentParser, text: str) -> None:
 
 
 def _seconds(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= _MAX_SECONDS):
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_SECONDS):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MAX_SECONDS}")
     return int(text)
 

@@ -85,7 +85,7 @@ async def test_without_redis_nothing_is_done(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--for"], ["--for", "0"], ["--for", "-1"], ["--for", "1.5"], ["--for", "1h"], ["--reason"]],
+    [["--for"], *(["--for", each] for each in ("0", "-1", "1.5", "1h", "\u0661")), ["--reason"]],
     ids=" ".join,
 )
 async def test_misuse_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
