@@ -1,20 +1,18 @@
 """Deployments that share a database of Redis: `check` warns."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from rig.issuer import eventually
-from rig.process import ALONE, started
 from rig.redis_server import RedisServer
-from rig.service import VARIABLES, make_settings
+from rig.service import make_settings
 from server.cli.check import examine
 from server.policies.deployments import DEPLOYMENTS_KEY, find_other_deployments, keep_registered
+from tests.conftest import Serve
 from tests.server.redis.support import running
 
 NORTH = {"VAPI_ORG_ID": "north"}
-ALONE_AT_VAPI = {"VAPI_ORG_ID": ""}
 SOUTH = {"VAPI_ORG_ID": "south"}
 
 
@@ -24,21 +22,20 @@ async def others(url: str, **variables: str) -> list[str]:
 
 @pytest.mark.redis
 async def test_check_warns_of_a_running_service_of_another_clinic(
-    redis_server: RedisServer, tmp_path: Path
+    serve: Serve, redis_server: RedisServer
 ) -> None:
     url = redis_server.url
 
     async def is_registered() -> bool:
         return await redis_server.execute("EXISTS", DEPLOYMENTS_KEY) == "1"
 
-    async with started(ALONE, tmp_path, {**VARIABLES, **NORTH, "REDIS_URL": url}):
-        await eventually(is_registered)
-        assert await others(url, **NORTH) == []
-        assert await others(f"{url}/1", **SOUTH) == []
-        _, warnings = await examine(make_settings(REDIS_URL=url, PORT="1", **SOUTH))
-        assert any(
-            warning.startswith("REDIS_URL: a deployment with another") for warning in warnings
-        )
+    await serve(**NORTH, REDIS_URL=url)
+    await eventually(is_registered)
+    assert await others(url, **NORTH) == []
+    assert await others(f"{url}/1", **SOUTH) == []
+    _, warnings = await examine(make_settings(REDIS_URL=url, PORT="1", **SOUTH))
+    start = "REDIS_URL: a deployment with another"
+    assert any(warning.startswith(start) for warning in warnings)
 
 
 @pytest.mark.redis

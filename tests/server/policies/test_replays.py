@@ -1,15 +1,11 @@
 """Replays of DPoP proofs: in the process, in Redis, and while Redis is down."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
 from middlewares.errors import ApiError, ErrorCode
-from rig.process import ALONE, started
 from rig.redis_server import RedisServer
-from rig.service import PATH, VARIABLES
 from server.policies.replays import MAX_REMEMBERED, InMemoryReplays, RedisReplays
 from server.redis.client import RedisClient, RedisState
 from tests.conftest import Serve
@@ -115,23 +111,12 @@ async def test_without_redis(serve: Serve, redis_server: RedisServer, mode: str)
 
 
 @pytest.mark.redis
-async def test_a_proof_is_accepted_by_one_of_two_processes(
-    tmp_path: Path, redis_server: RedisServer
+async def test_a_proof_is_accepted_by_one_of_two_services(
+    serve: Serve, redis_server: RedisServer
 ) -> None:
-    variables = {**VARIABLES, **ACCEPT, "REDIS_URL": redis_server.url}
+    one, two = [await serve(**ACCEPT, REDIS_URL=redis_server.url) for _ in range(2)]
     token = APP.token()
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder in folders:
-        folder.mkdir()
-    async with (
-        started(ALONE, folders[0], variables) as one,
-        started(ALONE, folders[1], variables) as two,
-        ClientSession() as session,
-    ):
-        for first, second in ((one, two), (two, one)):
-            headers = APP.headers(token)
-            statuses = []
-            for served in (first, second, first):
-                async with session.post(served.url + PATH, headers=headers) as response:
-                    statuses.append(response.status)
-            assert statuses == [200, 401, 401]
+    for first, second in ((one, two), (two, one)):
+        headers = APP.headers(token)
+        answers = [await each.start(headers=headers) for each in (first, second, first)]
+        assert [answer.status for answer in answers] == [200, 401, 401]

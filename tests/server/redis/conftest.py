@@ -6,6 +6,8 @@ import pytest
 
 from rig.redis_server import RedisServer
 from rig.tcp_proxy import TcpProxy
+from server.redis import client as client_module
+from server.redis import connection
 from server.redis.client import RedisClient, RedisState
 from tests.server.redis.support import reaches, running
 
@@ -25,3 +27,13 @@ async def client(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
     async with running(redis_server.url) as client:
         await reaches(client, RedisState.UP)
         yield client
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probe, wait, retry and connect in a fifth of the time."""
+    monkeypatch.setattr(client_module, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "_MAX_RETRY_SECONDS", 0.4)
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.4)

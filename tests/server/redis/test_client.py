@@ -9,7 +9,7 @@ from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.tcp_proxy import TcpProxy
 from server.redis.client import RedisClient, RedisState
-from server.redis.connection import RedisDown, RedisError, RedisReplyError
+from server.redis.connection import RedisDown, RedisReplyError
 from tests.server.redis.support import get, reaches, read, running
 
 pytestmark = pytest.mark.redis
@@ -107,6 +107,7 @@ async def test_late_answer_is_not_an_outage(
 # --- lost connections ---------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 async def test_idle_connections_that_redis_closes_are_replaced(
     client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +117,7 @@ async def test_idle_connections_that_redis_closes_are_replaced(
     assert messages(caplog) == []
 
 
+@pytest.mark.usefixtures("quick")
 async def test_connections_that_end_early_are_replaced_at_intervals(proxy: TcpProxy) -> None:
     async with running(proxy.url) as client:
         began = monotonic()
@@ -124,7 +126,7 @@ async def test_connections_that_end_early_are_replaced_at_intervals(proxy: TcpPr
             for end in list(proxy.ends):
                 end.transport.abort()
         await get(client)
-    assert monotonic() - began >= 4 * 0.5
+    assert monotonic() - began >= 4 * 0.1
 
 
 async def test_commands_in_flight_on_a_lost_connection_are_sent_again(
@@ -161,9 +163,9 @@ async def test_stopping_closes_every_connection(redis_server: RedisServer) -> No
     async with running(redis_server.url) as client:
         await get(client)
         redis_server.suspend()
-        pending = asyncio.create_task(get(client))
+        pending = asyncio.create_task(get(client, seconds=0.5))
         await asyncio.sleep(0)
-    with pytest.raises((RedisError, TimeoutError)):
+    with pytest.raises(TimeoutError):
         await pending
     redis_server.resume()
 
@@ -190,8 +192,9 @@ async def test_refused_connection_is_an_outage_at_once(
     assert messages(caplog) == ["Redis is down: ConnectionRefusedError", "Redis is up again"]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("silence", ["suspended", "stalled"])
-async def test_silence_is_an_outage_within_seconds(
+async def test_silence_is_an_outage_until_it_ends(
     redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture, silence: str
 ) -> None:
     def set_silent(*, silent: bool) -> None:
@@ -202,29 +205,17 @@ async def test_silence_is_an_outage_within_seconds(
 
     async with running(proxy.url) as client:
         await reaches(client, RedisState.UP)
-        start = monotonic()
         set_silent(silent=True)
         pending = asyncio.create_task(get(client, seconds=30))
         await reaches(client, RedisState.DOWN)
-        assert 1 < monotonic() - start < 4
         with pytest.raises(RedisDown):
             await pending
         with pytest.raises(RedisDown):
             await get(client)
-        start = monotonic()
         set_silent(silent=False)
         await reaches(client, RedisState.UP)
-        assert monotonic() - start < 4
         assert await get(client) is None
     assert messages(caplog) == ["Redis is down: TimeoutError", "Redis is up again"]
-
-
-async def test_down_is_the_first_verdict_without_redis(redis_server: RedisServer) -> None:
-    await redis_server.stop()
-    async with running(redis_server.url) as client:
-        with pytest.raises(RedisDown):
-            await get(client)
-        assert client.state.name == "DOWN"
 
 
 async def test_redis_that_is_silent_from_the_start_is_not_known_to_be_up(
@@ -240,7 +231,7 @@ async def test_redis_that_is_silent_from_the_start_is_not_known_to_be_up(
 
 @pytest.mark.parametrize(
     "greeting",
-    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 99, b"%1\r\n+proto\r\n:2\r\n", b"+OK\r\n"],
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"%1\r\n+proto\r\n:2\r\n", b"+OK\r\n"],
 )
 async def test_server_of_another_protocol_is_down(
     greeting: bytes, caplog: pytest.LogCaptureFixture
@@ -280,26 +271,25 @@ async def test_rejected_credentials_are_a_state_of_their_own(
     ]
 
 
-async def test_check_sets_the_state_once_and_logs_a_change_once(
+async def test_check_runs_the_probes_once_and_logs_a_change_once(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = RedisClient(redis_server.url)
+    client.probes.append(read)
     await client.check()
     states = [client.state]
+    await redis_server.execute("ACL", "SETUSER", "default", "-mget")
+    await client.check()
+    states.append(client.state)
     await redis_server.stop()
     for _ in range(2):
         await client.check()
         states.append(client.state)
-    assert states == [RedisState.UP, RedisState.DOWN, RedisState.DOWN]
-    assert messages(caplog) == ["Redis is down: ConnectionRefusedError"]
-
-
-async def test_check_runs_the_probes(redis_server: RedisServer) -> None:
-    client = RedisClient(redis_server.url)
-    client.probes.append(read)
-    await redis_server.execute("ACL", "SETUSER", "default", "-mget")
-    await client.check()
-    assert client.state.name == "REJECTED"
+    assert [state.name for state in states] == ["UP", "REJECTED", "DOWN", "DOWN"]
+    assert messages(caplog) == [
+        "Redis rejects the credentials of REDIS_URL: NOPERM",
+        "Redis is down: ConnectionRefusedError",
+    ]
 
 
 async def test_commands_are_sent_while_others_keep_arriving(client: RedisClient) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rig.issuer import eventually
 from rig.redis_server import RedisServer, free_port
 from rig.tcp_proxy import TcpProxy
 from server.redis.client import RedisClient, RedisState
@@ -32,39 +33,42 @@ def records_of_redis(caplog: pytest.LogCaptureFixture) -> None:
 # --- silence ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [0, 1], ids=["both connections", "the one of requests"])
-async def test_connections_that_fall_silent_are_replaced_within_3_seconds(
-    redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture, first: int
+async def test_connection_of_requests_that_falls_silent_is_replaced_within_3_seconds(
+    redis_server: RedisServer, proxy: TcpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     await redis_server.execute("SET", "greeting", "hello")
     async with running(proxy.url) as client:
         await reaches(client, RedisState.UP)
-        for connection in proxy.clients[first:]:
-            connection.is_silent = True
+        proxy.clients[1].is_silent = True
         began = monotonic()
         await reaches(client, RedisState.DOWN)
-        assert monotonic() - began < 3
+        assert 1.5 < monotonic() - began < 3
         await reaches(client, RedisState.UP)
         assert monotonic() - began < 4
         assert await get(client) == b"hello"
     assert caplog.messages == ["Redis is down: TimeoutError", UP_AGAIN]
 
 
+@pytest.mark.usefixtures("quick")
 async def test_connection_under_load_is_not_silent(proxy: TcpProxy) -> None:
     """The answer to the probe may wait for longer than 2 seconds behind those of requests."""
     async with running(proxy.url) as client:
         await reaches(client, RedisState.UP)
         connection = client._connection
         assert connection is not None
-        answers = 0
+        probes = 0
 
         async def execute(*_: object) -> None:
-            nonlocal answers
+            nonlocal probes
+            probes += 1
             connection.answers += 1
             await asyncio.Event().wait()
 
+        async def has_probed_often() -> bool:
+            return probes == 3
+
         connection.execute = execute  # type: ignore[method-assign,assignment]
-        await asyncio.sleep(3)
+        await eventually(has_probed_often)
         assert client.state is RedisState.UP
         assert client._connection is connection
 
@@ -120,19 +124,21 @@ async def test_failover_is_noticed_and_the_new_server_is_found(
     assert caplog.messages == [READ_ONLY, UP_AGAIN]
 
 
+@pytest.mark.usefixtures("quick")
 async def test_server_that_is_promoted_again_is_up(
     client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await redis_server.execute("REPLICAOF", "127.0.0.1", str(free_port()))
     await reaches(client, RedisState.DEGRADED)
     assert client.write_error == "READONLY"
-    await asyncio.sleep(2)  # nothing better is found
+    await asyncio.sleep(0.4)  # nothing better is found
     assert await get(client) is None
     await redis_server.execute("REPLICAOF", "NO", "ONE")
     await reaches(client, RedisState.UP)
     assert caplog.messages == [READ_ONLY, UP_AGAIN]
 
 
+@pytest.mark.usefixtures("quick")
 async def test_read_only_server_is_kept_while_no_other_can_be_reached(
     redis_server: RedisServer, proxy: TcpProxy
 ) -> None:
@@ -140,7 +146,7 @@ async def test_read_only_server_is_kept_while_no_other_can_be_reached(
         await redis_server.execute("REPLICAOF", "127.0.0.1", str(free_port()))
         await reaches(client, RedisState.DEGRADED)
         proxy.target = free_port()
-        await asyncio.sleep(2)
+        await asyncio.sleep(0.6)
         assert client.state is RedisState.DEGRADED
         assert await get(client) is None
 
@@ -201,6 +207,7 @@ async def test_dead_address_of_a_name_is_passed_over(
         assert 0.2 < monotonic() - began < 1.5
 
 
+@pytest.mark.usefixtures("quick")
 async def test_address_that_accepts_connections_and_is_silent_is_passed_over(
     redis_server: RedisServer, proxy: TcpProxy, name_of: Callable[..., str]
 ) -> None:
@@ -209,11 +216,10 @@ async def test_address_that_accepts_connections_and_is_silent_is_passed_over(
         await reaches(client, RedisState.UP)
         proxy.is_stalled = True
         await reaches(client, RedisState.DOWN)
-        began = monotonic()
         await reaches(client, RedisState.UP)
-        assert monotonic() - began < 3
 
 
+@pytest.mark.usefixtures("quick")
 async def test_writable_server_of_a_name_is_found(
     redis_server: RedisServer, tmp_path: Path, name_of: Callable[..., str]
 ) -> None:
@@ -224,13 +230,12 @@ async def test_writable_server_of_a_name_is_found(
             await reaches(client, RedisState.UP)
             await redis_server.execute("REPLICAOF", "127.0.0.1", str(other.port))
             await reaches(client, RedisState.DEGRADED)
-            began = monotonic()
             await reaches(client, RedisState.UP)
-            assert monotonic() - began < 3
     finally:
         await other.stop()
 
 
+@pytest.mark.usefixtures("quick")
 async def test_address_that_does_not_answer_is_a_time_out(redis_server: RedisServer) -> None:
     with dead_address(redis_server.port) as dead, pytest.raises(TimeoutError):
         await execute_once(redis_server.url.replace("127.0.0.1", dead), b"ECHO", b"hello")
@@ -239,7 +244,7 @@ async def test_address_that_does_not_answer_is_a_time_out(redis_server: RedisSer
 # --- answers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "is_read"), [(60_000, True), (66_600, False), (3_000_000, False)])
+@pytest.mark.parametrize(("size", "is_read"), [(60_000, True), (66_600, False)])
 async def test_answer_of_more_than_64_kib_ends_the_connection(
     client: RedisClient, redis_server: RedisServer, size: int, *, is_read: bool
 ) -> None:

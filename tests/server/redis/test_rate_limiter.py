@@ -16,7 +16,6 @@ from tests.revocation_keys import patient_key
 from tests.server.redis.support import Clock, code, metric, reports
 from tests.server.redis.test_revocation_list import caller, make_list
 
-UNITS = [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
 METRICS = {"METRICS_ENABLED": "true"}
 
 
@@ -50,7 +49,9 @@ async def test_window_ends_and_the_next_begins(clock: Clock) -> None:
     assert await acquire("a") == 1
 
 
-@pytest.mark.parametrize(("rate", "seconds"), UNITS)
+@pytest.mark.parametrize(
+    ("rate", "seconds"), [("1/second", 1), ("1/minute", 60), ("1/hour", 3600), ("1/day", 86400)]
+)
 async def test_units_of_the_setting(clock: Clock, rate: str, seconds: int) -> None:
     acquire = limit(rate, clock).acquire
     assert [await acquire("a"), await acquire("a")] == [None, seconds]
@@ -108,16 +109,13 @@ async def test_concurrent_requests_are_counted_exactly(client: RedisClient) -> N
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize(("rate", "seconds"), UNITS)
-async def test_window_expires_with_its_key(
-    client: RedisClient, redis_server: RedisServer, rate: str, seconds: int
-) -> None:
-    limiter = make_limiter(client, rate)
+async def test_window_expires_with_its_key(client: RedisClient, redis_server: RedisServer) -> None:
+    limiter = make_limiter(client, "1/minute")
     assert await limiter("pt_1") is None
     left = await limiter("pt_1")
     assert left is not None
-    assert seconds - 0.9 < left <= seconds
-    key = f"{{vapi-sessions}}:limit:{rate}:pt_1"
+    assert 55 < left <= 60
+    key = "{vapi-sessions}:limit:1/minute:pt_1"
     await redis_server.execute("PEXPIRE", key, "1")
 
     async def has_expired() -> bool:
@@ -230,7 +228,7 @@ async def test_request_of_a_revoked_patient_is_not_counted(
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("values", [["1"], ["a", "b"], ["a", "b", "c"], "1"])
+@pytest.mark.parametrize("values", [["a", "b"], ["a", "b", 1], "1"])
 async def test_answer_of_another_form_is_a_failure_of_redis(
     redis_server: RedisServer, values: object
 ) -> None:

@@ -72,19 +72,26 @@ async def test_every_token_of_a_revoked_patient_is_rejected(
     assert await code(service, id="pt_2") is None
 
 
-@pytest.mark.parametrize("token_id", ["", "a b:c\r\n*", "ü☎", "\ud800", "}{x}", "x" * 4000, "0"])
-async def test_any_text_can_be_a_token_id(
-    client: RedisClient, redis_server: RedisServer, token_id: str
-) -> None:
+async def test_any_text_can_be_a_token_id(client: RedisClient, redis_server: RedisServer) -> None:
     revocations = make_list(client)
-    assert not await revocations.is_revoked(caller(token_id))
-    await redis_server.execute("SET", token_key(token_id), "")
-    assert await revocations.is_revoked(caller(token_id))
-
-
-def test_token_ids_have_different_keys() -> None:
-    ids = ["", "?", "\ud800", "\udfff", "\ufffd", "ü", "u\u0308", " ", "\x00"]
-    assert len({token_key(each) for each in ids}) == len(ids)
+    odd = [
+        "",
+        "?",
+        "\ud800",
+        "\udfff",
+        "\ufffd",
+        "ü",
+        "u\u0308",
+        " ",
+        "\x00",
+        "a:\r\n*",
+        "}{x}",
+        "x" * 4000,
+    ]
+    for token_id in odd:
+        assert not await revocations.is_revoked(caller(token_id))
+        await redis_server.execute("SET", token_key(token_id), "")
+        assert await revocations.is_revoked(caller(token_id))
 
 
 async def test_token_id_cannot_name_a_patient(
@@ -114,6 +121,7 @@ async def test_lookup_sends_one_command(client: RedisClient, redis_server: Redis
 # --- without Redis ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("outage", ["stopped", "suspended"])
 async def test_requests_are_rejected_until_redis_is_up_again(
     service: Service, redis_server: RedisServer, outage: str
@@ -149,9 +157,9 @@ async def test_redis_that_is_down_at_the_start_is_used_when_it_is_up(
     assert await code(service) is None
 
 
-@pytest.mark.parametrize("outage", ["stopped", "suspended"])
+@pytest.mark.usefixtures("quick")
 async def test_serve_skips_revocation_and_honours_what_was_seen(
-    serve: Serve, redis_server: RedisServer, outage: str
+    serve: Serve, redis_server: RedisServer
 ) -> None:
     service = await serve(REDIS_URL=redis_server.url, RATE_LIMIT="2/hour", **SERVE)
     for patient in ("pt_2", "pt_3", "pt_4"):
@@ -160,10 +168,7 @@ async def test_serve_skips_revocation_and_honours_what_was_seen(
         assert await code(service, id=patient) == "AUTH_TOKEN_REVOKED"
     await redis_server.execute("DEL", patient_key("pt_3"))
     assert await code(service, id="pt_3") is None
-    if outage == "stopped":
-        await redis_server.stop()
-    else:
-        redis_server.suspend()
+    await redis_server.stop()
     await reports(service, "down")
     assert await code(service, id="pt_2") == "AUTH_TOKEN_REVOKED"  # seen
     assert await code(service, id="pt_3") is None  # no longer revoked when last seen
@@ -236,11 +241,11 @@ async def test_flood_with_a_revoked_token_gets_nothing_over_a_slow_network(
     proxy.delay = 0.1
     service = await serve(REDIS_URL=proxy.url, **SERVE)
     await reports(service, "up")
-    flood = [code(service, jti="t1") for _ in range(500)]
+    flood = [code(service, jti="t1") for _ in range(100)]
     others = [code(service, id=f"pt_{number}") for number in range(20)]
     codes = await asyncio.gather(*flood, *others)
-    assert set(codes[:500]) <= {"AUTH_TOKEN_REVOKED", "AUTH_UNAVAILABLE"}
-    assert codes[500:] == [None] * 20
+    assert set(codes[:100]) <= {"AUTH_TOKEN_REVOKED", "AUTH_UNAVAILABLE"}
+    assert codes[100:] == [None] * 20
     assert await metric(service, "redis_up") == 1
 
 

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.redis
 WRONG = [b":1\r\n", b"+OK\r\n", b"*1\r\n$1\r\n1\r\n", b"*2\r\n:1\r\n:2\r\n", b"_\r\n"]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("mode", ["refuse", "serve"])
 async def test_wrong_answer_to_a_lookup_is_a_failed_lookup(
     serve: Serve, proxy: TcpProxy, mode: str
