@@ -80,7 +80,7 @@ class ClaimRules:
             valid_from=valid_from,
             expires_at=expires_at,
             assistants=_shared_names(*self._find(claims, self.assistant_claim)),
-            consents=_shared_consents(*self._consents(claims)),
+            consents=_shared(*self._consents(claims)),
             key_thumbprint=read_key_thumbprint(claims),
         )
 
@@ -97,7 +97,7 @@ class ClaimRules:
         return _strings(find_claim(claims, path)) if path else ()
 
     def _roles(self, claims: Claims) -> frozenset[str]:
-        return _roles_of(*_roles(find_claim(claims, self.role_claim))) if self.role_claim else _NONE
+        return _shared(*_roles(find_claim(claims, self.role_claim))) if self.role_claim else _NONE
 
     def check_required(self, claims: Claims) -> None:
         """Check the required claims. Raises `ApiError` AUTH_TOKEN_INVALID that names the claim."""
@@ -253,25 +253,19 @@ def _scopes(claims: Claims) -> list[str]:
     return [each for name in _SCOPE_CLAIMS if name in claims for each in _strings(claims[name])]
 
 
-@lru_cache(maxsize=64)
-def _roles_of(*values: str) -> frozenset[str]:
-    """Share one set between all tokens with the same roles: many tokens, few distinct sets."""
+@lru_cache(maxsize=128)
+def _shared(*values: str) -> frozenset[str]:
+    """Share one set between all tokens with the same values: many tokens, few distinct sets."""
     return frozenset(values)
 
 
 @lru_cache(maxsize=64)
 def _shared_names(*values: str) -> tuple[str, ...]:
-    """Share one tuple, like roles."""
+    """Share one tuple."""
     return values
 
 
 @lru_cache(maxsize=64)
-def _shared_consents(*values: str) -> frozenset[str]:
-    """Share one set, like roles."""
-    return frozenset(values)
-
-
-@lru_cache(maxsize=64)
 def _scopes_of(*values: str) -> frozenset[str]:
-    """Split scopes at spaces (RFC 6749 section 3.3); shared like roles."""
+    """Split scopes at spaces (RFC 6749 section 3.3); one set is shared."""
     return frozenset(scope for value in values for scope in value.split(" ") if scope)

@@ -152,7 +152,7 @@ def _verify_signature(proof: str, header: str, signature: str, key_thumbprint: s
         signature_bytes = base64url_decode(signature.encode())
     except ValueError:
         raise faulty_proof("has a jwk that is not an accepted public key of its alg") from None
-    if thumbprint(fields.jwk) != key_thumbprint:
+    if key.thumbprint() != key_thumbprint:
         raise faulty_proof("has another key than the token (cnf.jkt)")
     if not key.verify(proof.rpartition(".")[0].encode(), signature_bytes):
         raise faulty_proof("has a signature that does not verify")
@@ -202,17 +202,6 @@ def _coordinate(member: str) -> bytes:
     if len(value) != _COORDINATE_BYTES:
         raise ValueError("a coordinate of another length")
     return value
-
-
-def thumbprint(jwk: Jwk) -> str:
-    """Return the SHA-256 thumbprint (RFC 7638) of a key that `load_public_key` accepts."""
-    if jwk.kty == "RSA":
-        text = f'{{"e":"{jwk.e}","kty":"RSA","n":"{jwk.n}"}}'
-    elif jwk.kty == "OKP":
-        text = f'{{"crv":"{jwk.crv}","kty":"OKP","x":"{jwk.x}"}}'
-    else:
-        text = f'{{"crv":"{jwk.crv}","kty":"EC","x":"{jwk.x}","y":"{jwk.y}"}}'
-    return _base64url_sha256(text.encode())
 
 
 def _base64url_sha256(data: bytes) -> str:

@@ -18,18 +18,16 @@ from server.config import Settings
 from server.config.settings import CallMonitorMode
 from server.http_client import make_session, retry_delay
 from server.observability.metrics import Metrics
-from server.policies.call_limits import CallLimits, CallState, SharedCalls, Snapshot
+from server.policies.call_limits import CallLimits, CallState, Lease, SharedCalls, Snapshot
 from server.policies.revocations import RevocationList, make_patient_names
 from server.proof import VerifyProof, make_proof_verifier
 from server.redis.client import READ_ONLY, RedisClient
 from server.redis.connection import RedisDown, RedisError, RedisReplyError, describe
-from server.redis.lease import Lease
 from server.vapi.call_api import CallApi, CallListError
 
 log = logging.getLogger(__name__)
 
 _REDIS_FAILURES: Final = (RedisDown, RedisError, TimeoutError)
-_LEASE_KEY: Final = b"{vapi-sessions}:calls:lease"
 _LEASE_INTERVALS: Final = 3
 _LONGEST_POLL_SECONDS: Final = 2.0
 _CURRENT_INTERVALS: Final = 5
@@ -66,7 +64,7 @@ class CallMonitor:
         self._revocations = revocations
         self._shared = SharedCalls(redis) if redis else None
         seconds = _LEASE_INTERVALS * self._interval
-        self._lease = Lease(redis, _LEASE_KEY, seconds) if redis else None
+        self._lease = Lease(redis, seconds) if redis else None
         self._rate_limited = 0
         self._is_told = False
         self._is_refused = False

@@ -1,14 +1,15 @@
 """The limit of calls: no session while a patient's minutes are used up, or a call cannot be ended.
 
 The call monitor publishes what is decided here as plain data, a `CallState`, which processes share
-through Redis.
+through Redis; the one that holds the lease reads the calls.
 """
 
 import asyncio
 from collections.abc import Callable
 from hashlib import sha256
 from math import ceil
-from time import time
+from secrets import token_hex
+from time import monotonic, time
 from typing import Any, Final
 
 import msgspec
@@ -60,6 +61,7 @@ class CallLimits:
                 )
 
 
+_LEASE_KEY: Final = b"{vapi-sessions}:calls:lease"
 _STATE_KEY: Final = b"{vapi-sessions}:calls:state"
 _FIRST_KEY: Final = b"{vapi-sessions}:calls:first-reading"
 _COMMAND_SECONDS: Final = 1.0
@@ -136,3 +138,47 @@ class SharedCalls:
 def _digest(body: bytes) -> bytes:
     """Return what shows that all pieces of a value belong together."""
     return sha256(body).hexdigest().encode()
+
+
+_HOLD: Final = b"""
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE: Final = b"""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class Lease:
+    """What one process holds for `seconds` at a time: it reads the calls."""
+
+    def __init__(self, redis: RedisClient, seconds: float) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._holder = token_hex(16).encode()
+        self._until = 0.0
+
+    async def hold(self) -> bool:
+        """Take the lease or prolong it; return whether this process holds it.
+
+        Raises `RedisDown`, `RedisError` or TimeoutError.
+        """
+        asked_at = monotonic()
+        arguments = (1, _LEASE_KEY, self._holder, round(self._seconds * 1000))
+        is_held = await self._redis.execute(b"EVAL", _HOLD, *arguments, seconds=_COMMAND_SECONDS)
+        self._until = asked_at + self._seconds if is_held else 0.0
+        return bool(is_held)
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether this process holds the lease now, also after it was stopped for a time."""
+        return monotonic() < self._until
+
+    async def release(self) -> None:
+        """Let another process take the lease at once. Raises like `hold`."""
+        self._until = 0.0
+        arguments = (1, _LEASE_KEY, self._holder)
+        await self._redis.execute(b"EVAL", _RELEASE, *arguments, seconds=_COMMAND_SECONDS)

@@ -129,7 +129,7 @@ class RedisClient:
         """Connect and probe once, and set the state."""
         try:
             async with open_connection(self._url) as connection:
-                self.write_error = await self._answered_probe(connection.execute)
+                self.write_error = await self._probe(connection.execute)
         except RedisFailure as error:
             self._record_failure(error)
         else:
@@ -151,7 +151,7 @@ class RedisClient:
     async def _run_connections(self) -> None:
         """Serve requests until a connection is lost. Raises `RedisFailure` when Redis is down."""
         async with self._open() as probing, self._open() as serving:
-            write_error = await self._answered_probe(probing.execute)
+            write_error = await self._probe(probing.execute)
             self._connection = serving
             self._lost.clear()
             self._settled.set()
@@ -174,7 +174,7 @@ class RedisClient:
                 return
             try:
                 _, write_error = await asyncio.gather(
-                    ensure_alive(serving), self._answered_probe(probing.execute)
+                    ensure_alive(serving), self._probe(probing.execute)
                 )
             except (RedisError, OSError):
                 if probing.is_connected() and serving.is_connected():
@@ -184,14 +184,10 @@ class RedisClient:
             if write_error == READ_ONLY and search.is_due() and await self._accepts_writes_anew():
                 return
 
-    async def _answered_probe(self, execute: Execute) -> str | None:
-        return await answered(self._probe(execute))
-
     async def _probe(self, execute: Execute) -> str | None:
         """Send the probes, and write; return the error of the write, if any."""
-        write_error, *_ = await asyncio.gather(
-            _write(execute), *(probe(execute) for probe in self.probes)
-        )
+        probes = asyncio.gather(_write(execute), *(probe(execute) for probe in self.probes))
+        write_error, *_ = await answered(probes)
         return write_error
 
     async def _accepts_writes_anew(self) -> bool:

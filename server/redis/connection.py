@@ -86,11 +86,10 @@ class Connection(asyncio.Protocol):
         self._pending: deque[_Command] = deque()
         self._incomplete_bytes = 0
         self.answers = 0
-        self.lost = asyncio.Event()
 
     def is_connected(self) -> bool:
         """Return whether commands can be sent."""
-        return self._transport is not None and not self.lost.is_set()
+        return self._transport is not None
 
     def execute(self, command: bytes, *arguments: Argument) -> asyncio.Future[Any]:
         """Send a command; return its answer, which raises `RedisError`."""
@@ -107,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write the commands of one turn of the event loop together."""
-        if self._transport is not None and self.is_connected():
+        if self._transport is not None:
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
@@ -157,9 +156,9 @@ class Connection(asyncio.Protocol):
 
     def close(self, reason: Exception | None = None) -> None:
         """Close the connection; commands that wait fail because of `reason`."""
-        self.lost.set()
         if self._transport is not None:
             self._transport.abort()
+            self._transport = None
         while self._pending:
             future, *_ = self._pending.popleft()
             if not future.done():
