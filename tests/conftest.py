@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -12,14 +13,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rig.process import Ended
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES, Service, make_settings, running
+from server.cli.main import main
 from server.config.settings import IN_EITHER_CASE
 from server.config.settings import VARIABLES as NAMES
 from server.observability.audit_log import AuditLog
 
 Serve = Callable[..., Awaitable[Service]]
 AuditLines = Callable[[], list[dict[str, Any]]]
+Command = Callable[..., Awaitable[Ended]]
 
 # The duration of an example depends on the machine.
 settings.register_profile(
@@ -97,6 +101,25 @@ def configured(unconfigured: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name, value in VARIABLES.items():
         unconfigured.setenv(name, value)
     return unconfigured
+
+
+@pytest.fixture
+def command(configured: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in a thread of this process: `ended = await command("check", PORT="1")`.
+
+    The variables stay set for the next command.
+    """
+
+    async def run(*arguments: str, **variables: str) -> Ended:
+        for name, value in variables.items():
+            configured.setenv(name, value)
+        try:
+            status = await asyncio.to_thread(main, arguments)
+        except SystemExit as ended:
+            status = int(str(ended.code))
+        return Ended(status, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

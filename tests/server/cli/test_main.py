@@ -1,79 +1,74 @@
-"""The command line: exit statuses of an invalid configuration and of wrong arguments, and help."""
+"""The command line: wrong arguments, help, the commands without a valid configuration, `serve`."""
 
+import json
+import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from rig.process import environment, run
+from rig.process import ALONE, environment, started
 from rig.service import VARIABLES
 from server import __version__
 from server.cli.main import main
-
-Captured = pytest.CaptureFixture[str]
+from tests.conftest import Command
 
 COMMANDS = ["", "serve", "check", "check --json", "token --patient x", "revoke --jti x"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_runs_with_an_invalid_configuration(
-    command: str, configured: pytest.MonkeyPatch, capfd: Captured
-) -> None:
-    configured.setenv("PORT", "marked-value")
-    configured.setenv("RATE_LIMIT", "marked-value")
-    configured.delenv("VAPI_API_KEY")
-    with pytest.raises(SystemExit) as caught:
-        main(command.split())
-    assert caught.value.code == 78
-    out, err = capfd.readouterr()
-    assert out == ""
-    reported = [line.split(":")[0] for line in err.splitlines()[1:-1]]
+@pytest.mark.parametrize("line", COMMANDS)
+async def test_no_command_runs_with_an_invalid_configuration(line: str, command: Command) -> None:
+    invalid = {"PORT": "marked-value", "RATE_LIMIT": "marked-value", "VAPI_API_KEY": ""}
+    ended = await command(*line.split(), **invalid)
+    assert (ended.status, ended.out) == (78, "")
+    reported = [line.split(":")[0] for line in ended.err.splitlines()[1:-1]]
     assert reported == ["PORT", "RATE_LIMIT", "VAPI_API_KEY"]
-    assert "marked-value" not in err
-
-
-async def test_process_exits_with_78_without_a_stack_trace(tmp_path: Path) -> None:
-    ended = await run(tmp_path, {"PORT": "marked-value"})
-    assert ended.status == 78
-    assert ended.out == ""
-    lines = ended.err.splitlines()
-    for name in ("PORT", "VAPI_API_KEY", "VAPI_ASSISTANT_ID", "JWT_SECRET"):
-        assert len([line for line in lines if line.startswith(f"{name}: ")]) == 1
-    assert "Traceback" not in ended.err
     assert "marked-value" not in ended.err
 
 
 @pytest.mark.parametrize(
-    "command",
+    "line",
     [
         "nonsense",
         "token",
         "token --patient",
-        "token --patient x --for 0",
-        "token --patient x --for -1",
         "token --patient x --for soon",
-        "token --patient x --for 1000000001",
         "revoke",
+        "revoke --jti",
         "revoke --jti a --patient b",
+        "pause --for",
+        "pause --for 0",
+        "pause --for -1",
+        "pause --for 1.5",
+        "pause --for 1h",
+        "pause --for \u0661",
+        "pause --for 1000000001",
+        "pause --reason",
+        "end",
         "check --xml",
         "check --token",
         "check --token eyJ",
+        "check --service example",
     ],
 )
-def test_wrong_arguments_print_the_usage(command: str, capfd: Captured) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(command.split())
-    assert caught.value.code == 2
-    assert "usage: python -m server" in capfd.readouterr().err
+async def test_wrong_arguments_print_the_usage(line: str, command: Command) -> None:
+    ended = await command(*line.split())
+    assert ended.status == 2
+    assert "usage: python -m server" in ended.err
 
 
-@pytest.mark.usefixtures("unconfigured")
-def test_the_version_needs_no_configuration(capfd: Captured) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert caught.value.code == 0
-    assert capfd.readouterr().out == f"{__version__}\n"
+async def test_the_version_needs_no_configuration(command: Command) -> None:
+    ended = await command("--version", **dict.fromkeys(VARIABLES, ""))
+    assert (ended.status, ended.out) == (0, f"{__version__}\n")
+
+
+async def test_help_lists_the_commands(command: Command) -> None:
+    ended = await command("--help")
+    assert ended.status == 0
+    for word in ("serve", "check", "token", "revoke", "config.example.env"):
+        assert word in ended.out
 
 
 IMPORTED = """
@@ -89,18 +84,35 @@ for command, url in (("token --patient x", "redis://127.0.0.1:1"), ("check", "")
 
 def test_the_client_of_redis_is_imported_only_where_redis_is_used(tmp_path: Path) -> None:
     env = environment(VARIABLES)
-    command = [sys.executable, "-c", IMPORTED]
     ended = subprocess.run(
-        command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True
+        [sys.executable, "-c", IMPORTED],
+        cwd=tmp_path,
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     found = [line for line in ended.stderr.splitlines() if line in {"True", "False"}]
     assert found == ["False", "False", "True"]
 
 
-def test_help_lists_the_commands(capfd: Captured) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--help"])
-    assert caught.value.code == 0
-    out = capfd.readouterr().out
-    for word in ("serve", "check", "token", "revoke", "config.example.env"):
-        assert word in out
+def test_used_port_is_reported_in_one_line(
+    configured: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        configured.setenv("PORT", str(taken.getsockname()[1]))
+        assert main(["serve"]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "Cannot serve on 127.0.0.1 port" in line
+
+
+async def test_process_serves_until_it_is_terminated(tmp_path: Path) -> None:
+    questionable = {"JWT_AUDIANCE": "voice", "VAPI_ASSISTANT_ID": "nurse"}
+    async with started((*ALONE, "serve"), tmp_path, {**VARIABLES, **questionable}) as served:
+        ended = await served.terminate()
+    assert ended.status == 0
+    assert "shutting down" in ended.err
+    assert f"version {version('vapi-sessions')}" in ended.err
+    records = [json.loads(line) for line in ended.err.splitlines()]
+    warnings = [each["message"] for each in records if each["level"] == "WARNING"]
+    assert warnings == ["JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?"]
