@@ -1,87 +1,107 @@
-"""The report of findings: aligned lines, colours on a terminal, or JSON."""
+"""The report of `check`: aligned lines, colours on a terminal, or a JSON document."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from server.cli.report import Finding, print_report
-
-Captured = pytest.CaptureFixture[str]
-FINDINGS = [
-    Finding("a", True, "is sound"),
-    Finding("longer", False, "check X"),
-    Finding("b", None, "not checked: Y"),
-]
+from tests.conftest import Command
 
 
-def test_lines_are_aligned(capsys: Captured) -> None:
-    assert print_report(FINDINGS, ["Z: unusual"], as_json=False) == 1
+async def test_report(command: Command) -> None:
+    questionable = {"JWT_AUDIANCE": "voice", "VAPI_ASSISTANT_ID": "assistant"}
+    ended = await command("check", **questionable)
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert [line[:20].split() for line in lines] == [
+        ["ok", "configuration"],
+        *(["ok", name] for name in ("vapi", "keys", "redis", "paused", "calls")),
+        ["-", "service"],
+        ["warn", "warning"],
+        ["warn", "warning"],
+    ]
+    warning = "JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?"
+    assert f"warn  warning        {warning}" in lines
+    unreachable = {"VAPI_CHECK_SECONDS": "30", "VAPI_BASE_URL": "http://127.0.0.1:1"}
+    ended = await command("check", "--json", **unreachable)
+    document = json.loads(ended.out)
+    assert (ended.status, document["ok"]) == (1, False)
+    assert [part["part"] for part in document["parts"] if part["ok"] is False] == ["vapi"]
+    assert [text.split(":")[0] for text in document["warnings"]] == [*questionable]
+
+
+@pytest.mark.parametrize("address", ["secret.example", "ftp://secret", "http://", "http://[secret"])
+async def test_an_address_that_is_none_is_refused_and_not_repeated(
+    command: Command, address: str
+) -> None:
+    ended = await command("check", "--service", address)
+    assert ended.status == 2
+    assert "give the service's address" in ended.err
+    assert "secret" not in ended.err
+    ended = await command("check", "--service", "http://user:secret@127.0.0.1:1/path")
+    assert ended.status == 0
+    assert "does not run here" in ended.out
+    assert not {"secret", "127.0.0.1", "path"} & set(re.split(r"[^\w.]", ended.out))
+
+
+SOUND, BROKEN = Finding("a", True, "is sound"), Finding("longer", False, "check X")
+UNKNOWN = Finding("b", None, "not checked: Y")
+FINDINGS = [SOUND, BROKEN, UNKNOWN]
+
+
+def test_printed_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_report(FINDINGS, ["Z: unusual"], [SOUND], as_json=False) == 1
     assert capsys.readouterr().out.splitlines() == [
         "ok    a        is sound",
         "FAIL  longer   check X",
         "-     b        not checked: Y",
         "warn  warning  Z: unusual",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("terminal", "no_color", "coloured"), [(True, "", True), (True, "1", False), (False, "", False)]
-)
-def test_only_a_terminal_gets_colours(
-    capsys: Captured,
-    monkeypatch: pytest.MonkeyPatch,
-    terminal: object,
-    no_color: str,
-    coloured: object,
-) -> None:
-    monkeypatch.setenv("NO_COLOR", no_color)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    print_report(FINDINGS, [], as_json=False)
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("\x1b[32mok  \x1b[0m  a" if coloured else "ok    a")
-    assert second.startswith("\x1b[31mFAIL\x1b[0m  longer" if coloured else "FAIL  longer")
-
-
-def test_json_is_one_document(capsys: Captured) -> None:
-    rows = [("a", True, "is sound"), ("longer", False, "check X"), ("b", None, "not checked: Y")]
-    document = {
-        "ok": False,
-        "parts": [{"part": name, "ok": ok, "details": text} for name, ok, text in rows],
-        "warnings": ["Z: unusual"],
-    }
-    assert print_report(FINDINGS, ["Z: unusual"], as_json=True) == 1
-    assert json.loads(capsys.readouterr().out) == document
-    rules = [{"rule": name, "ok": ok, "details": text} for name, ok, text in rows]
-    assert print_report(FINDINGS, ["Z: unusual"], FINDINGS, as_json=True) == 1
-    assert json.loads(capsys.readouterr().out) == {
-        **document,
-        "token": {"ok": False, "rules": rules},
-    }
-
-
-@pytest.mark.parametrize(
-    ("parts", "rules", "ok", "token_ok"),
-    [(0, 1, False, False), (1, 0, False, True), (0, 0, True, True)],
-)
-def test_a_part_or_a_rule_that_fails_is_a_failure(
-    capsys: Captured, parts: int, rules: int, ok: object, token_ok: object
-) -> None:
-    status = print_report([FINDINGS[parts]], [], [FINDINGS[rules]], as_json=True)
-    document = json.loads(capsys.readouterr().out)
-    assert (status, document["ok"], document["token"]["ok"]) == (0 if ok else 1, ok, token_ok)
-
-
-def test_rules_are_lines_of_their_own(capsys: Captured) -> None:
-    print_report([FINDINGS[1]], [], FINDINGS[:1], as_json=False)
-    assert capsys.readouterr().out.splitlines() == [
-        "FAIL  longer  check X",
         "",
         "ok    a  is sound",
     ]
 
 
-def test_warnings_and_unchecked_findings_are_not_failures(capsys: Captured) -> None:
-    findings = [FINDINGS[0], FINDINGS[2]]
-    assert print_report(findings, ["Z"], as_json=True) == 0
-    assert json.loads(capsys.readouterr().out)["ok"] is True
+@pytest.mark.parametrize(("terminal", "no_color"), [(True, ""), (True, "1"), (False, "")])
+def test_only_a_terminal_gets_colours(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: object,
+    no_color: str,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    print_report(FINDINGS, ["Z"], as_json=False)
+    marks = [line.partition("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    if terminal and not no_color:
+        assert marks[:2] == ["\x1b[32mok", "\x1b[31mFAIL\x1b[0m"]
+        assert marks[3:] == ["\x1b[33mwarn\x1b[0m"]
+    else:
+        assert marks == ["ok", "FAIL", "-", "warn"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "rules", "ok", "token_ok"),
+    [
+        ([SOUND], [BROKEN], False, False),
+        ([BROKEN], [SOUND], False, True),
+        ([SOUND, UNKNOWN], [SOUND], True, True),
+        (FINDINGS, None, False, None),
+    ],
+)
+def test_printed_document(
+    capsys: pytest.CaptureFixture[str],
+    parts: list[Finding],
+    rules: list[Finding] | None,
+    ok: object,
+    token_ok: object,
+) -> None:
+    assert print_report(parts, ["Z"], rules, as_json=True) == (0 if ok else 1)
+
+    def rows(kind: str, findings: list[Finding]) -> list[dict[str, object]]:
+        return [{kind: each.name, "ok": each.ok, "details": each.details} for each in findings]
+
+    document = {"ok": ok, "parts": rows("part", parts), "warnings": ["Z"]}
+    token = {} if rules is None else {"token": {"ok": token_ok, "rules": rows("rule", rules)}}
+    assert json.loads(capsys.readouterr().out) == document | token
