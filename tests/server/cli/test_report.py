@@ -1,6 +1,8 @@
 """The report of `check`: aligned lines, colours on a terminal, or a JSON document."""
 
 import json
+import os
+import pty
 import re
 import sys
 
@@ -65,20 +67,24 @@ def test_printed_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("terminal", "no_color"), [(True, ""), (True, "1"), (False, "")])
 def test_only_a_terminal_gets_colours(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    terminal: object,
-    no_color: str,
+    monkeypatch: pytest.MonkeyPatch, terminal: object, no_color: str
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    print_report(FINDINGS, ["Z"], as_json=False)
-    marks = [line.partition("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    with os.fdopen(ours, "rb", buffering=0) as reader, os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        print_report(FINDINGS, ["Z"], as_json=False)
+        stream.flush()
+        shown = b""
+        while shown.count(b"\n") < len(FINDINGS) + 1:
+            shown += reader.read(65536)
+    lines = shown.decode().splitlines()
     if terminal and not no_color:
-        assert marks[:2] == ["\x1b[32mok", "\x1b[31mFAIL\x1b[0m"]
-        assert marks[3:] == ["\x1b[33mwarn\x1b[0m"]
+        marks = [("32", "ok  "), ("31", "FAIL"), ("2", "-   "), ("33", "warn")]
+        for line, (code, mark) in zip(lines, marks, strict=True):
+            assert line.startswith(f"\x1b[{code}m{mark}\x1b[0m  ")
     else:
-        assert marks == ["ok", "FAIL", "-", "warn"]
+        assert [line[:4] for line in lines] == ["ok  ", "FAIL", "-   ", "warn"]
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,12 @@ import jwt
 import pytest
 
 from rig.service import ASSISTANT_ID, SECRET, make_settings
-from server.cli.main import main
 from server.cli.token import issue_test_token
-from server.config import Settings
-from tests.conftest import Serve
+from tests.conftest import Command, Serve
 from tests.table import NOWHERE
 
 NOW = 1_800_000_000.5
-
-
-Captured = pytest.CaptureFixture[str]
+TAKEN = ("exp", "type", "iss")
 
 
 def payload(token: str) -> dict[str, object]:
@@ -25,29 +21,12 @@ def payload(token: str) -> dict[str, object]:
     return claims
 
 
-def decoded(settings: Settings, **more: int) -> dict[str, object]:
-    """Issue a token and return its claims."""
-    token = issue_test_token(settings, "pt_7", seconds=more.get("seconds", 60), now=NOW)
-    options: Any = {"verify_exp": False, "verify_iat": False, "verify_aud": False}
-    payload: dict[str, object] = jwt.decode(
-        token, SECRET, algorithms=list(settings.jwt_algorithms), options=options
-    )
-    return payload
-
-
 def test_token_has_the_required_claims_only() -> None:
-    payload = decoded(make_settings())
-    assert payload.pop("jti")
-    assert payload == {
-        "id": "pt_7",
-        "type": "patient",
-        "iat": 1_800_000_000,
-        "exp": 1_800_000_060,
-    }
-
-
-def test_each_token_has_its_own_jti() -> None:
-    assert decoded(make_settings())["jti"] != decoded(make_settings())["jti"]
+    tokens = [issue_test_token(make_settings(), "pt_7", seconds=60, now=NOW) for _ in range(2)]
+    options: Any = {"verify_exp": False, "verify_iat": False}
+    one, other = (jwt.decode(each, SECRET, ["HS256"], options) for each in tokens)
+    assert one.pop("jti") != other["jti"]
+    assert one == {"id": "pt_7", "type": "patient", "iat": 1_800_000_000, "exp": 1_800_000_060}
 
 
 CONFIGURATIONS: list[dict[str, str]] = [
@@ -81,99 +60,48 @@ async def test_service_accepts_the_token(serve: Serve, variables: dict[str, str]
     assert answer.json["data"]["patientContext"]["id"] == "pt_7"
 
 
-@pytest.mark.parametrize("patient", ["", "a b", "x" * 129, "\udcff", "pt_1\n"])
-def test_invalid_patient_id_is_rejected(patient: str) -> None:
-    with pytest.raises(ValueError, match="1 to 128 characters"):
-        issue_test_token(make_settings(), patient, seconds=60, now=NOW)
+JWKS = {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test/jwks", "JWT_ISSUER": "https://id.test"}
+DPOP = {"JWT_DPOP": "require", "PUBLIC_URL": "https://voice.test"}
+CONFLICT = "Two settings require different values in the same claim"
 
 
-def test_lifetime_over_the_maximum_is_rejected() -> None:
-    settings = make_settings(JWT_MAX_LIFETIME_SECONDS="60")
-    assert issue_test_token(settings, "pt_7", seconds=60, now=NOW)
-    with pytest.raises(ValueError, match="JWT_MAX_LIFETIME_SECONDS"):
-        issue_test_token(settings, "pt_7", seconds=61, now=NOW)
-
-
-def test_secret_is_required() -> None:
-    settings = make_settings(
-        JWT_SECRET="", JWT_JWKS_URL="https://id.test/jwks", JWT_ISSUER="https://id.test"
-    )
-    with pytest.raises(ValueError, match="identity provider"):
-        issue_test_token(settings, "pt_7", seconds=60, now=NOW)
-
-
-def test_bearer_tokens_must_be_accepted() -> None:
-    settings = make_settings(JWT_DPOP="require", PUBLIC_URL="https://voice.test")
-    with pytest.raises(ValueError, match="JWT_DPOP=require"):
-        issue_test_token(settings, "pt_1", seconds=60, now=NOW)
-
-
-@pytest.mark.parametrize("taken", ["exp", "type", "iss"])
-def test_conflicting_claim_settings_are_rejected(taken: str) -> None:
-    settings = make_settings(JWT_PATIENT_ID_CLAIM=taken, JWT_ISSUER="https://issuer.test/")
-    with pytest.raises(ValueError, match="Two settings require different values"):
-        issue_test_token(settings, "pt_1", seconds=60, now=1000)
-
-
-def test_patient_id_may_be_in_the_jti() -> None:
-    settings = make_settings(JWT_PATIENT_ID_CLAIM="jti")
-    token = issue_test_token(settings, "pt_1", seconds=60, now=time())
-    assert jwt.decode(token, SECRET, algorithms=["HS256"])["jti"] == "pt_1"
-
-
-# --- the command -----------------------------------------------------------------------------
-
-
-def test_token_is_printed_alone_and_is_valid_for_an_hour(
-    configured: pytest.MonkeyPatch, capfd: Captured
+@pytest.mark.parametrize(
+    ("variables", "patient", "message"),
+    [
+        *[({}, patient, "1 to 128 characters") for patient in ("", "a b", "x" * 129, "\udcff")],
+        ({"JWT_MAX_LIFETIME_SECONDS": "90"}, "x", "JWT_MAX_LIFETIME_SECONDS"),
+        (JWKS, "x", "use your identity provider's"),
+        (DPOP, "x", "With JWT_DPOP=require"),
+        *[({"JWT_PATIENT_ID_CLAIM": each, "JWT_ISSUER": "us"}, "x", CONFLICT) for each in TAKEN],
+    ],
+)
+async def test_token_that_would_be_refused_is_not_printed(
+    command: Command, variables: dict[str, str], patient: str, message: str
 ) -> None:
-    assert main(["token", "--patient", "pt_7"]) == 0
-    claims = payload(capfd.readouterr().out)
-    assert (claims["id"], claims["type"]) == ("pt_7", "patient")
-    assert abs(float(str(claims["exp"])) - time() - 3600) < 60
+    ended = await command("token", "--patient", patient, "--for", "91", **variables)
+    assert (ended.status, ended.out) == (1, "")
+    assert message in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+async def test_patient_id_may_be_in_the_jti(command: Command) -> None:
+    ended = await command("token", "--patient", "pt_1", JWT_PATIENT_ID_CLAIM="jti")
+    assert payload(ended.out)["jti"] == "pt_1"
 
 
 @pytest.mark.parametrize(
     ("longest", "requested", "seconds"),
-    [("0", None, 3600), ("0", "60", 60), ("90", None, 90), ("90.5", None, 90), ("90", "60", 60)],
+    [("0", None, 3600), ("0", "60", 60), ("90", None, 90), ("90.5", None, 90), ("90", "90", 90)],
 )
-def test_lifetime(
-    longest: str,
-    requested: str | None,
-    seconds: int,
-    configured: pytest.MonkeyPatch,
-    capfd: Captured,
+async def test_lifetime(
+    command: Command, longest: str, requested: str | None, seconds: int
 ) -> None:
-    configured.setenv("JWT_MAX_LIFETIME_SECONDS", longest)
-    assert main(["token", "--patient", "pt_7", *(["--for", requested] if requested else [])]) == 0
-    claims = payload(capfd.readouterr().out)
+    arguments = ["--for", requested] if requested else []
+    ended = await command(
+        "token", "--patient", "pt_7", *arguments, JWT_MAX_LIFETIME_SECONDS=longest
+    )
+    assert ended.status == 0
+    claims = payload(ended.out)
+    assert claims["id"] == "pt_7"
     assert float(str(claims["exp"])) - float(str(claims["iat"])) == seconds
-
-
-@pytest.mark.parametrize(
-    ("arguments", "variables", "message"),
-    [
-        (["--patient", "a b"], {}, "1 to 128 characters"),
-        (["--patient", ""], {}, "1 to 128 characters"),
-        (["--patient", "x", "--for", "91"], {"JWT_MAX_LIFETIME_SECONDS": "90"}, "JWT_MAX_LIFETIME"),
-        (
-            ["--patient", "x"],
-            {"JWT_SECRET": "", "JWT_JWKS_URL": "https://id.test", "JWT_ISSUER": "us"},
-            "JWT_SECRET",
-        ),
-    ],
-)
-def test_token_that_would_be_refused_is_not_printed(
-    arguments: list[str],
-    variables: dict[str, str],
-    message: str,
-    configured: pytest.MonkeyPatch,
-    capfd: Captured,
-) -> None:
-    for name, value in variables.items():
-        configured.setenv(name, value)
-    assert main(["token", *arguments]) == 1
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert message in err
-    assert len(err.splitlines()) == 1
+    assert abs(float(str(claims["exp"])) - time() - seconds) < 60
