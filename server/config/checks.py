@@ -25,7 +25,7 @@ from server.config.settings import (
     DpopMode,
     Settings,
 )
-from server.config.validators import split_assistant
+from server.config.validators import is_loopback, split_assistant
 
 
 def find_swagger_ui() -> Path | None:
@@ -244,7 +244,10 @@ _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 def warn(settings: Settings) -> Iterator[str]:
     """Yield a warning for each valid setting that the start tells of too."""
-    if settings.redis_url and parse_redis_url(settings.redis_url).crosses_network_in_clear:
+    if not settings.redis_url:
+        return
+    address = parse_redis_url(settings.redis_url)
+    if not (address.path or address.tls or is_loopback(address.host)):
         yield (
             "REDIS_URL: crosses a network without encryption; use rediss://, or a Redis on this "
             "machine"

@@ -8,7 +8,6 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _DEFAULT_PORT: Final = 6379
-_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _LIKE: Final = "must be like redis://host:6379/0"
 _VERIFY: Final = {"none": False, "optional": True, "required": True}
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -50,11 +49,6 @@ class RedisAddress:
     password: str = ""
     database: int = 0
     tls: TlsOptions | None = None
-
-    @property
-    def crosses_network_in_clear(self) -> bool:
-        """Whether passwords and patient ids can be read between this machine and Redis."""
-        return not (self.path or self.tls or _LOOPBACK.fullmatch(self.host))
 
 
 def parse_redis_url(url: str) -> RedisAddress:

@@ -83,7 +83,7 @@ class Settings:
     vapi_credential: str = _setting(CredentialType.PUBLIC_KEY, validators.one_of(*CredentialType))
     vapi_org_id: str = _setting("", validators.visible)
     vapi_token_ttl_seconds: int = _setting(120, validators.between(10, 3600))
-    vapi_allowed_origins: tuple[str, ...] = _setting((), validators.visible_items)
+    vapi_allowed_origins: tuple[str, ...] = _setting((), validators.each(validators.visible))
     vapi_base_url: str = _setting("https://api.vapi.ai", validators.secure_url)
     vapi_check_seconds: float = _setting(30.0, validators.between(0, 3600))
     vapi_timeout_seconds: float = _setting(2.0, validators.between(0.01, 3600))
@@ -92,11 +92,11 @@ class Settings:
     jwt_secret_previous: bytes = _secret(b"")
     jwt_public_key: Pem = _setting("", secret=True)  # noqa: RUF009  a Pem is immutable
     jwt_jwks_url: str = _setting("", validators.secure_url_with_query)
-    jwt_algorithms: tuple[str, ...] = _setting((), validators.visible_items)
+    jwt_algorithms: tuple[str, ...] = _setting((), validators.each(validators.visible))
     jwt_issuer: tuple[str, ...] = _setting((), validators.issuers)
-    jwt_audience: tuple[str, ...] = _setting((), validators.text_items)
+    jwt_audience: tuple[str, ...] = _setting((), validators.each(validators.text))
     jwt_dpop: str = _setting(DpopMode.OFF, validators.one_of(*DpopMode))
-    public_url: tuple[str, ...] = _setting((), validators.secure_urls)
+    public_url: tuple[str, ...] = _setting((), validators.each(validators.secure_url))
     jwt_leeway_seconds: float = _setting(5.0, validators.between(0, 300))
     jwt_max_lifetime_seconds: float = _setting(0.0, validators.between(0, 10**9))
     jwt_patient_id_claim: str = _setting("id", validators.text)
@@ -117,7 +117,7 @@ class Settings:
 
     host: str = _setting("0.0.0.0", validators.visible)  # noqa: S104  the contract's default
     port: int = _setting(8080, validators.between(0, 65535))
-    trusted_proxies: tuple[str, ...] = _setting((), validators.networks)
+    trusted_proxies: tuple[str, ...] = _setting((), validators.each(validators.network))
     session_budget_seconds: float = _setting(3.0, validators.between(0.01, 3600))
     max_body_bytes: int = _setting(16384, validators.between(1, 2**24))
     max_connections: int = _setting(10000, validators.between(1, 10**6))
@@ -139,14 +139,14 @@ class Settings:
     call_monitor_seconds: float = _setting(10.0, validators.between(1, 3600))
     call_limits: tuple[str, ...] = _setting((), validators.call_limits)
     call_overrides: tuple[str, ...] = _setting(
-        ("variableValues.patientProof",), validators.text_items
+        ("variableValues.patientProof",), validators.each(validators.text)
     )
 
-    cors_allowed_origins: tuple[str, ...] = _setting((), validators.origins)
+    cors_allowed_origins: tuple[str, ...] = _setting((), validators.each(validators.origin))
     metrics_enabled: bool = _setting(False)
     docs_enabled: bool = _setting(False)
-    audit_hash_key: bytes = _secret(b"", validators.at_least_bytes(32))
-    audit_hash_key_previous: bytes = _secret(b"", validators.at_least_bytes(32))
+    audit_hash_key: bytes = _secret(b"", validators.hash_key)
+    audit_hash_key_previous: bytes = _secret(b"", validators.hash_key)
     log_level: str = _setting("INFO", validators.one_of(*_LEVELS))
     log_format: str = _setting("json", validators.one_of("json", "console"))
 

@@ -8,11 +8,11 @@ from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from environs import ValidationError
+from environs import ValidationError, validate
 
 from server.config.redis_url import parse_redis_url
 
-Rule = Callable[[Any], None]
+Rule = Callable[[Any], object]
 """Raises `ValidationError`, with a message for the operator, for an invalid value."""
 
 NAME_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
@@ -23,18 +23,52 @@ MAX_CONSENTS: Final = 16
 _ASSISTANT: Final = re.compile(rf"({NAME_PATTERN}):([\x21-\x7e]+)")
 _CALL_LIMIT: Final = re.compile(r"(active):[1-9][0-9]{0,5}|(minutes):[1-9][0-9]{0,5}/day")
 _CONSENT: Final = re.compile(rf"({NAME_PATTERN})@{NAME_PATTERN}")
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-_ORIGINS_WITHOUT_HOST: Final = frozenset({"file://", "null"})
-_RATE: Final = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 _MAX_BUNDLE_BYTES: Final = 4 * 1024 * 1024
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
+visible: Final = validate.Regexp(
+    _VISIBLE, error="must be visible ASCII characters without spaces or line breaks"
+)
+"""Fit for an HTTP header."""
 
-def visible(value: str) -> None:
-    """Visible ASCII without spaces: fit for an HTTP header."""
-    if not _VISIBLE.fullmatch(value):
-        raise ValidationError("must be visible ASCII characters without spaces or line breaks")
+rate: Final = validate.Regexp(
+    r"(off|[1-9][0-9]{0,8}/(second|minute|hour|day))\Z",
+    error="must be N/second, N/minute, N/hour or N/day with N at least 1, or off",
+)
+
+media_type: Final = validate.Regexp(
+    r"[\w!#$&^.+-]+(/[\w!#$&^.+-]+)?\Z", re.ASCII, error="must be a media type such as at+jwt"
+)
+"""A media type (RFC 6838 section 4.2), with or without `application/`."""
+
+origin: Final = validate.Regexp(
+    r"(file://|null|[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?)\Z",
+    error="must be origins like https://app.example.com, in lower case",
+)
+"""An exact origin as browsers and web views send it (RFC 6454 section 6.2): of any scheme.
+
+`file://` and `null` are what web views send for pages of the app's files.
+"""
+
+hash_key: Final = validate.Length(
+    min=32, error="must be at least {min} bytes; try openssl rand -base64 48"
+)
+
+
+def one_of(*allowed: str) -> Rule:
+    """One word of a list."""
+    return validate.OneOf(allowed, error="must be one of {choices}")
+
+
+def each(rule: Rule) -> Rule:
+    """A list whose every item meets a rule."""
+
+    def check(values: tuple[str, ...]) -> None:
+        for value in values:
+            rule(value)
+
+    return check
 
 
 def trimmed(value: str | bytes) -> None:
@@ -44,32 +78,12 @@ def trimmed(value: str | bytes) -> None:
         raise ValidationError("must not begin or end with white space")
 
 
-def at_least_bytes(length: int) -> Rule:
-    """A key of at least `length` bytes."""
-
-    def rule(value: bytes) -> None:
-        if len(value) < length:
-            raise ValidationError(f"must be at least {length} bytes; try openssl rand -base64 48")
-
-    return rule
-
-
 def between(low: float, high: float) -> Rule:
     """A number from low to high."""
 
     def rule(value: float) -> None:
         if not low <= value <= high:
             raise ValidationError(f"must be from {low:g} to {high:g}")
-
-    return rule
-
-
-def one_of(*allowed: str) -> Rule:
-    """One word of a list."""
-
-    def rule(value: str) -> None:
-        if value not in allowed:
-            raise ValidationError(f"must be one of {', '.join(allowed)}")
 
     return rule
 
@@ -89,7 +103,7 @@ def secure_url_with_query(value: str) -> None:
     loopback = url.scheme == "http" and is_loopback(url.hostname or "")
     if not (url.hostname and (url.scheme == "https" or loopback)) or port == 0:
         raise ValidationError("must be an https address, or http on loopback")
-    if url.username is not None or url.fragment or not _VISIBLE.fullmatch(value):
+    if url.username is not None or url.fragment or not _VISIBLE.match(value):
         raise ValidationError("must contain no user name, fragment or spaces")
 
 
@@ -98,12 +112,6 @@ def secure_url(value: str) -> None:
     secure_url_with_query(value)
     if "?" in value:
         raise ValidationError("must contain no query")
-
-
-def secure_urls(values: tuple[str, ...]) -> None:
-    """A list whose every item is a `secure_url`."""
-    for value in values:
-        secure_url(value)
 
 
 def with_scheme(address: str) -> str:
@@ -118,7 +126,7 @@ def proxy(value: str) -> None:
         has_place = bool(url.hostname) and url.port != 0
     except ValueError:
         has_place = False
-    if not has_place or url.scheme != "http" or not _VISIBLE.fullmatch(value):
+    if not has_place or url.scheme != "http" or not _VISIBLE.match(value):
         raise ValidationError("must be http://host:port; no other kind of proxy is supported")
     if url.path not in {"", "/"} or url.query or url.fragment:
         raise ValidationError("must contain no path, query or fragment")
@@ -150,30 +158,6 @@ def redis_url(value: str) -> None:
         raise ValidationError("must name files of TLS that can be used") from None
     except ValueError as error:
         raise ValidationError(str(error)) from None
-
-
-def rate(value: str) -> None:
-    """A rate limit: `N/second`, `N/minute`, `N/hour` or `N/day`, or `off`."""
-    if value != "off" and not _RATE.fullmatch(value):
-        raise ValidationError(
-            "must be N/second, N/minute, N/hour or N/day with N at least 1, or off"
-        )
-
-
-def origins(values: tuple[str, ...]) -> None:
-    """Exact origins as browsers and web views send them (RFC 6454 section 6.2): of any scheme.
-
-    `file://` and `null` are what web views send for pages of the app's files.
-    """
-    for value in values:
-        if value not in _ORIGINS_WITHOUT_HOST and not _ORIGIN.fullmatch(value):
-            raise ValidationError("must be origins like https://app.example.com, in lower case")
-
-
-def visible_items(values: tuple[str, ...]) -> None:
-    """A list whose every item is `visible`."""
-    for value in values:
-        visible(value)
 
 
 def split_assistant(item: str) -> tuple[str, str]:
@@ -217,14 +201,14 @@ def text(value: str) -> None:
 
 def issuers(values: tuple[str, ...]) -> None:
     """A list of issuers; a template, as Entra's common endpoint publishes, is not an issuer."""
-    text_items(values)
+    each(text)(values)
     if any("{" in value for value in values):
         raise ValidationError("contains {, so it is a template; set the issuer of your tenant")
 
 
 def required_claims(values: tuple[str, ...]) -> None:
     """A list of `claim=value` or `claim=one|other`, each claim once."""
-    text_items(values)
+    each(text)(values)
     names = [value.partition("=")[0].rstrip() for value in values]
     accepted = [value.partition("=")[2] for value in values]
     if not all(names) or not all(each.strip() for text in accepted for each in text.split("|")):
@@ -233,22 +217,9 @@ def required_claims(values: tuple[str, ...]) -> None:
         raise ValidationError("must name each claim once; write claim=one|other")
 
 
-def media_type(value: str) -> None:
-    """A media type (RFC 6838 section 4.2), with or without `application/`."""
-    if not re.fullmatch(r"[\w!#$&^.+-]+(/[\w!#$&^.+-]+)?", value, re.ASCII):
-        raise ValidationError("must be a media type such as at+jwt")
-
-
-def text_items(values: tuple[str, ...]) -> None:
-    """A list of `text` items."""
-    for value in values:
-        text(value)
-
-
-def networks(values: tuple[str, ...]) -> None:
-    """A list of IP networks in CIDR notation (RFC 4632)."""
-    for value in values:
-        try:
-            ip_network(value)
-        except ValueError:
-            raise ValidationError("must be networks such as 10.0.0.0/8 or 2001:db8::/32") from None
+def network(value: str) -> None:
+    """An IP network in CIDR notation (RFC 4632)."""
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValidationError("must be networks such as 10.0.0.0/8 or 2001:db8::/32") from None
