@@ -67,13 +67,13 @@ _KINDS: Final[Mapping[object, tuple[Callable[[str], Any], str]]] = {
 }
 
 
-def _parse(value: Any, *, unset: object, kind: object, rules: tuple[Rule, ...]) -> Any:
+def _parse(text: str | None, *, kind: object, rules: tuple[Rule, ...]) -> Any:
     """Convert the text of a variable to a value of this kind and apply its rules."""
-    if value is unset:
-        return value
+    if text is None:
+        return None
     convert, demand = _KINDS[kind]
     try:
-        converted = convert(value)
+        converted = convert(text)
     except (ValueError, KeyError):
         raise ValidationError(demand) from None
     for rule in rules:
@@ -202,7 +202,9 @@ def _load(sources: Sources) -> Settings:
 
 def _read(env: EnvironmentReader, item: Field[Any]) -> Any:
     """Read the variable of a field; a missing or faulty one is recorded and reads as unset."""
-    default = ... if item.default is MISSING else item.default
-    rules = item.metadata["rules"]
-    value = env.setting(item.name.upper(), default, unset=default, kind=item.type, rules=rules)
-    return ("" if default is ... else default) if value is None else value
+    is_required, rules = item.default is MISSING, item.metadata["rules"]
+    absent = ... if is_required else None  # what environs takes as required
+    value = env.setting(item.name.upper(), absent, kind=item.type, rules=rules)
+    if value is not None:
+        return value
+    return "" if is_required else item.default

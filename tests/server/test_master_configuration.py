@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.service import SECRET, VARIABLES, make_settings
+from rig.service import NO_FILE, SECRET, VARIABLES, make_settings
+from server.config import load_settings
 from server.config.loader import Configuration, load_configuration
 from server.master_configuration import (
     MasterConfiguration,
@@ -12,6 +13,7 @@ from server.master_configuration import (
     find_refusals,
     find_weakened,
 )
+from tests.egress import Authority
 from tests.server.config.test_proof_key import PROOF
 
 
@@ -176,3 +178,26 @@ def test_other_changes_are_not_weaker() -> None:
     new = make_settings(PORT="2", RATE_LIMIT="2/day", JWT_ISSUER="other", JWT_SECRET=SECRET[::-1])
     assert find_changed(last, new) == ["JWT_SECRET", "JWT_ISSUER", "PORT", "RATE_LIMIT"]
     assert find_weakened(last, new) == []
+
+
+def test_dropping_a_name_in_lower_case_on_purpose_is_no_refusal(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("https_proxy=p:1\n")
+    last = load_configuration(VARIABLES, path)
+    path.write_text("https_proxy=\n")
+    new = load_configuration(VARIABLES, path)
+    assert list(find_refusals(last, new)) == []
+    assert find_changed(last.settings, new.settings) == ["HTTPS_PROXY"]
+    path.write_text("")
+    assert list(find_refusals(last, load_configuration(VARIABLES, path))) == [
+        "https_proxy: is missing in .env; write https_proxy= to drop it"
+    ]
+
+
+def test_another_bundle_in_the_same_file_is_a_change(tmp_path: Path) -> None:
+    path = Authority(tmp_path).bundle
+    variables = {**VARIABLES, "SSL_CERT_FILE": str(path)}
+    last = load_settings(variables, NO_FILE)
+    assert "# Soci" in last.ssl_cert_file
+    path.write_bytes(Authority(tmp_path).bundle.read_bytes())
+    assert find_changed(last, load_settings(variables, NO_FILE)) == ["SSL_CERT_FILE"]
