@@ -1,9 +1,9 @@
-"""Every setting takes effect in a real process: few processes, each with many settings."""
+"""Every setting takes effect: few services, each with many settings."""
 
 import asyncio
 import hmac
 import json
-from base64 import b64encode, urlsafe_b64decode
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -28,14 +28,17 @@ from rig.service import (
     SECRET,
     VARIABLES,
     claims,
+    make_settings,
+    running,
     sign,
 )
 from rig.vapi import make_vapi, vapi
 from rig.wire import head
 from sandbox.vapi.behaviour import Behaviour, Fault
-from server.config import Settings
+from server.config import Settings, load_settings
 from server.policies.revocations import KEY_PREFIX, PatientNames
 from tests import pems
+from tests.conftest import Command
 from tests.dpop import PUBLIC_URL, App
 from tests.egress import Authority, proxying, serving_tls
 from tests.revocation_keys import token_key
@@ -48,6 +51,7 @@ HASH_KEY = "an-audit-hash-key-of-the-tests-32"
 OTHER_ASSISTANT = "55555555-5555-4555-8555-555555555555"
 
 NAMES = {item.name.upper() for item in fields(Settings)}
+UNVERIFIED: Any = {"verify_signature": False}
 
 BY_SECRET = {
     "VAPI_API_KEY": PRIVATE_KEY,
@@ -95,13 +99,6 @@ BY_SECRET = {
     "PORT": "",  # a free one
     "SHUTDOWN_GRACE_SECONDS": "1",
 }
-
-
-def payload(token: str) -> dict[str, Any]:
-    """Return the claims of a token, unverified."""
-    part = token.split(".")[1]
-    decoded: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return decoded
 
 
 class Client:
@@ -227,7 +224,7 @@ async def check_tokens(client: Client) -> None:
         (patient(3, typ="JWT"), "AUTH_TOKEN_INVALID"),
     ]
     for token, code in expected:
-        assert await client.code(token) == code, payload(token)
+        assert await client.code(token) == code, jwt.decode(token, options=UNVERIFIED)
     app = App()
     bound = patient(4, cnf=app.confirmation)
     assert await client.code(bound) == "AUTH_TOKEN_INVALID"
@@ -387,23 +384,22 @@ PAUSED = {
 }
 
 
-async def test_settings_of_a_paused_service(tmp_path: Path) -> None:
-    async with issuing(key("one")) as issuer, ClientSession() as session:
-        variables = {**VARIABLES, **PAUSED, **issuer.variables}
-        async with started(ALONE, tmp_path, variables) as served:
-            client = Client(served.url, session)
-            token = issuer.keys[0].token()
-            await eventually(has_code(client, token, "VAPI_SESSION_FAILED"))
-            _, body = await client.start(token)
-            assert body["error"]["details"] == "Voice sessions are paused"
-            for kid in ("two", "three", "four"):
-                assert await client.code(key(kid).token()) == "AUTH_TOKEN_INVALID"
-            async with unfinished_request(served.url, token), unfinished_request(served.url, token):
-                address = urlsplit(served.url)
-                reader, writer = await asyncio.open_connection(address.hostname, address.port)
-                async with asyncio.timeout(10):  # far less than an idle connection may last
-                    assert await reader.read() == b""  # beside the unfinished ones
-                writer.close()
+async def test_settings_of_a_paused_service() -> None:
+    async with (
+        issuing(key("one")) as issuer,
+        running(make_settings(**PAUSED, **issuer.variables)) as served,
+        ClientSession() as session,
+    ):
+        client, token = Client(served.url, session), issuer.keys[0].token()
+        _, body = await client.start(token)
+        assert body["error"]["details"] == "Voice sessions are paused"
+        for kid in ("two", "three", "four"):
+            assert await client.code(key(kid).token()) == "AUTH_TOKEN_INVALID"
+        async with unfinished_request(served.url, token), unfinished_request(served.url, token):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            async with asyncio.timeout(10):  # far less than an idle connection may last
+                assert await reader.read() == b""  # beside the unfinished ones
+            writer.close()
     assert issuer.fetches == 2
 
 
@@ -414,7 +410,9 @@ BEHIND_A_PROXY = {
 }
 
 
-async def test_settings_behind_a_proxy(tmp_path: Path) -> None:
+async def test_settings_behind_a_proxy(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider, one = web.Application(), key("one")
     keys = {"keys": [one.jwk()]}
 
@@ -436,34 +434,33 @@ async def test_settings_behind_a_proxy(tmp_path: Path) -> None:
         lines = [f"{name}={value}\n" for name, value in chosen.items()]
         (tmp_path / ".env").write_text("".join(lines))
         (tmp_path / ".netrc").write_text("default login thief password secret\n")
+        monkeypatch.setenv("HOME", str(tmp_path))
         variables = {
-            **VARIABLES,
             "VAPI_BASE_URL": "https://api.test",
             "VAPI_CHECK_SECONDS": "30",
             "JWT_SECRET": "",
             "JWT_JWKS_URL": "https://id.test/jwks",
             "JWT_ISSUER": "https://id.test",
-            "HOME": str(tmp_path),
             "LOG_LEVEL": "DEBUG",
         }
-        async with started(ALONE, tmp_path, variables) as served, ClientSession() as session:
+        checked = await command("check", "--json", **variables)
+        assert checked.status == 0
+        async with running(load_settings()) as served, ClientSession() as session:
             client = Client(served.url, session)
             await eventually(is_granted(client, one.token(claims(iss="https://id.test"))))
-        ended = await served.terminate()
         assert set(proxy.targets) == {"api.test:443", "id.test:443"}
-        checked = await run(tmp_path, variables, "check", "--json")
-        assert checked.status == 0
-        direct = await run(tmp_path, {**variables, "NO_PROXY": "id.test"}, "check", "--json")
-        parts = {part["part"]: part["ok"] for part in json.loads(direct.out)["parts"]}
+        direct = await command("check", "--json", NO_PROXY="id.test")
+        document = json.loads(direct.out.splitlines()[-1])  # below an audit line
+        parts = {part["part"]: part["ok"] for part in document["parts"]}
         assert (parts["vapi"], parts["keys"]) == (True, False)
-    assert "pass-of-the-proxy" not in f"{ended.out}{ended.err}{checked.out}{checked.err}"
+    assert "pass-of-the-proxy" not in f"{checked.out}{checked.err}{direct.out}{direct.err}"
     credentials = b64encode(b"clinic:pass-of-the-proxy").decode()
     assert all(f"Proxy-Authorization: Basic {credentials}\r\n" in head for head in proxy.heads)
 
 
-def test_every_setting_is_in_a_process() -> None:
-    in_a_process = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | PAUSED.keys()
-    assert in_a_process | BEHIND_A_PROXY.keys() == NAMES
+def test_every_setting_is_in_a_service() -> None:
+    in_a_service = BY_SECRET.keys() | BY_PUBLIC_KEY.keys() | BY_JWKS.keys() | PAUSED.keys()
+    assert in_a_service | BEHIND_A_PROXY.keys() == NAMES
 
 
 INVALID = {

@@ -1,17 +1,14 @@
 """Wrong configurations that people write: each gets one clear message."""
 
-import asyncio
 import json
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from rig.process import ALONE, GUNICORN, Ended, environment, started
+from rig.process import ONE_WORKER, ROOT, TWO_WORKERS, Ended, launch, started
 from rig.service import ASSISTANT_ID, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES
-from server.cli.main import main
 from tests import pems
+from tests.conftest import Command
 
 PEM = pems.public(pems.P256)
 REQUIRED = f"""
@@ -27,27 +24,7 @@ JWT_AUDIENCE=https://voice.clinic.example
 HMAC = f"JWT_SECRET={SECRET}\n"
 END = "config.example.env documents each variable."
 
-RunHere = Callable[..., Ended]
-
-
-@pytest.fixture
-def run_here(
-    unconfigured: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> RunHere:
-    """Run a command in this process, with the content of `.env` and the environment."""
-
-    def run(dotenv: str, variables: Mapping[str, str], *arguments: str) -> Ended:
-        (tmp_path / ".env").write_text(dotenv)
-        for name, value in variables.items():
-            unconfigured.setenv(name, value)
-        try:
-            status = main(list(arguments))
-        except SystemExit as ended:
-            status = ended.code  # type: ignore[assignment]  # a number in this program
-        return Ended(status, *capfd.readouterr())
-
-    return run
-
+NOTHING = dict.fromkeys(VARIABLES, "")
 
 # A name, the content of `.env`, variables of the environment, and the one message.
 FAULTS: list[tuple[str, str, dict[str, str], str]] = [
@@ -177,10 +154,11 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
 @pytest.mark.parametrize(
     ("dotenv", "variables", "message"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS]
 )
-def test_a_mistake_gets_one_message(
-    run_here: RunHere, dotenv: str, variables: dict[str, str], message: str
+async def test_a_mistake_gets_one_message(
+    command: Command, tmp_path: Path, dotenv: str, variables: dict[str, str], message: str
 ) -> None:
-    ended = run_here(dotenv, variables)
+    (tmp_path / ".env").write_text(dotenv)
+    ended = await command(**{**NOTHING, **variables})
     assert ended == Ended(78, "", f"Invalid configuration:\n{message}\n{END}\n")
 
 
@@ -203,6 +181,12 @@ QUESTIONABLE: list[tuple[str, str, dict[str, str], str]] = [
         {},
         "VAPI_ASSISTANT_ID: is not a UUID; copy the id of the assistant from the dashboard",
     ),
+    (
+        "a PEM with escaped line breaks, which is none",
+        REQUIRED + "JWT_PUBLIC_KEY=" + PEM.strip().replace("\n", "\\n"),
+        {},
+        "",
+    ),
 ]
 
 
@@ -211,55 +195,33 @@ QUESTIONABLE: list[tuple[str, str, dict[str, str], str]] = [
     [row[1:] for row in QUESTIONABLE],
     ids=[row[0] for row in QUESTIONABLE],
 )
-def test_a_questionable_value_gets_one_warning(
-    run_here: RunHere, dotenv: str, variables: dict[str, str], message: str
+async def test_a_questionable_value_gets_one_warning(
+    command: Command, tmp_path: Path, dotenv: str, variables: dict[str, str], message: str
 ) -> None:
-    ended = run_here(dotenv, {"PORT": "0", **variables}, "check", "--json")
+    (tmp_path / ".env").write_text(dotenv)
+    ended = await command("check", "--json", **{**NOTHING, "PORT": "0", **variables})
     assert (ended.status, ended.err) == (0, "")
-    assert json.loads(ended.out)["warnings"] == [message]
+    assert json.loads(ended.out)["warnings"] == [message] * bool(message)
 
 
-def test_a_pem_with_escaped_line_breaks_is_not_a_mistake(run_here: RunHere) -> None:
-    escaped = PEM.strip().replace("\n", "\\n")
-    ended = run_here(f"{REQUIRED}JWT_PUBLIC_KEY={escaped}\n", {"PORT": "0"}, "check", "--json")
-    assert (ended.status, json.loads(ended.out)["warnings"]) == (0, [])
-
-
-# --- at the start ------------------------------------------------------------------------------
-
-MISSPELLED = {"JWT_AUDIANCE": "voice", "VAPI_ASSISTANT_ID": "nurse"}
-
-
-def warnings(lines: list[str]) -> list[str]:
-    """Return the variable that each warning in the log names."""
-    records = [json.loads(line) for line in lines if line.startswith("{")]
-    return [each["message"].split(":")[0] for each in records if each["level"] == "WARNING"]
-
-
-async def test_a_process_logs_each_warning_once(tmp_path: Path) -> None:
-    async with started(ALONE, tmp_path, {**VARIABLES, **MISSPELLED}) as served:
-        ended = await served.terminate()
-    assert warnings(ended.err.splitlines()) == ["JWT_AUDIANCE"]
+# --- under gunicorn --------------------------------------------------------------------------
 
 
 async def test_gunicorn_logs_each_warning_once_for_all_workers(tmp_path: Path) -> None:
-    async with started((*GUNICORN, "2"), tmp_path, {**VARIABLES, **MISSPELLED}) as running:
+    misspelled = {"JWT_AUDIANCE": "voice", "VAPI_ASSISTANT_ID": "nurse"}
+    async with started(TWO_WORKERS, tmp_path, {**VARIABLES, **misspelled}) as running:
         await running.log.find("Booting worker.*")
         running.process.terminate()
         assert await running.left() == 0
-    assert warnings(running.log.lines) == ["JWT_AUDIANCE"]
+    records = [json.loads(line) for line in running.log.lines if line.startswith("{")]
+    warnings = [each["message"] for each in records if each["level"] == "WARNING"]
+    assert warnings == ["JWT_AUDIANCE: unknown; did you mean JWT_AUDIENCE?"]
 
 
 async def test_gunicorn_ends_with_the_same_messages(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    (tmp_path / "gunicorn.conf.py").symlink_to(root / "gunicorn.conf.py")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gunicorn", "server.app:app_factory"),
-        cwd=tmp_path,
-        env=environment({**VARIABLES, "PORT": "x", "JWT_SECRET": "short", "JWT_AUDIANCE": "voice"}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    (tmp_path / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
+    invalid = {"PORT": "x", "JWT_SECRET": "short", "JWT_AUDIANCE": "voice"}
+    process = await launch(tmp_path, {**VARIABLES, **invalid}, *ONE_WORKER)
     out, err = await process.communicate()
     assert (process.returncode, out) == (78, b"")
     assert err.decode().splitlines() == [
