@@ -271,25 +271,25 @@ NOT_BOUND = "AUTH_TOKEN_INVALID: The token is not bound to a key"
 
 
 INVALID_PROOF = "AUTH_TOKEN_INVALID: The DPoP proof"
-PROOFS: list[tuple[dict[str, str], str, str | None, object, str]] = [
-    (ACCEPT, BOUND, APP.proof(BOUND), True, "the proof is valid for POST at PUBLIC_URL"),
-    (REQUIRE, BOUND, APP.proof(BOUND), True, "the proof is valid"),
-    (REQUIRE, BOUND, None, None, "not checked: give the proof of a request with --dpop FILE"),
-    (ACCEPT, sign(), None, True, "the token is not bound to a key (cnf.jkt)"),
-    (ACCEPT, sign(), APP.proof(sign()), False, NOT_BOUND),
-    (REQUIRE, sign(), None, False, NOT_BOUND),
-    (ACCEPT, BOUND, APP.proof(sign()), False, f"{INVALID_PROOF} is for anot"),
-    (ACCEPT, BOUND, APP.proof(BOUND, htm="GET"), False, INVALID_PROOF),
-    (ACCEPT, BOUND, APP.proof(BOUND, iat=1), False, f"{INVALID_PROOF} has a"),
-    (ACCEPT, BOUND, App().proof(BOUND), False, f"{INVALID_PROOF} has anoth"),
-    (ACCEPT, BOUND, "", False, f"{INVALID_PROOF} is not a compact JWS"),
-    (ACCEPT, "x", "x", None, "not checked: the token is not a compact JWS"),
-    ({}, BOUND, APP.proof(BOUND), None, "not checked: JWT_DPOP is off"),
-]
 
 
 async def test_a_proof_is_a_rule() -> None:
-    for settings, token, proof, ok, details in PROOFS:
+    cases: list[tuple[dict[str, str], str, str | None, object, str]] = [
+        (ACCEPT, BOUND, APP.proof(BOUND), True, "the proof is valid for POST at PUBLIC_URL"),
+        (REQUIRE, BOUND, APP.proof(BOUND), True, "the proof is valid"),
+        (REQUIRE, BOUND, None, None, "not checked: give the proof of a request with --dpop FILE"),
+        (ACCEPT, sign(), None, True, "the token is not bound to a key (cnf.jkt)"),
+        (ACCEPT, sign(), APP.proof(sign()), False, NOT_BOUND),
+        (REQUIRE, sign(), None, False, NOT_BOUND),
+        (ACCEPT, BOUND, APP.proof(sign()), False, f"{INVALID_PROOF} is for anot"),
+        (ACCEPT, BOUND, APP.proof(BOUND, htm="GET"), False, INVALID_PROOF),
+        (ACCEPT, BOUND, APP.proof(BOUND, iat=1), False, f"{INVALID_PROOF} has a"),
+        (ACCEPT, BOUND, App().proof(BOUND), False, f"{INVALID_PROOF} has anoth"),
+        (ACCEPT, BOUND, "", False, f"{INVALID_PROOF} is not a compact JWS"),
+        (ACCEPT, "x", "x", None, "not checked: the token is not a compact JWS"),
+        ({}, BOUND, APP.proof(BOUND), None, "not checked: JWT_DPOP is off"),
+    ]
+    for settings, token, proof, ok, details in cases:
         findings = await explain(make_settings(**settings), token, proof)
         assert [each.name for each in findings] == [*RULES, "dpop"]
         assert findings[-1].ok is ok, details
