@@ -101,6 +101,7 @@ async def test_a_proof_is_not_a_token_of_a_patient(serve: Serve, typ: str) -> No
         by_jwks = await serve(**issuer.variables)
         for service, token in [
             (by_secret, sign(typ=typ)),
+            (await serve(JWT_REQUIRED_TYPE=typ), sign(typ=typ)),
             (by_key, sign(None, pems.P256, "ES256", typ=typ)),
             (by_jwks, signer.token(typ=typ)),
         ]:

@@ -118,11 +118,12 @@ def read_header(segment: str) -> Header:
 def check_type(header: Header, required: str = "") -> None:
     """Check that `typ` is the required media type, or of no other kind than an access token.
 
-    Raises `ApiError` AUTH_TOKEN_INVALID.
+    A patient proof is never a token, also when it is required. Raises `ApiError`
+    AUTH_TOKEN_INVALID.
     """
     if required and header.type != _media_type(required):
         raise invalid_token("The token's typ is not JWT_REQUIRED_TYPE", Reason.TYPE)
-    if not required and header.type in _OTHER_TYPES:
+    if header.type == PROOF_TYPE or (not required and header.type in _OTHER_TYPES):
         raise invalid_token(
             f"The token is not an access token: its typ is {header.type}", Reason.TYPE
         )
