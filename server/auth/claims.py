@@ -72,32 +72,18 @@ class ClaimRules:
         self, claims: Claims, token_id: str | None, valid_from: float, expires_at: float
     ) -> Principal:
         """Return the principal of these claims, with a token id and dates read before."""
+        role, assistant, consent = self.role_claim, self.assistant_claim, self.consent_claim
         return Principal(
             patient_id=parse_patient_id(find_claim(claims, self.patient_id_claim)),
-            roles=self._roles(claims),
+            roles=_shared(*_roles(find_claim(claims, role))) if role else _NONE,
             scopes=_scopes_of(*_scopes(claims)),
             token_id=token_id,
             valid_from=valid_from,
             expires_at=expires_at,
-            assistants=_shared_names(*self._find(claims, self.assistant_claim)),
-            consents=_shared(*self._consents(claims)),
+            assistants=_shared_names(*_strings(find_claim(claims, assistant))) if assistant else (),
+            consents=_shared(*_consents(find_claim(claims, consent))) if consent else _NONE,
             key_thumbprint=read_key_thumbprint(claims),
         )
-
-    def _consents(self, claims: Claims) -> Sequence[str]:
-        """Read an object of name to version, or a list of `name@version`."""
-        value = find_claim(claims, self.consent_claim) if self.consent_claim else None
-        if isinstance(value, Mapping):
-            items = value.items()
-            return [f"{name}@{version}" for name, version in items if isinstance(version, str)]
-        return _strings(value) if isinstance(value, list) else ()
-
-    @staticmethod
-    def _find(claims: Claims, path: str) -> Sequence[str]:
-        return _strings(find_claim(claims, path)) if path else ()
-
-    def _roles(self, claims: Claims) -> frozenset[str]:
-        return _shared(*_roles(find_claim(claims, self.role_claim))) if self.role_claim else _NONE
 
     def check_required(self, claims: Claims) -> None:
         """Check the required claims. Raises `ApiError` AUTH_TOKEN_INVALID that names the claim."""
@@ -174,7 +160,7 @@ def find_claim(claims: Claims, path: str) -> object:
     value: object = claims
     rest = path
     while rest:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         name = rest
         while name not in value:
@@ -251,6 +237,14 @@ def _texts(value: object) -> list[str]:
 
 def _scopes(claims: Claims) -> list[str]:
     return [each for name in _SCOPE_CLAIMS if name in claims for each in _strings(claims[name])]
+
+
+def _consents(value: object) -> Sequence[str]:
+    """Read an object of name to version, or a list of `name@version`."""
+    if isinstance(value, dict):
+        items = value.items()
+        return [f"{name}@{version}" for name, version in items if isinstance(version, str)]
+    return _strings(value) if isinstance(value, list) else ()
 
 
 @lru_cache(maxsize=128)
