@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from time import perf_counter
 from typing import Final
@@ -14,7 +14,7 @@ from middlewares.errors import ApiError, Reason
 from server.auth.aiohttp_jwt_adapter import verify_token
 from server.auth.claims import ClaimRules
 from server.auth.keys import KeyProvider
-from server.auth.tokens import Verify, check_type, read_header
+from server.auth.tokens import MAX_CACHED_HEADERS, Header, Verify, check_type, read_header
 
 MAX_CACHED_TOKENS: Final = 8192
 """The capacity of the cache; beyond it, the token that was verified first is evicted."""
@@ -114,6 +114,18 @@ def _outcome(job: _Job) -> _Outcome:
         return error
 
 
+def _make_header_reader(required_type: str) -> Callable[[str], Header]:
+    """Return the function that reads the header segment of a token with an accepted type."""
+
+    @lru_cache(maxsize=MAX_CACHED_HEADERS)
+    def read_accepted(segment: str) -> Header:
+        header = read_header(segment)
+        check_type(header, required_type)
+        return header
+
+    return read_accepted
+
+
 def make_authenticator(
     keys: KeyProvider, rules: ClaimRules, clock: Clock, required_type: str = ""
 ) -> Authenticate:
@@ -123,6 +135,7 @@ def make_authenticator(
     request. Revocation, role, scope and rate limit are checked by other middlewares.
     """
     cache, queue = VerifiedTokenCache(), VerificationQueue()
+    read_accepted = _make_header_reader(required_type)
 
     def verify_once(token: str, digest: bytes, verify: Verify, key_set: object) -> Principal:
         """Verify a token, unless another request with it came first."""
@@ -134,14 +147,15 @@ def make_authenticator(
         return principal
 
     async def verify_new(token: str, digest: bytes) -> Principal:
-        header = read_header(token.partition(".")[0])
-        check_type(header, required_type)
+        header = read_accepted(token.partition(".")[0])
         while True:
             verify = await keys.find(header.algorithm, header.key_id)
             key_set = keys.key_set  # no await since `find`: the two belong together
             try:
+                if queue.has_time():
+                    return verify_once(token, digest, verify, key_set)
                 job = partial(verify_once, token, digest, verify, key_set)
-                return job() if queue.has_time() else await queue.wait(digest, job)
+                return await queue.wait(digest, job)
             except ApiError as error:
                 is_final = error.reason is not Reason.SIGNATURE
                 if is_final or not await keys.has_newer(header.algorithm, key_set):

@@ -157,6 +157,8 @@ def find_claim(claims: Claims, path: str) -> object:
 
     Names may contain dots: at each level the longest name that the object has is taken.
     """
+    if path in claims:
+        return claims[path]
     value: object = claims
     rest = path
     while rest:

@@ -78,6 +78,10 @@ class Header(NamedTuple):
     """The media type `typ`, in lower case and without `application/`."""
 
 
+MAX_CACHED_HEADERS: Final = 256
+"""An issuer's tokens have the same few headers."""
+
+
 def base64url_decode(segment: bytes) -> bytes:
     """Decode a segment (RFC 7515 appendix C).
 
@@ -92,7 +96,7 @@ def base64url_decode(segment: bytes) -> bytes:
     return decoded
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=MAX_CACHED_HEADERS)
 def read_header(segment: str) -> Header:
     """Read the header segment of a token.
 

@@ -133,7 +133,8 @@ class AuditLog:
 
     def _append(self, line: bytes) -> None:
         self._seq += 1
-        self._writer.append(b"%b%b%d}\n" % (line[:-1], self._end, self._seq))
+        seq = str(self._seq).encode()
+        self._writer.append(b"".join((line[:-1], self._end, seq, b"}\n")))
 
     def _drop(self) -> None:
         self.dropped_refusals += 1
