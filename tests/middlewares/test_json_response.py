@@ -170,8 +170,8 @@ async def test_prepare_writes_everything_and_returns_the_writer(
     monkeypatch.setattr("middlewares.headers.time", lambda: 0.9)
     response, incoming = JsonResponse(b"[]"), make_mocked_request("GET", "/")
     incoming[STARTED_AT] = 0.0
-    writer: Any = incoming.writer
-    assert await response.prepare(incoming) is writer
-    [written] = writer.write_eof.call_args.args
+    write: Any = incoming.writer.write_eof
+    assert await response.prepare(incoming) is incoming.writer
+    [written] = write.call_args.args
     assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in written
     assert response.keep_alive
