@@ -34,9 +34,8 @@ One request passes these modules, in this order:
 
 - `server` accepts the client and creates its connection;
 - `transport` reads, and limits the buffers of the socket;
-- `inbound` divides what was read into pieces for the parser;
-- `connection` parses, hands one request at a time to the application, and sends the response. It is
-  the only module that uses aiohttp's private interface;
+- `connection` hands one request at a time to the application, and sends the response;
+- `inbound` parses what was read, with aiohttp's parser;
 - `connection_limits` has every limit as a number with its reason;
 - `run` starts the server and ends it; `gunicorn` does so in a worker, and has the hooks.
 """

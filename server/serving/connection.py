@@ -1,20 +1,26 @@
-"""A client's connection. The only module that uses aiohttp's private interface."""
+"""A client's connection: hands one request at a time to the application, and sends the response.
+
+It replaces aiohttp's connection, and uses its parser, its requests and its responses. Of their
+private interface it needs two names: a body asks for `_reading_paused`, and `_finish` ends a
+request. Other modules use none.
+"""
 
 import asyncio
-import re
-from collections.abc import Callable
-from email.utils import formatdate
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final, TypeGuard, cast
+from typing import Any, Final
 
-from aiohttp import EMPTY_PAYLOAD, HttpVersion10, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 from server.serving import connection_limits as limits
-from server.serving.inbound import NOT_HTTP, Inbound
-from server.serving.transport import BoundedReads, PacedBody, Turns
+from server.serving.inbound import Inbound, LimitError
+from server.serving.transport import BoundedReads, Turns, pace, send_last
 
 ErrorResponse = Callable[[str | None, BaseException | None], web.Response]
 """Returns the response to what never reaches the application. The text says what is wrong with the
@@ -22,258 +28,219 @@ request, for the client; it is None when the error, which is given, is the servi
 
 _NOT_HTTP: Final = "The request is not well-formed HTTP"
 
-_TOO_MANY_FIELDS: Final = "Too many headers received"  # the parser's words
-_WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the connections of a server have in common; `open` has each of them."""
+
+    handle: Callable[[Any], Awaitable[web.StreamResponse]]
+    make_request: Callable[..., web.BaseRequest]
+    error_response: ErrorResponse
+    started_at: web.RequestKey[float]
+    draining: asyncio.Event
+    connections: limits.Connections
+    keepalive_seconds: float
+    turns: Turns = field(default_factory=Turns)
+    open: set["Connection"] = field(default_factory=set)
 
 
-class LimitError(Exception):
-    """A request exceeds a limit of the connection; the text names it, for the client."""
-
-
-class Connection(RequestHandler):
-    """aiohttp's connection with limits, one request at a time, and error bodies of ours."""
+class Connection(BaseProtocol):
+    """The connection of a client, with limits."""
 
     __slots__ = (
-        "_answered",
-        "_channel",
-        "_closes",
-        "_connections",
-        "_draining",
-        "_error_response",
-        "_has_large_head",
-        "_inbound",
-        "_is_broken",
-        "_timer",
-        "_turns",
-        "parsed_at",
+        *("_channel", "_closes", "_has_large_head", "_inbound", "_is_head_timed", "_shared"),
+        *("_timer", "parsed_at", "peername", "sockname", "ssl_context", "task"),
     )
 
-    def __init__(
-        self,
-        server: web.Server,
-        channel: BoundedReads,
-        *,
-        connections: limits.Connections,
-        turns: Turns,
-        draining: asyncio.Event,
-        error_response: ErrorResponse,
-        keepalive_seconds: float,
-    ) -> None:
-        loop, options = asyncio.get_running_loop(), limits.AIOHTTP_OPTIONS
-        super().__init__(server, loop=loop, keepalive_timeout=keepalive_seconds, **options)
-        self._msg_queue_resume_size = -1  # `finish_response` resumes reading
+    def __init__(self, shared: Shared, channel: BoundedReads) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._shared = shared
         self._channel = channel
-        self._connections = connections
-        self._turns = turns
-        self._draining = draining
-        self._error_response = error_response
-        self._inbound = Inbound()
-        self._answered = 0
+        self._inbound = Inbound(self)
         self._has_large_head = False  # the last request
         self._closes = False  # the response to the last request ends the connection
+        self._is_head_timed = True  # by the timer; otherwise the connection may be idle
+        self._timer = self._loop.call_later(limits.HEAD_SECONDS, self._on_timer)
         self.parsed_at = 0.0  # the last head, in seconds of `time.perf_counter`
-        self._is_broken = False  # what arrives is not parsed any more
-        self._timer: asyncio.TimerHandle | None = None  # for the head that is arriving
+        self.task: asyncio.Task[None] | None = None  # answers the last request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Limit the time for a first request."""
+        """Note what requests ask for."""
         super().connection_made(transport)
-        self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
+        self._shared.open.add(self)
+        self.ssl_context = transport.get_extra_info("sslcontext")
+        self.peername = transport.get_extra_info("peername")
+        self.sockname = transport.get_extra_info("sockname")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Release what refers to this connection: memory in a reference cycle is freed late.
-
-        Cancelled while it discards a body, aiohttp's task would refer to itself; the end of the
-        body ends it.
-        """
-        is_discarding = self._is_answered and self._inbound.is_receiving
-        if is_discarding and not self._is_broken:  # a broken body has an error, and no end
-            self._task_handler = None
-            self._inbound.end_body()
+        """Cancel the request, and release what refers to this connection."""
         super().connection_lost(exc)
-        self._cancel_timer()
-        self._inbound = Inbound()
+        self._shared.open.discard(self)
+        self._timer.cancel()
+        self._inbound.end()
+        if self.task is not None:
+            self.task.cancel()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _close_in(self, seconds: float) -> None:
+        """Close the connection in this time unless a request arrives."""
+        self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._on_timer)
 
-    def _process_keepalive(self) -> None:
-        """Close the connection if it is idle; a head that is arriving has its own timer."""
-        if self._inbound.has_partial_head or self._channel.has_unread_bytes:
-            seconds = min(limits.HEAD_SECONDS, self.keepalive_timeout)
-            self._keepalive_handle = self._loop.call_later(seconds, self._process_keepalive)
+    def _on_timer(self) -> None:
+        if self._is_head_timed or not self._channel.has_unread_bytes:
+            self._channel.transport.close()
         else:
-            super()._process_keepalive()
-
-    @property
-    def _is_answered(self) -> bool:
-        return self._answered == self._request_count
-
-    @property
-    def _is_handling(self) -> bool:
-        """Whether a complete request lacks its response; the last may lack a part of its body."""
-        complete = self._request_count - self._inbound.is_receiving
-        return self._answered < complete
+            self._close_in(min(limits.HEAD_SECONDS, self._shared.keepalive_seconds))
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, except what follows a request that is being handled."""
-        if self._is_broken:
-            return
-        if not data:  # aiohttp resumes reading: its parser may have kept bytes
-            self._parse(data)
-        self._inbound.unparsed += data
-        self._parse_pieces()
-        if self._timer is None and self._is_answered and self._inbound.has_partial_head:
-            self._timer = self._loop.call_later(limits.HEAD_SECONDS, self.force_close)
+        self._inbound.received += data
+        self._parse()
 
-    def _parse_pieces(self) -> None:
-        while self._inbound.unparsed and not self._reading_paused:
-            if self._is_handling:
-                self._pause_reading_for_buffer()
+    def _parse(self) -> None:
+        inbound = self._inbound
+        while inbound.received and not self._reading_paused:
+            if not inbound.body.is_eof():
+                self._closes = not inbound.parse_body() or self._closes
+            elif self._closes:
+                inbound.received = b""
+            elif self.task is not None:
+                self._channel.transport.pause_reading()
                 return
-            if not (piece := self._inbound.next_piece()):
+            elif not self._parse_head():
                 return
-            self._parse(piece)
 
-    def _parse(self, piece: bytes) -> None:
-        requests = self._request_count
-        super().data_received(piece)
-        if self._request_count > requests:
-            self._on_message(piece)
-        elif not self._inbound.advance(piece):
-            self._give_up()
-
-    def _on_message(self, piece: bytes) -> None:
-        self._cancel_timer()
-        self._connections.begin_request(self._channel)
-        self.parsed_at = perf_counter() - self._channel.delay
-        message, body = self._messages[-1]
-        if isinstance(message, _ErrInfo):
-            error = self._reason(message.exc)
+    def _parse_head(self) -> bool:
+        """Begin a request whose head is complete; return False if more has to arrive."""
+        try:
+            request = self._inbound.parse_head(is_last=self._channel.has_ended)
+        except (HttpProcessingError, ValueError) as error:
             error.__traceback__ = None  # it refers to what was sent, and to itself
-        elif self._inbound.is_http_head(piece) and _is_well_formed(message):
-            head_bytes = self._inbound.head_bytes + len(piece)
-            self._has_large_head = limits.is_large_head(head_bytes, len(message.headers))
-            self._inbound.begin_body(body)
-            self._closes = bool(message.upgrade)
-            return
-        else:
-            error = ValueError("not HTTP/1.x")
-        self._messages[-1] = _ErrInfo(400, error, ""), EMPTY_PAYLOAD
-        if self._inbound.has_incomplete_body:  # the request with the body gets the response
-            self._messages.pop()
-            self._request_count -= 1
-        self._give_up()
+            self._closes = True
+            self._run(self._refuse(error))
+            return True
+        if request is not None:
+            self._begin(*request)
+        elif self._inbound.received and not self._is_head_timed:
+            self._is_head_timed = True
+            self._close_in(limits.HEAD_SECONDS)
+        return request is not None
 
-    def _reason(self, error: BaseException) -> BaseException:
-        if self._inbound.is_too_large:
-            return LimitError(f"The request head is larger than {limits.MAX_HEAD_BYTES} bytes")
-        if str(error).endswith(_TOO_MANY_FIELDS):
-            return LimitError(f"The request has over {limits.MAX_HEADER_FIELDS} header fields")
-        return error
+    def _begin(self, message: RawRequestMessage, body: StreamReader, head_bytes: int) -> None:
+        """Begin a request, whose body may not have arrived."""
+        self._has_large_head = limits.is_large_head(head_bytes, len(message.headers))
+        self._closes = bool(message.upgrade)
+        self._run(self._handle(message, body))
 
-    def _give_up(self) -> None:
-        self._is_broken = self._closes = True
-        self._inbound.discard()
-        if self._is_answered:
-            self._linger()
+    def _run(self, answer: Coroutine[Any, Any, None]) -> None:
+        self._timer.cancel()
+        self.parsed_at = perf_counter() - self._channel.delay
+        self._shared.connections.begin_request(self._channel)
+        self.task = self._loop.create_task(answer)
+
+    def pause_reading(self) -> None:
+        """Pause until a part of the body has been read; aiohttp's body calls this."""
+        self._reading_paused = True
+        self._channel.transport.pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's
-        """Resume reading if it is paused; aiohttp calls this for each piece of a body."""
+        """Resume reading if it is paused; aiohttp's body calls this for each piece."""
         if self._reading_paused:
-            super().resume_reading(resume_parser)
+            self._reading_paused = False
+            self._channel.transport.resume_reading()
+            if resume_parser:
+                self._parse()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
+    def eof_received(self) -> bool:
         """Return whether the connection stays open for a moment, for the response."""
-        if self._is_answered and self._inbound.has_partial_head:
-            self._parse(NOT_HTTP)
-        if self._is_handling:
-            self._closes = True
-            self._loop.call_later(limits.HALF_CLOSED_SECONDS, self.force_close)
-        return self._is_handling
+        self._parse()  # rejects an incomplete head
+        if self.task is None or not self._inbound.body.is_eof():
+            return False
+        self._closes = self._closes or not self._inbound.received
+        self._loop.call_later(limits.HALF_CLOSED_SECONDS, self._channel.transport.close)
+        return True
 
     def close(self) -> None:
         """Close an idle connection; a busy one is closed with its response."""
-        if self._is_answered and self._inbound.is_receiving:
-            super().close()
-        elif self._is_answered and not (
-            self._inbound.has_partial_head or self._channel.has_unread_bytes
-        ):
-            self.force_close()
+        if self.task is not None:
+            self._closes = self._closes or not self._inbound.body.is_eof()
+        elif not self._inbound.received and not self._channel.has_unread_bytes:
+            self._channel.transport.close()
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send the response, then parse what has arrived in the meantime."""
-        if self._has_large_head and self._inbound.has_incomplete_body:
+    async def _handle(self, message: RawRequestMessage, body: StreamReader) -> None:
+        """Answer a request, then go on with what has arrived in the meantime."""
+        shared, writer = self._shared, StreamWriter(self, self._loop)
+        request = shared.make_request(message, body, self, writer, self.task)
+        request[shared.started_at] = self.parsed_at
+        try:
+            keeps = await self._answer(request, body)
+            shared.connections.end_request(self._channel)
+            if not self._closes and not body.is_eof():
+                await _discard(body)
+        except (asyncio.CancelledError, ConnectionError):  # the client has left
+            self._channel.transport.close()
+        except Exception:  # noqa: BLE001  it is logged
+            server_logger.exception("Unhandled exception")
+            self._channel.transport.close()
+        else:
+            self.task = None
+            if self._closes:
+                self._linger()
+            elif keeps and body.is_eof():
+                self._wait_for_request()
+            else:
+                self._channel.transport.close()
+
+    async def _answer(self, request: web.BaseRequest, body: StreamReader) -> bool:
+        """Send the response of the application; return whether the connection stays open."""
+        shared = self._shared
+        try:
+            response = await shared.handle(request)
+        except web.HTTPException as error:
+            response = error
+        except Exception as error:  # noqa: BLE001  it is logged with the response
+            is_head = request.method == hdrs.METH_HEAD
+            await send_last(shared.error_response(None, error), request.writer, is_head=is_head)
+            return False
+        if self._has_large_head and not body.is_eof():
             self._closes = True
-        if self._draining.is_set() or (self._closes and self._answered + 1 == self._request_count):
-            resp.force_close()
-        if isinstance(resp, web.Response) and _is_large(resp.body):
-            resp.body = PacedBody(resp.body)
-        self._message_tail = b""  # aiohttp would parse what follows a request to upgrade
-        result = await super().finish_response(request, resp, start_time)
-        self._answered += 1
-        if self._is_answered:
-            self._connections.end_request(self._channel)
-        if self._closes and self._is_answered:
+        if self._closes or shared.draining.is_set():
+            response.force_close()
+        pace(response)
+        request._finish()  # noqa: SLF001  deletes the files of a form
+        await response.prepare(request)
+        await response.write_eof()
+        return bool(response.keep_alive)
+
+    async def _refuse(self, error: Exception) -> None:
+        """Answer what is not a request, and end the connection."""
+        details = str(error) if isinstance(error, LimitError) else _NOT_HTTP
+        response = self._shared.error_response(details, error)
+        with suppress(asyncio.CancelledError, ConnectionError):  # the client has left
+            await send_last(response, StreamWriter(self, self._loop))
+            self.task = None
             self._linger()
-        elif self._buffer_paused and not self._is_handling:
-            await self._turns.wait()  # other connections come first
-            self._buffer_paused = False
-            super().resume_reading()
-        return result
 
     def _linger(self) -> None:
-        if self.transport is not None:
-            self._channel.linger()
-            self.connection_lost(None)
+        self._channel.linger()
+        self.connection_lost(None)
 
-    def handle_error(
-        self, _: web.BaseRequest, status: int = 500, exc: Any = None, __: Any = None
-    ) -> web.StreamResponse:
-        """Answer what the parser rejected, or what failed outside the middlewares."""
-        details = (str(exc) if isinstance(exc, LimitError) else _NOT_HTTP) if status < 500 else None
-        return _FinalResponse(self._error_response(details, exc))
+    def _wait_for_request(self) -> None:
+        self._is_head_timed = False
+        self._close_in(self._shared.keepalive_seconds)
+        if self._inbound.received or self._channel.has_ended:
+            self._shared.turns.later(self._continue)  # other connections come first
 
-
-class _FinalResponse(web.Response):
-    """The last response of a connection, without the `Server` header that aiohttp would add."""
-
-    def __init__(self, plain: web.Response) -> None:
-        headers = {**plain.headers, hdrs.CONNECTION: "close"}
-        super().__init__(status=plain.status, body=plain.body, headers=headers)
-        self.force_close()
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Send everything."""
-        body = cast("bytes", self.body)
-        self.headers.update(
-            {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.DATE: formatdate(usegmt=True)}
-        )
-        await request.writer.write_headers(f"HTTP/1.1 {self.status} {self.reason}", self.headers)
-        await request.writer.write_eof(b"" if request.method == hdrs.METH_HEAD else body)
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: everything has been sent."""
+    def _continue(self) -> None:
+        self._channel.transport.resume_reading()
+        self._parse()
+        if self._channel.has_ended and self.task is None:
+            self._channel.transport.close()
 
 
-def _is_large(body: object) -> TypeGuard[bytes]:
-    return isinstance(body, bytes) and len(body) > limits.LARGE_RESPONSE_BYTES
-
-
-def _is_well_formed(message: RawRequestMessage) -> bool:
-    """Return whether the fields that the parser does not check agree with RFC 9112 and RFC 9110.
-
-    A transfer coding needs HTTP/1.1, and can only be `chunked`.
-    """
-    headers = message.headers
-    if (host := headers.get(hdrs.HOST)) is not None and _WHITE_SPACE_OR_CONTROL.search(host):
-        return False
-    if hdrs.TRANSFER_ENCODING not in headers:
-        return True
-    codings = headers.getall(hdrs.TRANSFER_ENCODING)
-    return message.version != HttpVersion10 and [each.lower() for each in codings] == ["chunked"]
+async def _discard(body: StreamReader) -> None:
+    """Wait for the end of a body that the application has not read, for a while."""
+    with suppress(TimeoutError, web.RequestPayloadError):
+        async with asyncio.timeout(limits.LINGER_SECONDS):
+            while not body.is_eof():
+                await body.readany()

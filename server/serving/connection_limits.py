@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,6 @@ LINGER_SECONDS: Final = 1.0
 """The time for a client to read the last response while it still sends."""
 HALF_CLOSED_SECONDS: Final = 1.0
 """The time for the response after a client closes its side, as a client that has left does too."""
-
-AIOHTTP_OPTIONS: Final[dict[str, Any]] = {
-    "access_log": None,
-    "auto_decompress": False,  # the application does, after authentication
-    "lingering_time": LINGER_SECONDS,
-    "max_field_size": MAX_HEAD_BYTES,  # a token that is too large gets its own error
-    "max_line_size": MAX_HEAD_BYTES,
-    "max_headers": MAX_HEADER_FIELDS,
-    "read_bufsize": READ_BYTES,  # of a body; reading pauses at twice as much
-}
 
 
 def is_large_head(head_bytes: int, fields: int) -> bool:

@@ -6,17 +6,17 @@ import resource
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, cast
 
 from aiohttp import web
 
-from server.serving.connection import Connection, ErrorResponse
+from server.serving.connection import Connection, ErrorResponse, Shared
 from server.serving.connection_limits import (
     KERNEL_RECEIVE_BYTES,
     READ_BYTES,
     Connections,
 )
-from server.serving.transport import BoundedReads, Turns
+from server.serving.transport import BoundedReads
 
 _MANY_CONNECTIONS: Final = 16
 _RETURN_MEMORY_SECONDS: Final = 1.0
@@ -60,55 +60,51 @@ class ConnectionServer(web.Server):
     """
 
     def __init__(self, made: web.Server, interface: Interface, keepalive_seconds: float) -> None:
-        super().__init__(
-            made.request_handler,
-            request_factory=_noting_start(made.request_factory, interface.started_at),
-            handler_cancellation=True,  # the work for a client that has left is cancelled
+        super().__init__(made.request_handler, request_factory=made.request_factory)
+        self._shared = Shared(
+            handle=made.request_handler,
+            make_request=made.request_factory,
+            error_response=interface.error_response,
+            started_at=interface.started_at,
+            draining=interface.draining,
+            connections=interface.connections,
+            keepalive_seconds=keepalive_seconds,
         )
-        self._interface = interface
-        self._keepalive_seconds = keepalive_seconds
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._turns = Turns()
         self._peak = _MANY_CONNECTIONS
 
     def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]  # asyncio needs no more
         """Create the protocol of a new connection."""
-        connections = self._interface.connections
-        return BoundedReads(self._connect, connections, self._buffer, self._turns, self._on_lost)
+        shared = self._shared
+        return BoundedReads(
+            self._connect, shared.connections, self._buffer, shared.turns, self._on_lost
+        )
 
     def _connect(self, channel: BoundedReads) -> Connection:
-        self._peak = max(self._peak, self._interface.connections.open)
-        return Connection(
-            self,
-            channel,
-            connections=self._interface.connections,
-            turns=self._turns,
-            draining=self._interface.draining,
-            error_response=self._interface.error_response,
-            keepalive_seconds=self._keepalive_seconds,
-        )
+        self._peak = max(self._peak, self._shared.connections.open)
+        return Connection(self._shared, channel)
 
     def _on_lost(self) -> None:
         """Return memory when half of the connections have ended."""
-        left = self._interface.connections.open
+        left = self._shared.connections.open
         if left <= self._peak // 2 >= _MANY_CONNECTIONS:
             self._peak = max(left, _MANY_CONNECTIONS)
             asyncio.get_running_loop().call_later(_RETURN_MEMORY_SECONDS, return_free_memory)
 
+    def pre_shutdown(self) -> None:
+        """Close idle connections."""
+        for connection in self._shared.open:
+            connection.close()
 
-def _noting_start(
-    make: Callable[..., web.BaseRequest], key: web.RequestKey[float]
-) -> Callable[..., web.BaseRequest]:
-    """Return `make` with a request that knows when its head was parsed."""
-
-    def make_request(
-        message: Any, payload: Any, protocol: Connection, writer: Any, task: Any
-    ) -> web.BaseRequest:
-        request = make(message, payload, protocol, writer, task)
-        request[key] = protocol.parsed_at
-        return request
-
-    return make_request
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's
+        """Wait this long for the requests in flight, and again after cancelling them."""
+        for _ in range(2):
+            if tasks := [each.task for each in self._shared.open if each.task is not None]:
+                _, pending = await asyncio.wait(tasks, timeout=timeout)
+                for task in pending:
+                    task.cancel()
+        for connection in self._shared.open:
+            cast("asyncio.Transport", connection.transport).close()
 
 
 def receives_compressed_bodies(request: web.Request) -> bool:

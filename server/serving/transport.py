@@ -8,12 +8,11 @@ import sys
 import termios
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from email.utils import formatdate
 from time import perf_counter
-from typing import Final, cast
+from typing import Final, TypeGuard, cast
 
-from aiohttp import Payload
+from aiohttp import Payload, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from server.serving import connection_limits as limits
@@ -42,7 +41,8 @@ class Turns:
 
     def take(self, begin: Callable[[], None], *, is_first: bool) -> bool:
         """Return whether a request may begin now; otherwise call `begin` in a later turn."""
-        self._plan()
+        if not self._is_planned:
+            self._plan()
         waiting = self._first if is_first else self._later
         if self._left > 0 and not waiting:
             self._left -= 1
@@ -50,37 +50,30 @@ class Turns:
         waiting.append(begin)
         return False
 
-    async def wait(self) -> None:
-        """Return when the connections that wait now have had their turn."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._later.append(partial(_wake, waiter))
-        self._plan()
-        await waiter
+    def later(self, begin: Callable[[], None]) -> None:
+        """Call `begin` when the connections that wait now have had their turn."""
+        self._later.append(begin)
+        if not self._is_planned:
+            self._plan()
 
     def _plan(self) -> None:
-        if not self._is_planned:
-            self._is_planned = True
-            asyncio.get_running_loop().call_soon(self._begin)
+        self._is_planned = True
+        asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         self._is_planned = False
         self._left = limits.REQUESTS_IN_A_TURN
-        self._begin_some(self._first, self._left // 2)
-        self._begin_some(self._later, self._left)
-        self._begin_some(self._first, self._left)
         if self._first or self._later:
             self._plan()
+            self._begin_some(self._first, self._left // 2)
+            self._begin_some(self._later, self._left)
+            self._begin_some(self._first, self._left)
 
     def _begin_some(self, waiting: deque[Callable[[], None]], most: int) -> None:
         count = min(most, len(waiting))
         self._left -= count
         for _ in range(count):
             waiting.popleft()()
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    with suppress(asyncio.InvalidStateError):  # it was cancelled: the client has left
-        waiter.set_result(None)
 
 
 class BoundedReads(asyncio.BufferedProtocol):
@@ -92,8 +85,8 @@ class BoundedReads(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        *("_buffer", "_connections", "_has_ended", "_make", "_on_lost", "_protocol", "_transport"),
-        *("_is_first", "_turns", "_waiting", "_waiting_since", "delay"),
+        *("_buffer", "_connections", "_make", "_on_lost", "_protocol"),
+        *("_is_first", "_turns", "_waiting", "_waiting_since", "delay", "has_ended", "transport"),
     )
 
     def __init__(
@@ -113,19 +106,19 @@ class BoundedReads(asyncio.BufferedProtocol):
         self._waiting = b""
         self._waiting_since = 0.0
         self.delay = 0.0  # how long the data that is being parsed has waited, in seconds
-        self._has_ended = False
+        self.has_ended = False
         self._protocol = asyncio.Protocol()  # does nothing
-        self._transport: asyncio.Transport
+        self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit what may wait in the process and in the kernel."""
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
         if not self._connections.add(self):
             self.abort()
             return
         if self._connections.on_wait is not None:
-            self._connections.on_wait(seconds_since_handshake(self._transport))
-        limit_buffers(self._transport)
+            self._connections.on_wait(seconds_since_handshake(self.transport))
+        limit_buffers(self.transport)
         self._protocol = self._make(self)
         self._protocol.connection_made(transport)
 
@@ -139,7 +132,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close the connection at once, without what the client has not read."""
-        self._transport.abort()
+        self.transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
         """Return the buffer to read into."""
@@ -150,7 +143,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         data = bytes(self._buffer[:nbytes])
         if self._waiting:
             self._waiting += data
-            self._transport.pause_reading()
+            self.transport.pause_reading()
         elif self._turns.take(self._hand_over, is_first=self._is_first):
             self._is_first = False
             self._protocol.data_received(data)
@@ -162,7 +155,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         data, self._waiting = self._waiting, b""
         if data:
             self._is_first = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             self.delay = perf_counter() - self._waiting_since
             self._protocol.data_received(data)
             self.delay = 0.0
@@ -170,17 +163,13 @@ class BoundedReads(asyncio.BufferedProtocol):
     @property
     def has_unread_bytes(self) -> bool:
         """Whether bytes of the client wait here or in the kernel; False for a closed connection."""
-        if self._transport.is_closing():
-            return False
-        if self._waiting:
-            return True
-        count = array.array("i", [0])
-        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-        return count[0] > 0
+        return not self.transport.is_closing() and (
+            bool(self._waiting) or has_bytes_in_kernel(self.transport)
+        )
 
     def eof_received(self) -> bool | None:
         """Return whether the connection stays open for the response."""
-        self._has_ended = True
+        self.has_ended = True
         self._hand_over()
         return self._protocol.eof_received()
 
@@ -198,10 +187,10 @@ class BoundedReads(asyncio.BufferedProtocol):
         Closing a connection with unread bytes resets it, which can lose the response.
         """
         self._protocol = asyncio.Protocol()  # does nothing
-        self._transport.resume_reading()
-        self._transport.write_eof()
-        seconds = 0 if self._has_ended else limits.LINGER_SECONDS
-        asyncio.get_running_loop().call_later(seconds, self._transport.close)
+        self.transport.resume_reading()
+        self.transport.write_eof()
+        seconds = 0 if self.has_ended else limits.LINGER_SECONDS
+        asyncio.get_running_loop().call_later(seconds, self.transport.close)
 
 
 class PacedBody(Payload):
@@ -225,6 +214,29 @@ class PacedBody(Payload):
             await writer.drain()
 
 
+def pace(response: web.StreamResponse) -> None:
+    """Let the response be sent in pieces if it is large."""
+    if isinstance(response, web.Response) and _is_large(response.body):
+        response.body = PacedBody(response.body)
+
+
+def _is_large(body: object) -> TypeGuard[bytes]:
+    return isinstance(body, bytes) and len(body) > limits.LARGE_RESPONSE_BYTES
+
+
+async def send_last(
+    plain: web.Response, writer: AbstractStreamWriter, *, is_head: bool = False
+) -> None:
+    """Send the last response of a connection, without the fields that aiohttp would add."""
+    body = cast("bytes", plain.body)
+    headers = plain.headers.copy()
+    headers[hdrs.CONNECTION] = "close"
+    headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    headers[hdrs.DATE] = formatdate(usegmt=True)
+    await writer.write_headers(f"HTTP/1.1 {plain.status} {plain.reason}", headers)
+    await writer.write_eof(b"" if is_head else body)
+
+
 def seconds_since_handshake(transport: asyncio.Transport) -> float:
     """Return the age of a connection on which nothing was sent yet; 0 where no kernel tells."""
     client = transport.get_extra_info("socket")
@@ -232,6 +244,13 @@ def seconds_since_handshake(transport: asyncio.Transport) -> float:
         return 0
     info = client.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_DATA_SENT + 4)
     return int.from_bytes(info[_LAST_DATA_SENT:], sys.byteorder) / 1000
+
+
+def has_bytes_in_kernel(transport: asyncio.Transport) -> bool:
+    """Return whether bytes have arrived that were not read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return count[0] > 0
 
 
 def limit_buffers(transport: asyncio.Transport) -> None:
@@ -245,5 +264,6 @@ def limit_buffers(transport: asyncio.Transport) -> None:
     # Without these options the kernel lets its buffers grow to several megabytes.
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.KERNEL_RECEIVE_BYTES)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.KERNEL_SEND_BYTES)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if _TCP_USER_TIMEOUT is not None and client.family != socket.AF_UNIX:
         client.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.UNREAD_SECONDS * 1000))

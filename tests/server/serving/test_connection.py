@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
-from aiohttp import ClientSession, ServerDisconnectedError, web
+from aiohttp import ClientConnectionError, ClientSession, ServerDisconnectedError, web
 from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
 
 from rig.issuer import eventually
 from rig.service import Service, make_settings, running, sign
@@ -75,6 +76,49 @@ async def test_exception_before_the_middlewares_is_logged_and_answered(
         assert "secret" not in await response.text()
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.__dict__["request_id"] == request_id
+
+
+async def test_redirect_before_the_middlewares_is_sent() -> None:
+    @web.middleware
+    async def redirect(request: web.Request, handler: Handler) -> web.StreamResponse:
+        raise web.HTTPFound("/elsewhere")
+
+    def in_front(app: web.Application) -> None:
+        app.middlewares.insert(0, redirect)
+
+    async with served(in_front) as url, ClientSession() as client:
+        for _ in range(2):
+            response = await client.get(url, allow_redirects=False)
+            assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
+            assert "Connection" not in response.headers
+
+
+async def test_what_never_ends_is_ended_with_the_grace() -> None:
+    begins, ends = asyncio.Event(), asyncio.Event()
+
+    @web.middleware
+    async def hang(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begins.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.set()
+        raise AssertionError
+
+    def in_front(app: web.Application) -> None:
+        app.middlewares.insert(0, hang)
+
+    async with ClientSession() as client:
+        async with served(in_front) as url:
+            reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+            writer.write(b"GET / HT")
+            asking = asyncio.create_task(client.get(url))
+            await begins.wait()
+        assert ends.is_set()
+        assert await reader.read() == b""
+        writer.close()
+        with pytest.raises(ClientConnectionError):
+            await asking
 
 
 async def test_exception_after_the_middlewares_is_logged_and_ends_the_connection(
@@ -273,6 +317,19 @@ async def test_request_that_is_arriving_survives_the_keepalive_time() -> None:
         assert monotonic() - began < limits.HEAD_SECONDS / 2
 
 
+async def test_request_that_waits_for_its_turn_survives_the_keepalive_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with used(keepalive=0.1) as wire:
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "REQUESTS_IN_A_TURN", 0)
+            await wire.send(GET)
+            assert (await wire.answer()).status == 200
+            await wire.send(GET)
+            await asyncio.sleep(0.25)
+        assert (await wire.answer()).status == 200
+
+
 async def test_time_for_a_head_counts_from_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     async with used(keepalive=0.2) as wire:
         monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
@@ -291,19 +348,19 @@ async def drip(wire: Wire) -> None:
         await asyncio.sleep(0.02)
 
 
-def block(self: connection.Connection, piece: bytes) -> None:
-    """Parse, and keep the event loop busy after that."""
-    PARSE(self, piece)
+def block(self: connection.Connection, *parsed: Any) -> None:
+    """Begin a request, and keep the event loop busy after that."""
+    BEGIN(self, *parsed)
     time.sleep(0.3)
 
 
-PARSE = connection.Connection._on_message
+BEGIN = connection.Connection._begin
 
 
 async def test_waiting_for_the_event_loop_counts(
     serve: Serve, audit_lines: AuditLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection.Connection, "_on_message", block)
+    monkeypatch.setattr(connection.Connection, "_begin", block)
     service = await serve(SESSION_BUDGET_SECONDS="10")
     async with dial(service) as wire:
         await wire.send(post(b"{}", token=sign()))
@@ -316,7 +373,7 @@ async def test_waiting_for_the_event_loop_counts(
 async def test_budget_can_end_before_the_first_middleware(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection.Connection, "_on_message", block)
+    monkeypatch.setattr(connection.Connection, "_begin", block)
     service = await serve(SESSION_BUDGET_SECONDS="0.2", VAPI_TIMEOUT_SECONDS="0.1")
     async with dial(service) as wire:
         request = post(b"{}", token=sign())

@@ -1,21 +1,12 @@
 """The end of a connection whose client has left."""
 
 import gc
-from types import SimpleNamespace
-from typing import Any
 
 from aiohttp import web
 
 from rig.issuer import eventually
 from rig.service import Service
 from rig.wire import dial, head
-from server.serving.connection import Connection
-
-
-def test_closed_connection_does_not_linger() -> None:
-    closed: Any = SimpleNamespace(transport=None)
-    Connection._linger(closed)
-    assert closed == SimpleNamespace(transport=None)
 
 
 def requests() -> int:

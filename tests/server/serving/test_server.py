@@ -163,6 +163,7 @@ def test_connection_that_has_ended_is_not_counted_again() -> None:
     connections.begin_request(ended)
     connections.remove(ended)
     connections.end_request(ended)
+    connections.begin_request(ended)
     assert connections.open == 0
 
 

@@ -117,12 +117,16 @@ async def test_new_client_does_not_wait_for_all_others(
             assert [(await wire.answer()).status for _ in range(10)] == [401] * 10
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [post(b" " * 15_000 + b"{}", token=sign()), head(method="GET", path="/healthz") + b"\r\n"],
+    ids=["large", "small"],
+)
 async def test_requests_that_wait_for_their_turn_are_whole_and_counted(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, whole: bytes
 ) -> None:
     monkeypatch.setattr(limits, "REQUESTS_IN_A_TURN", 1)
     service = await serve(RATE_LIMIT="off")
-    whole = post(b" " * 15_000 + b"{}", token=sign())
     async with AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(dial(service)) for _ in range(30)]
         for wire in wires:
@@ -132,6 +136,7 @@ async def test_requests_that_wait_for_their_turn_are_whole_and_counted(
         assert {answer.status for answer in answers} == {200}
         durations = [float(each.headers["Server-Timing"].partition("=")[2]) for each in answers]
         assert max(durations) > 2 * min(durations)
+        assert [await wire.rest() for wire in wires] == [b""] * 30
 
 
 @pytest.mark.parametrize("sent", [b"", post(b"{}")], ids=["silent", "request"])
