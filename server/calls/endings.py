@@ -25,11 +25,10 @@ OnResult = Callable[[Classified, str, bool], None]
 class _Ending:
     call: Classified
     rules: list[str]
+    first_result: bool | None = None
     accepted_at: float | None = None
-    has_failed: bool = False
     is_told: bool = False
     task: asyncio.Task[None] | None = None
-    first_result: bool | None = None
 
 
 class Endings:
@@ -83,7 +82,7 @@ class Endings:
 
     def _cannot_be_ended(self, ending: _Ending) -> bool:
         if ending.accepted_at is None:
-            return ending.has_failed
+            return ending.first_result is False
         return monotonic() - ending.accepted_at > OVERDUE_INTERVALS * self._interval
 
     def _tell(self, ending: _Ending) -> None:
@@ -108,7 +107,6 @@ class Endings:
             return
         if accepted and ending.accepted_at is None:
             ending.accepted_at = monotonic()
-        ending.has_failed = not accepted
         if ending.first_result is None:
             ending.first_result = accepted
             for rule in ending.rules:

@@ -33,31 +33,27 @@ class CallReader:
         self.unreadable: list[UnreadableCall] = []
         self.first_reading = 0.0
         """The time by Vapi of the first reading, 0 before: what it saw was created before it."""
-        self._offset = 0.0
+        self.offset = 0.0
+        """By how many seconds Vapi's clock is ahead of ours."""
         self._read_at = 0.0
         self._newest = 0.0
         self._readings = 0
         self._seen: dict[str, int] = {}
         self._misses: dict[str, int] = {}
 
-    @property
-    def offset(self) -> float:
-        """By how many seconds Vapi's clock is ahead of ours."""
-        return self._offset
-
     def now(self) -> float:
         """Return the time by Vapi, in seconds since the epoch."""
-        return time() + self._offset
+        return time() + self.offset
 
     async def read(self, session: ClientSession, urgent: Collection[str] = ()) -> None:
         """Read what has changed; `urgent` are calls to read again. Raises `CallListError`."""
         began = time()
-        since = self._since(began + self._offset)
-        until = began + self._offset + DAY_SECONDS
+        since = self._since(began + self.offset)
+        until = began + self.offset + DAY_SECONDS
         listed = await self._api.read(session, since, until, skip=self.unreadable)
         self._readings += 1
-        self._read_at = began + self._offset
-        self._offset = listed.date - time()
+        self._read_at = began + self.offset
+        self.offset = listed.date - time()
         self._add(listed)
         if not self.first_reading:
             self.first_reading = self._first_bound(listed)
