@@ -39,6 +39,7 @@ from tests.server.calls.test_rules import call as a_call
 from tests.server.redis.support import reaches
 from tests.server.redis.support import running as redis_client
 
+READINGS = "vapi_sessions_call_readings_total"
 INTERVAL = 0.05
 INTERVAL_WITH_REDIS = 0.2  # a lease is three intervals long
 
@@ -86,7 +87,17 @@ class Monitored:
         return answer.code, answer.response.headers.get("Retry-After")
 
     async def intervals(self, count: int) -> None:
+        """Wait while the list cannot be read."""
         await asyncio.sleep(count * self.interval)
+
+    async def readings(self, count: int) -> None:
+        """Wait until the list has been read this often, and what was read has been judged."""
+        until = await self.metric(READINGS) + count + 1
+
+        async def are_done() -> bool:
+            return await self.metric(READINGS) >= until
+
+        await eventually(are_done, seconds=20)
 
     async def metric(self, name: str) -> float:
         answer = await self.service.ask("GET", "/metrics")
@@ -105,12 +116,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def monitoring(
-    stand_in: StandIn, read_lines: AuditLines, mode: str = "enforce", **variables: str
+    stand_in: StandIn,
+    read_lines: AuditLines,
+    mode: str = "enforce",
+    interval: float = INTERVAL,
+    **variables: str,
 ) -> AsyncIterator[Monitored]:
     """Run the service with its monitor, which has read the list once."""
     fixed = {**CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url, "METRICS_ENABLED": "true"}
     settings = make_settings(**{**fixed, "CALL_MONITOR": mode, "RATE_LIMIT": "off", **variables})
-    interval = INTERVAL_WITH_REDIS if settings.redis_url else INTERVAL
+    interval = INTERVAL_WITH_REDIS if settings.redis_url else interval
     async with running(replace(settings, call_monitor_seconds=interval)) as service:
         monitored = Monitored(service, read_lines, interval)
         await monitored.becomes("up")
@@ -167,7 +182,7 @@ async def test_report_only_tells(
             ("past", "minutes", "none"),
         }
         await until(lambda: monitored.flagged() == expected)
-        await monitored.intervals(3)
+        await monitored.readings(3)
         assert monitored.flagged() == expected
         assert stand_in.app[CALLS].active == {unknown, altered, first, second}
         assert await monitored.code("pt_3") == (None, None)
@@ -198,7 +213,7 @@ async def test_calls_that_are_seen_only_after_their_end(
         await until(lambda: len(monitored.events("vapi_call_ended")) == 7)
         expected = {("first", "active", "none"), ("of revoked", "revoked", "none")}
         await until(lambda: monitored.flagged() == expected)
-        await monitored.intervals(2)
+        await monitored.readings(2)
         assert monitored.flagged() == expected
 
 
@@ -268,7 +283,7 @@ async def test_events(stand_in: StandIn, audit_lines: AuditLines) -> None:
         # An older answer does not bring a call back.
         going_on = entry("1", began, proof("pt_1", iat=began), updatedAt=rfc3339(time()))
         stand_in.app[CALL_LIST].more = [going_on]
-        await monitored.intervals(2)
+        await monitored.readings(2)
         assert await monitored.metric("vapi_sessions_calls_in_progress") == 0
     started, *_ = monitored.events("vapi_call_started")
     about = {"call_id": "1", "patient": "pt_1", "proof_id": "p1", "assistant_id": ASSISTANT_ID}
@@ -304,7 +319,7 @@ async def test_brake(
         known, unknown = await call(stand_in, proof()), await call(stand_in)
         held_back = {(known, "unknown", "none"), (unknown, "unknown", "none")}
         await until(lambda: monitored.flagged() == held_back)
-        await monitored.intervals(3)
+        await monitored.readings(3)
         assert stand_in.app[CALLS].active == {known, unknown}
         assert caplog.text.count("unknown and altered calls are not ended") == 1
         assert await monitored.metric("vapi_sessions_calls_held_back") == 1
@@ -357,7 +372,7 @@ async def test_calls_before_the_first_reading_are_not_ended(
         after = await call(stand_in)
         expected = {(before, "unknown", "none"), (after, "unknown", "ended")}
         await until(lambda: monitored.flagged() == expected)
-        await monitored.intervals(2)
+        await monitored.readings(2)
         assert before in stand_in.app[CALLS].active
 
 
@@ -365,7 +380,7 @@ async def test_call_that_goes_on_after_its_end_was_accepted(
     stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with monitoring(stand_in, audit_lines) as monitored:
+    async with monitoring(stand_in, audit_lines, interval=0.2) as monitored:
         await call(stand_in, proof("pt_9"))
         stand_in.app[CALL_LIST].deaf = True
         altered = await call(stand_in, proof("pt_1"), firstMessage="Hello, I am another")
@@ -423,7 +438,7 @@ async def test_address_that_hangs_holds_up_nothing(
         await call(stand_in, proof("pt_9"))
         monitor = {"controlUrl": f"{other.url}/1/control"}
         stand_in.app[CALL_LIST].more = [entry("1", time(), None, monitor=monitor)]
-        await monitored.intervals(2)
+        await monitored.readings(2)
         unknown = await call(stand_in)
         began = time()
         await until(lambda: (unknown, "unknown", "ended") in monitored.flagged())
@@ -484,7 +499,7 @@ async def test_list_that_lags_and_loses_updates(stand_in: StandIn, audit_lines: 
         await until(
             lambda: {each["call_id"] for each in monitored.events("vapi_call_ended")} == ended
         )
-        await monitored.intervals(7)
+        await monitored.readings(7)
         assert await monitored.metric("vapi_sessions_calls_unendable") == 0
         assert await monitored.metric("vapi_sessions_calls_in_progress") == 0
 
@@ -498,7 +513,7 @@ async def test_end_that_is_only_seen_when_a_call_is_read_again(
     async with monitoring(stand_in, audit_lines) as monitored:
         known = await call(stand_in, proof())
         await until(lambda: len(monitored.events("vapi_call_started")) == 1)
-        await monitored.intervals(10)
+        await monitored.readings(10)
         stand_in.app[CALLS].end(known, "customer-ended-call")
         await until(lambda: len(monitored.events("vapi_call_ended")) == 1)
 
@@ -538,10 +553,11 @@ async def test_call_that_cannot_be_read(
         large = {"transcript": "x" * 2**19}
         stand_in.app[CALL_LIST].more = [entry("1", time(), proof(), artifact=large)]
         await until(lambda: monitored.flagged() == {("1", "unreadable", "none")})
-        await monitored.intervals(1)
-        asked = len(stand_in.requests)
-        await monitored.intervals(4)
-        assert len(stand_in.requests) <= asked + 3 * 5
+        await monitored.readings(1)
+        asked, before = len(stand_in.requests), await monitored.metric(READINGS)
+        await monitored.readings(4)
+        readings = await monitored.metric(READINGS) - before
+        assert len(stand_in.requests) - asked <= 3 * (readings + 1)
         (flagged,) = monitored.events("vapi_call_flagged")
         assert flagged["patient"] is flagged["assistant_id"] is flagged["overrides"] is None
 
@@ -715,7 +731,7 @@ async def test_transcripts_are_nowhere(
         await call(stand_in, proof("pt_1"))
         unknown = await call(stand_in)
         await until(lambda: (unknown, "unknown", "ended") in monitored.flagged())
-        await monitored.intervals(2)
+        await monitored.readings(2)
         metrics = await monitored.service.ask("GET", "/metrics")
         keys = (await redis_server.execute("KEYS", "*")).split()
         kinds = {key: await redis_server.execute("TYPE", key) for key in keys}
