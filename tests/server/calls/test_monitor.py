@@ -119,13 +119,12 @@ async def monitoring(
     stand_in: StandIn,
     read_lines: AuditLines,
     mode: str = "enforce",
-    interval: float = INTERVAL,
     **variables: str,
 ) -> AsyncIterator[Monitored]:
     """Run the service with its monitor, which has read the list once."""
     fixed = {**CALL_VARIABLES, "VAPI_BASE_URL": stand_in.url, "METRICS_ENABLED": "true"}
     settings = make_settings(**{**fixed, "CALL_MONITOR": mode, "RATE_LIMIT": "off", **variables})
-    interval = INTERVAL_WITH_REDIS if settings.redis_url else interval
+    interval = INTERVAL_WITH_REDIS if settings.redis_url else INTERVAL
     async with running(replace(settings, call_monitor_seconds=interval)) as service:
         monitored = Monitored(service, read_lines, interval)
         await monitored.becomes("up")
@@ -377,10 +376,14 @@ async def test_calls_before_the_first_reading_are_not_ended(
 
 
 async def test_call_that_goes_on_after_its_end_was_accepted(
-    stand_in: StandIn, audit_lines: AuditLines, caplog: pytest.LogCaptureFixture
+    stand_in: StandIn,
+    audit_lines: AuditLines,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(f"{__name__}.INTERVAL", 0.2)
     caplog.set_level(logging.INFO)
-    async with monitoring(stand_in, audit_lines, interval=0.2) as monitored:
+    async with monitoring(stand_in, audit_lines) as monitored:
         await call(stand_in, proof("pt_9"))
         stand_in.app[CALL_LIST].deaf = True
         altered = await call(stand_in, proof("pt_1"), firstMessage="Hello, I am another")
