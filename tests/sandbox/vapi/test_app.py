@@ -1,5 +1,6 @@
 """The stand-in's two routes, through a real socket."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ NEED_EITHER = (
 )
 UNKNOWN_ASSISTANT = f"Couldn't Get Assistant. `assistantId` {OTHER} Does Not Exist."
 # Keys and tokens that neither route accepts.
-INVALID_CREDENTIALS = [
+INVALID_CREDENTIALS: list[tuple[str, int, str]] = [
     ("", 401, INVALID_KEY),
     ("rubbish", 401, INVALID_KEY),
     (restricted(exp=-1), 401, INVALID_KEY),
@@ -66,23 +67,21 @@ async def test_private_credential_reads_the_assistant(vapi: Client, credential: 
     assert PROMPT in await answer.text()
 
 
-@pytest.mark.parametrize(
-    ("credential", "named", "status", "message"),
-    [
-        *((credential, ASSISTANT, *refusal) for credential, *refusal in INVALID_CREDENTIALS),
+async def test_assistant_refusals(vapi: Client) -> None:
+    for credential, named, status, message in (
+        *(
+            (credential, ASSISTANT, status, text)
+            for credential, status, text in INVALID_CREDENTIALS
+        ),
         (PUBLIC, ASSISTANT, 401, INVALID_KEY),
         (restricted(), ASSISTANT, 401, INVALID_KEY),
         (PRIVATE, OTHER, 404, UNKNOWN_ASSISTANT),
         (PRIVATE, "nurse", 400, ["id must be a UUID"]),
-    ],
-)
-async def test_assistant_refusals(
-    vapi: Client, credential: str, named: str, status: int, message: Any
-) -> None:
-    answer = await vapi.get(f"/assistant/{named}", headers=bearer(credential))
-    body = await answer.json()
-    assert conforms(body, schemas.ERROR)
-    assert (answer.status, body["statusCode"], body["message"]) == (status, status, message)
+    ):
+        answer = await vapi.get(f"/assistant/{named}", headers=bearer(credential))
+        body = await answer.json()
+        assert conforms(body, schemas.ERROR)
+        assert (answer.status, body["statusCode"], body["message"]) == (status, status, message)
 
 
 async def test_unknown_path(vapi: Client) -> None:
@@ -143,80 +142,79 @@ async def test_unrestricted_token_allows_a_transient_assistant(vapi: Client) -> 
     assert call["assistant"] == {"name": "own"}
 
 
-@pytest.mark.parametrize(
-    ("credential", "body", "status", "message"),
-    [
-        *((credential, None, *refusal) for credential, *refusal in INVALID_CREDENTIALS),
-        (PRIVATE, None, 401, INVALID_KEY),
-        (token(tag="private"), None, 401, INVALID_KEY),
-        (restricted(), {"assistantId": OTHER}, 403, f"Key doesn't allow assistantId '{OTHER}'"),
-        (restricted(), {"assistantId": "x"}, 403, "Key doesn't allow assistantId 'x'"),
-        (restricted(), {"assistant": {}}, 403, "Key doesn't allow transient assistant"),
-        (
-            restricted(allowTransientAssistant=True),
-            {"assistant": {}},
-            403,
-            "Key doesn't allow transient assistant",
-        ),
-        (
-            token(allowTransientAssistant=False),
-            {"assistant": {}},
-            403,
-            "Key doesn't allow transient assistant",
-        ),
-        (
-            restricted(allowedOrigins=["https://x.test"]),
-            None,
-            403,
-            f"Key doesn't allow origin '{ORIGIN}'",
-        ),
-        (PUBLIC, {"assistantId": OTHER}, 400, UNKNOWN_ASSISTANT),
-        (PUBLIC, {"assistantId": "nurse"}, 400, ["assistantId must be a UUID"]),
-        (PUBLIC, {"assistantId": ASSISTANT.replace("-", "")}, 400, ["assistantId must be a UUID"]),
-        (PUBLIC, {"assistantId": 7}, 400, ["assistantId must be a UUID"]),
-        (restricted(), {}, 400, NEED_EITHER),
-        (PUBLIC, {"assistantOverrides": {}}, 400, NEED_EITHER),
-        (
-            PUBLIC,
-            {"assistantId": ASSISTANT, "customer": {}, "phoneNumber": {}},
-            400,
-            ["property customer should not exist", "property phoneNumber should not exist"],
-        ),
-        (
-            PUBLIC,
-            {"assistantId": "x", "assistantOverrides": {"firstMessageDelayMs": 1, "name": "x"}},
-            400,
-            [
-                "assistantOverrides.property firstMessageDelayMs should not exist",
-                "assistantId must be a UUID",
-            ],
-        ),
-        (
-            PUBLIC,
-            {"assistantId": ASSISTANT, "assistantOverrides": {"variableValues": "x"}},
-            400,
-            ["assistantOverrides.variableValues must be an object"],
-        ),
-        (
-            PUBLIC,
-            {"assistant": "x", "assistantOverrides": "x"},
-            400,
-            [
-                "nested property assistant must be either object or array",
-                "nested property assistantOverrides must be either object or array",
-            ],
-        ),
-        (PUBLIC, [], 400, "Expected `object`, got `array`"),
-    ],
-)
-async def test_call_refusals(
-    vapi: Client, credential: str, body: Any, status: int, message: Any
-) -> None:
-    answer = await call_web(vapi, credential, body, Origin=ORIGIN)
-    refusal = await answer.json()
-    assert conforms(refusal, schemas.ERROR)
-    assert (answer.status, refusal["statusCode"], refusal["message"]) == (status, status, message)
-    assert len(vapi.app[CALLS]) == 0
+CALL_REFUSALS: list[tuple[str, Any, int, Any]] = [
+    *((each, None, status, text) for each, status, text in INVALID_CREDENTIALS),
+    (PRIVATE, None, 401, INVALID_KEY),
+    (token(tag="private"), None, 401, INVALID_KEY),
+    (restricted(), {"assistantId": OTHER}, 403, f"Key doesn't allow assistantId '{OTHER}'"),
+    (restricted(), {"assistantId": "x"}, 403, "Key doesn't allow assistantId 'x'"),
+    (restricted(), {"assistant": {}}, 403, "Key doesn't allow transient assistant"),
+    (
+        restricted(allowTransientAssistant=True),
+        {"assistant": {}},
+        403,
+        "Key doesn't allow transient assistant",
+    ),
+    (
+        token(allowTransientAssistant=False),
+        {"assistant": {}},
+        403,
+        "Key doesn't allow transient assistant",
+    ),
+    (
+        restricted(allowedOrigins=["https://x.test"]),
+        None,
+        403,
+        f"Key doesn't allow origin '{ORIGIN}'",
+    ),
+    (PUBLIC, {"assistantId": OTHER}, 400, UNKNOWN_ASSISTANT),
+    (PUBLIC, {"assistantId": "nurse"}, 400, ["assistantId must be a UUID"]),
+    (PUBLIC, {"assistantId": ASSISTANT.replace("-", "")}, 400, ["assistantId must be a UUID"]),
+    (PUBLIC, {"assistantId": 7}, 400, ["assistantId must be a UUID"]),
+    (restricted(), {}, 400, NEED_EITHER),
+    (PUBLIC, {"assistantOverrides": {}}, 400, NEED_EITHER),
+    (
+        PUBLIC,
+        {"assistantId": ASSISTANT, "customer": {}, "phoneNumber": {}},
+        400,
+        ["property customer should not exist", "property phoneNumber should not exist"],
+    ),
+    (
+        PUBLIC,
+        {"assistantId": "x", "assistantOverrides": {"firstMessageDelayMs": 1, "name": "x"}},
+        400,
+        [
+            "assistantOverrides.property firstMessageDelayMs should not exist",
+            "assistantId must be a UUID",
+        ],
+    ),
+    (
+        PUBLIC,
+        {"assistantId": ASSISTANT, "assistantOverrides": {"variableValues": "x"}},
+        400,
+        ["assistantOverrides.variableValues must be an object"],
+    ),
+    (
+        PUBLIC,
+        {"assistant": "x", "assistantOverrides": "x"},
+        400,
+        [
+            "nested property assistant must be either object or array",
+            "nested property assistantOverrides must be either object or array",
+        ],
+    ),
+    (PUBLIC, [], 400, "Expected `object`, got `array`"),
+]
+
+
+async def test_call_refusals(vapi: Client) -> None:
+    for credential, body, status, message in CALL_REFUSALS:
+        answer = await call_web(vapi, credential, body, Origin=ORIGIN)
+        refusal = await answer.json()
+        assert conforms(refusal, schemas.ERROR)
+        found = (answer.status, refusal["statusCode"], refusal["message"])
+        assert found == (status, status, message)
+        assert len(vapi.app[CALLS]) == 0
 
 
 async def test_empty_body_names_nothing(vapi: Client) -> None:
@@ -224,17 +222,15 @@ async def test_empty_body_names_nothing(vapi: Client) -> None:
     assert (answer.status, (await answer.json())["message"]) == (400, NEED_EITHER)
 
 
-@pytest.mark.parametrize("credential", [PUBLIC, restricted()])
-@pytest.mark.parametrize(
-    "name", ["squad", "squadId", "squadOverrides", "workflow", "workflowId", "workflowOverrides"]
-)
-async def test_squads_and_workflows_are_refused_as_unknown(
-    vapi: Client, credential: str, name: str
-) -> None:
-    for body in ({name: OTHER}, {"assistantId": ASSISTANT, name: OTHER}):
-        answer = await call_web(vapi, credential, body)
-        assert answer.status == 403
-        assert (await answer.json())["message"].startswith("Stand-in: what Vapi does with ")
+FIELDS = ["squad", "squadId", "squadOverrides", "workflow", "workflowId", "workflowOverrides"]
+
+
+async def test_squads_and_workflows_are_refused_as_unknown(vapi: Client) -> None:
+    for credential, name in product((PUBLIC, restricted()), FIELDS):
+        for body in ({name: OTHER}, {"assistantId": ASSISTANT, name: OTHER}):
+            answer = await call_web(vapi, credential, body)
+            assert answer.status == 403
+            assert (await answer.json())["message"].startswith("Stand-in: what Vapi does with ")
 
 
 async def test_concurrency_limit(vapi: Client, clock: Clock) -> None:
