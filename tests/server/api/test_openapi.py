@@ -19,17 +19,17 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from middlewares.errors import ERRORS, ErrorCode
 from rig.service import PATH, Answer, Service, sign
-from rig.wire import WireAnswer, exchange
+from rig.wire import WireAnswer
 from server.auth.claims import PATIENT_ID_PATTERN
 from server.config.validators import MAX_CONSENTS, NAME_PATTERN
 from server.redis.client import RedisState
 from server.vapi.health import VapiState
 from tests.conftest import Serve
 from tests.server.config.test_proof_key import PROOF
-from tests.table import TABLE, Row
 
 FILE = Path(__file__).parents[3] / "server" / "api" / "openapi.json"
 DOCUMENT = json.loads(FILE.read_text())
+START = DOCUMENT["paths"][PATH]["post"]
 OPTIONAL = {"patientProof"}
 CODES_OF_OTHER_PATHS = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}
 
@@ -94,8 +94,7 @@ def deviations(value: Any) -> Iterator[Any]:
 def test_document_has_the_table_of_errors() -> None:
     command = "python -m tests.server.api.test_openapi"
     assert json.dumps(with_errors()) == json.dumps(DOCUMENT), f"run {command}"
-    responses = DOCUMENT["paths"][PATH]["post"]["responses"]
-    assert responses.keys() == {"200", *codes_by_status()}
+    assert START["responses"].keys() == {"200", *codes_by_status()}
 
 
 def test_document_has_the_states_and_formats() -> None:
@@ -125,13 +124,13 @@ async def test_success(serve: Serve, credential: str) -> None:
     service = await serve(VAPI_CREDENTIAL=credential)
     answer = await service.start(sign(), json={"patientContext": {"id": "pt_1"}})
     assert answer.status == 200
-    check(answer, DOCUMENT["paths"][PATH]["post"])
+    check(answer, START)
 
 
 async def test_success_with_a_proof(serve: Serve) -> None:
     answer = await (await serve(**PROOF)).start(sign())
     assert "patientProof" in answer.json["data"]
-    check(answer, DOCUMENT["paths"][PATH]["post"])
+    check(answer, START)
 
 
 @pytest.mark.parametrize(("variables", "status"), [(PROOF, 200), ({}, 404)])
@@ -140,17 +139,6 @@ async def test_proof_keys(serve: Serve, variables: dict[str, str], status: int) 
     answer = await (await serve(**variables)).ask("GET", path)
     assert answer.status == status
     check(answer, DOCUMENT["paths"][path]["get"])
-
-
-ROWS = {row.code: row for row in TABLE if row.code not in CODES_OF_OTHER_PATHS}
-
-
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-async def test_error(serve: Serve, row: Row) -> None:
-    service = await serve(**row.variables)
-    answer = await exchange(service, row.sent())
-    operation = DOCUMENT["paths"][PATH]["post"]
-    check(answer, operation)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
