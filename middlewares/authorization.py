@@ -33,6 +33,16 @@ def authorization(*, role: str | None, scope: str = "", id_claim: str) -> Middle
     return authorization_middleware
 
 
+def is_authorized(principal: Principal, role: str | None, required: frozenset[str]) -> bool:
+    """Return whether a principal passes all checks."""
+    try:
+        check_role(principal, role)
+        check_scope(principal, required)
+    except ApiError:
+        return False
+    return principal.patient_id is not None
+
+
 def check_role(principal: Principal, role: str | None) -> None:
     """Check the role of a patient; None accepts every principal. Raises `ApiError` FORBIDDEN."""
     if role is not None and role not in principal.roles:

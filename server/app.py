@@ -24,6 +24,7 @@ from server.api.operations import mount_proof_keys
 from server.api.routing import FALLBACK, add_exact_subapp, add_fallback, add_route
 from server.api.start_session import make_start_handler
 from server.auth.authenticator import make_authenticator
+from server.auth.claims import patient_role
 from server.auth.dpop import ALGORITHMS, make_proof_verifier
 from server.components import (
     Components,
@@ -32,7 +33,7 @@ from server.components import (
     add_process_metrics,
 )
 from server.config import Settings
-from server.config.settings import ROLE_OFF, DpopMode
+from server.config.settings import DpopMode
 from server.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.observability.log_records import configure_logging
 from server.observability.metrics import Metrics
@@ -64,8 +65,7 @@ def middleware_stack(
     observe: Observer | None = None,
 ) -> list[tuple[Where, Middleware]]:
     """Return the middlewares of a request, outermost first, each with the reason for its place."""
-    role = None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
-    scope = settings.jwt_required_scope
+    role, scope = patient_role(settings), settings.jwt_required_scope
     acquire, revocations = components.acquire_rate_limit, components.revocations
     check_access = revocations.check_access if revocations else None
     has_access = check_access is not None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from middlewares.authentication import UseProof
+from middlewares.authorization import is_authorized
 from middlewares.rate_limit import AcquireRateLimit
 from server import __version__
 from server.admin_actions import ActionChannel, write_waiting_actions
-from server.auth.claims import make_claim_rules
+from server.auth.claims import make_claim_rules, patient_role
 from server.auth.jwks import make_jwks_provider
 from server.auth.keys import KeyProvider, make_static_provider
 from server.config import Settings
@@ -94,6 +95,8 @@ class Components:
         limit = None
         if settings.rate_limit != "off":
             limit = RedisLimit(redis, settings.rate_limit, on_failure=self.limiter_failures)
+        role = patient_role(settings)
+        scopes = frozenset(settings.jwt_required_scope.split())
         return RevocationList(
             redis,
             seconds=settings.session_budget_seconds / 2,
@@ -102,6 +105,7 @@ class Components:
             on_failure=self.revocation_failures,
             names=self.names,
             limit=limit,
+            is_counted=lambda principal: is_authorized(principal, role, scopes),
         )
 
     def _rate_limiter(self, settings: Settings) -> AcquireRateLimit | None:

@@ -142,6 +142,11 @@ def make_claim_rules(settings: Settings) -> ClaimRules:
     )
 
 
+def patient_role(settings: Settings) -> str | None:
+    """Return the role that a patient must have, or None when every principal is a patient."""
+    return None if settings.jwt_role_claim == ROLE_OFF else settings.jwt_patient_role
+
+
 def _required_claim(entry: str) -> tuple[str, frozenset[str]]:
     name, _, values = entry.partition("=")
     return name.rstrip(), frozenset(value.strip() for value in values.split("|"))

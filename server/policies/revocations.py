@@ -150,7 +150,7 @@ _KEYS_AT_ONCE: Final = 200
 
 class RevocationList:
     """Looks up principals; the same command reads the pause, which goes to `record_pause`, and
-    counts the request with `limit`.
+    counts the request of a principal that `is_counted` with `limit`.
 
     An answer later than `seconds`, or an error, rejects the request; an error of the limit alone
     leaves the request uncounted. While Redis is down, a revocation seen in the last minute still
@@ -168,6 +168,7 @@ class RevocationList:
         on_failure: Callable[[], None],
         names: PatientNames = CLEAR_NAMES,
         limit: RedisLimit | None = None,
+        is_counted: Callable[[Principal], bool],
     ) -> None:
         self._redis = redis
         self._seconds = seconds
@@ -176,12 +177,13 @@ class RevocationList:
         self._on_failure = on_failure
         self._names = names
         self._limit = limit
+        self._is_counted = is_counted
         self._recent = RecentRevocations()
         redis.probes.append(self._probe)
 
     async def check_access(self, principal: Principal) -> Access:
-        """Look up a principal and count the request: a `CheckAccess`."""
-        return await self._look_up(principal, self._limit if principal.patient_id else None)
+        """Look up a principal and count the request, if it counts: a `CheckAccess`."""
+        return await self._look_up(principal, self._limit if self._is_counted(principal) else None)
 
     async def is_revoked(self, principal: Principal) -> bool:
         """Look up a principal. Raises `ApiError` AUTH_UNAVAILABLE."""

@@ -228,6 +228,19 @@ async def test_request_of_a_revoked_patient_is_not_counted(
 
 
 @pytest.mark.redis
+async def test_only_requests_of_patients_are_counted(
+    serve: Serve, redis_server: RedisServer
+) -> None:
+    settings = {"RATE_LIMIT": "1/hour", "JWT_REQUIRED_SCOPE": "voice"}
+    service = await serve(REDIS_URL=redis_server.url, **settings)
+    await reports(service, "up")
+    assert await code(service, scope="voice", type="doctor") == "FORBIDDEN"
+    assert await code(service) == "INSUFFICIENT_SCOPE"
+    asked = [await code(service, scope="voice") for _ in range(2)]
+    assert asked == [None, "RATE_LIMITED"]
+
+
+@pytest.mark.redis
 @pytest.mark.parametrize("values", [["a", "b"], ["a", "b", 1], "1"])
 async def test_answer_of_another_form_is_a_failure_of_redis(
     redis_server: RedisServer, values: object

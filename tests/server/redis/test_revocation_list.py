@@ -38,6 +38,7 @@ def make_list(redis: RedisClient, **options: Any) -> RevocationList:
         "serve_without": False,
         "record_pause": lambda _: None,
         "on_failure": pytest.fail,
+        "is_counted": lambda principal: principal.patient_id is not None,
     }
     return RevocationList(redis, **{**defaults, **options})
 
