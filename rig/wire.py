@@ -64,8 +64,8 @@ class Listens(Protocol):
     """Something that listens on loopback."""
 
     @property
-    def port(self) -> int:
-        """Its port."""
+    def port(self) -> int | None:
+        """Its port, while it listens."""
 
 
 class Wire:

@@ -1,9 +1,7 @@
 """Shared by the tests of single middlewares: a bare application, a principal, a raw client."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
@@ -14,6 +12,7 @@ from msgspec.structs import replace
 
 from middlewares.context import CONTEXT, Principal, RequestContext
 from middlewares.errors import ApiError, ErrorCode
+from rig.wire import WireAnswer, exchange, head
 
 Client = TestClient[web.Request, web.Application]
 Alone = Callable[..., Awaitable[Client]]
@@ -77,13 +76,6 @@ def application(
     return app
 
 
-def error_code_of(call: Callable[..., object], *arguments: object) -> ErrorCode:
-    """Return the code of the `ApiError` that the call must raise."""
-    with pytest.raises(ApiError) as caught:
-        call(*arguments)
-    return caught.value.code
-
-
 def outcome(call: Callable[..., Result], *arguments: object) -> Result | ErrorCode:
     """Return the result of the call, or the code of the `ApiError` that it raises."""
     try:
@@ -98,23 +90,6 @@ def log_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name not in usual]
 
 
-@dataclass(frozen=True, slots=True)
-class RawResponse:
-    """A response, as received."""
-
-    status: int
-    head: bytes
-    body: bytes
-
-
-async def send_raw(client: Client, *lines: bytes, method: bytes = b"POST") -> RawResponse:
-    """Send raw header lines and return the response."""
-    head = [method + b" / HTTP/1.1", b"Host: here", b"Connection: close", *lines]
-    reader, writer = await asyncio.open_connection(client.host, client.port)
-    try:
-        writer.write(b"\r\n".join(head) + b"\r\n\r\n")
-        response, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        return RawResponse(int(response.split(b" ")[1]), response, body)
-    finally:
-        writer.close()
-        await writer.wait_closed()
+async def send_raw(client: Client, *lines: bytes) -> WireAnswer:
+    """Send a POST request with these header lines and return the response."""
+    return await exchange(client, head(*lines, path="/"))

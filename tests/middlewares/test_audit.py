@@ -17,9 +17,8 @@ from pytest_aiohttp import AiohttpClient
 
 from middlewares.audit import audit, request_id
 from middlewares.context import CONTEXT, PRINCIPAL
-from tests.middlewares.support import NAME, Alone, application, hello, patient_with, send_raw
+from tests.middlewares.support import NAME, Alone, application, patient_with, send_raw
 
-GENERATED_ID = re.compile(r"[0-9a-f]{32}")
 ORIGIN = {"Origin": "https://app.example"}
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -109,7 +108,6 @@ async def test_denied_request_has_a_reason_and_nothing_that_was_issued(alone: Al
     ("headers", "trace_id"),
     [
         ([], None),
-        ([f"traceparent: {TRACEPARENT}"], TRACE_ID),
         ([f"TraceParent:  {TRACEPARENT} "], TRACE_ID),
         ([f"traceparent: {TRACEPARENT}"] * 2, None),
         (["traceparent: \xff"], None),
@@ -119,16 +117,9 @@ async def test_trace_id_is_that_of_a_valid_traceparent(
     alone: Alone, headers: list[str], trace_id: str | None
 ) -> None:
     lines: list[bytes] = []
-    seen: list[str | None] = []
-
-    async def handler(request: web.Request) -> web.Response:
-        seen.append(request[CONTEXT].trace_id)
-        return web.Response()
-
-    client = await alone(audit(event=NAME, write=lines.append), handler=handler)
+    client = await alone(audit(event=NAME, write=lines.append))
     await send_raw(client, *(header.encode("latin-1") for header in headers))
     assert read(lines)[0]["trace_id"] == trace_id
-    assert seen == [trace_id]
 
 
 async def test_longest_line_fits_into_one_write_to_a_pipe(alone: Alone) -> None:
@@ -153,9 +144,12 @@ async def test_longest_line_fits_into_one_write_to_a_pipe(alone: Alone) -> None:
     assert 500 < len(line) < 4096
 
 
-async def test_request_over_a_unix_domain_socket_has_no_addresses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trusted", [(), ("0.0.0.0/0", "::/0")])
+async def test_request_over_a_unix_domain_socket_has_no_addresses(
+    tmp_path: Path, trusted: tuple[str, ...]
+) -> None:
     lines: list[bytes] = []
-    middleware = audit(event=NAME, write=lines.append, trusted_proxies=["0.0.0.0/0", "::/0"])
+    middleware = audit(event=NAME, write=lines.append, trusted_proxies=trusted)
     runner = web.AppRunner(application(middleware))
     await runner.setup()
     await web.UnixSite(runner, tmp_path / "socket").start()
@@ -164,16 +158,6 @@ async def test_request_over_a_unix_domain_socket_has_no_addresses(tmp_path: Path
     await runner.cleanup()
     [line] = read(lines)
     assert (line["client"], line["peer"]) == (None, None)
-
-
-async def test_hash_key_replaces_the_patient_id_with_its_hmac(
-    alone: Alone,
-) -> None:
-    lines: list[bytes] = []
-    middleware = audit(event=NAME, write=lines.append, hash_key=b"a key")
-    await send_raw(await alone(middleware, given={PRINCIPAL: patient_with(patient_id="pt_7")}))
-    assert read(lines)[0]["patient"] == hmac(b"a key", b"pt_7", sha256).hexdigest()
-    assert b"pt_7" not in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -217,23 +201,10 @@ async def test_other_routes_have_a_request_id_and_no_line(
     assert len(lines) == 1
 
 
-async def test_route_of_a_sub_application_is_audited(
-    aiohttp_client: AiohttpClient,
-) -> None:
-    lines: list[bytes] = []
-    sub = application(audit(event=NAME, write=lines.append))
-    host = web.Application()
-    host.router.add_get("/", hello, name=NAME)
-    host.add_subapp("/sub", sub)
-    client = await aiohttp_client(host)
-    await client.get("/")
-    assert lines == []
-    await client.post("/sub/")
-    assert len(lines) == 1
-
-
 def test_generated_request_ids_differ() -> None:
-    assert len({request_id("") for _ in range(100)}) == 100
+    ids = {request_id(offered) for offered in [None, ""] * 50}
+    assert len(ids) == 100
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 
 
 @given(st.text())
@@ -241,26 +212,9 @@ def test_request_id_is_always_short_and_plain(value: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id(value))
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"X-Request-ID: a\xc2\x85b",
-        "X-Request-ID: a\u2028b".encode(),
-        b'X-Request-ID: "}\\n' + FORGED.encode(),
-    ],
-)
-async def test_invalid_request_id_does_not_reach_the_line(alone: Alone, header: bytes) -> None:
-    lines: list[bytes] = []
-    response = await send_raw(await alone(audit(event=NAME, write=lines.append)), header)
-    assert response.status == 200
-    [line] = read(lines)
-    assert GENERATED_ID.fullmatch(line["request_id"])
-    assert line["outcome"] == "granted"
-
-
 @pytest.mark.parametrize("key", [b"", b"key"])
-@pytest.mark.parametrize("patient_id", ["a\n" + FORGED, "a\r\nb", "\x00", "\x1b[2J", '"}'])
-async def test_line_break_in_a_patient_id_cannot_forge_a_line(
+@pytest.mark.parametrize("patient_id", ["pt_7", "a\n" + FORGED, "\x00\x1b[2J", '"}'])
+async def test_patient_is_named_by_id_or_hmac_and_cannot_forge_a_line(
     alone: Alone, patient_id: str, key: bytes
 ) -> None:
     lines: list[bytes] = []

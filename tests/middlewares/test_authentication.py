@@ -1,6 +1,5 @@
 """Authentication: strict reading of the bearer token."""
 
-import json
 import re
 
 import pytest
@@ -9,39 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middlewares.authentication import MAX_TOKEN_BYTES, authentication, bearer_token
-from middlewares.context import PRINCIPAL, Principal
+from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode, error_handler
-from tests.middlewares.support import (
-    PATIENT,
-    Alone,
-    Client,
-    outcome,
-    send_raw,
-)
+from tests.middlewares.support import Alone, outcome, send_raw
 
 TOKEN = "eyJh-1.eyJp_2.c2ln3"
 LONGEST = "a" * (MAX_TOKEN_BYTES - 4) + ".b.c"
 SYNTAX = "Authorization must be: Bearer <JWT>, a compact JWS of three base64url segments"
-
-
-async def authenticate(token: str) -> Principal:
-    if token != TOKEN:
-        raise ApiError(ErrorCode.AUTH_TOKEN_INVALID, "not the token of these tests")
-    return PATIENT
-
-
-async def patient_id(request: web.Request) -> web.Response:
-    return web.Response(text=request[PRINCIPAL].patient_id)
-
-
-@pytest.fixture
-async def client(alone: Alone) -> Client:
-    return await alone(
-        error_handler(), authentication(authenticate=authenticate), handler=patient_id
-    )
-
-
-# --- the header ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer     "])
@@ -103,15 +76,6 @@ def test_two_headers_are_an_invalid_request(second: str) -> None:
     assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
-# --- on the wire --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["OPTIONS", "GET", "HEAD", "PUT"])
-async def test_every_method_is_authenticated(client: Client, method: str) -> None:
-    async with client.request(method, "/") as response:
-        assert response.status == 401
-
-
 @pytest.mark.parametrize("code", [ErrorCode.AUTH_TOKEN_EXPIRED, ErrorCode.AUTH_UNAVAILABLE])
 async def test_rejected_request_does_not_reach_the_handler(alone: Alone, code: ErrorCode) -> None:
     reached: list[web.Request] = []
@@ -125,5 +89,5 @@ async def test_rejected_request_does_not_reach_the_handler(alone: Alone, code: E
 
     client = await alone(error_handler(), authentication(authenticate=reject), handler=handler)
     response = await send_raw(client, f"Authorization: Bearer {TOKEN}".encode())
-    assert json.loads(response.body)["error"]["code"] == code
+    assert response.code == code
     assert reached == []

@@ -20,59 +20,37 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:aaaa::/48")
         # Without a header, or with an empty one, the peer is the client.
         (PROXY, [], PROXY),
         (PROXY, [""], PROXY),
-        (PROXY, ["", ""], PROXY),
         # The header of an untrusted peer is ignored.
         ("203.0.113.9", ["198.51.100.7"], "203.0.113.9"),
-        ("203.0.113.9", ["10.0.0.1"], "203.0.113.9"),
         ("11.0.0.1", ["198.51.100.7"], "11.0.0.1"),
-        ("2001:db8:bbbb::1", ["198.51.100.7"], "2001:db8:bbbb::1"),
         # One proxy.
         (PROXY, ["198.51.100.7"], "198.51.100.7"),
         (PROXY, [" \t198.51.100.7\t "], "198.51.100.7"),
         ("2001:db8:aaaa::1", ["198.51.100.7"], "198.51.100.7"),
-        (PROXY, ["2001:db8:bbbb::7"], "2001:db8:bbbb::7"),
         (PROXY, ["2001:0DB8:BBBB:0:0:0:0:7"], "2001:db8:bbbb::7"),
         # A chain of proxies, in one header or in several.
         (PROXY, ["198.51.100.7, 10.0.0.3, 10.0.0.2"], "198.51.100.7"),
-        (PROXY, ["198.51.100.7,10.0.0.3,10.0.0.2"], "198.51.100.7"),
-        (PROXY, ["198.51.100.7", "10.0.0.3", "10.0.0.2"], "198.51.100.7"),
         (PROXY, ["198.51.100.7, 10.0.0.3", "10.0.0.2"], "198.51.100.7"),
         (PROXY, ["198.51.100.7, 2001:db8:aaaa::2"], "198.51.100.7"),
         # Entries of the client itself are to the left of its address.
         (PROXY, ["192.0.2.66, 198.51.100.7"], "198.51.100.7"),
-        (PROXY, ["192.0.2.66", "198.51.100.7"], "198.51.100.7"),
         (PROXY, ["10.0.0.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
         (PROXY, ["garbage, 198.51.100.7"], "198.51.100.7"),
-        (PROXY, [", 198.51.100.7"], "198.51.100.7"),
         # All are trusted: the leftmost.
-        (PROXY, ["10.0.0.2"], "10.0.0.2"),
         (PROXY, ["10.0.0.4, 10.0.0.3, 10.0.0.2"], "10.0.0.4"),
-        (PROXY, ["10.0.0.4", "10.0.0.3, 10.0.0.2"], "10.0.0.4"),
         # An entry that is not an address ends the search at the address before it.
-        (PROXY, ["unknown"], PROXY),
         (PROXY, ["198.51.100.7, unknown"], PROXY),
         (PROXY, ["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
-        (PROXY, ["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
         (PROXY, ["198.51.100.7,"], PROXY),
         (PROXY, ["198.51.100.7", "_hidden", "10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-        (PROXY, ["198.51.100.7 10.0.0.2"], PROXY),
-        (PROXY, ["198.51.100.7;10.0.0.2"], PROXY),
-        (PROXY, ["for=198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7\x00"], PROXY),
         (PROXY, ["\x0b198.51.100.7"], PROXY),
-        (PROXY, ["X198.51.100.7"], PROXY),
         (PROXY, ["198.51.100.7, fe80::1%eth0"], PROXY),
-        (PROXY, ["fe80::1%25eth0"], PROXY),
         # A port is dropped.
-        (PROXY, ["198.51.100.7:4711"], "198.51.100.7"),
-        (PROXY, ["[2001:db8:bbbb::7]:4711"], "2001:db8:bbbb::7"),
-        (PROXY, ["[2001:db8:bbbb::7]"], "2001:db8:bbbb::7"),
         (PROXY, ["198.51.100.7:1, 10.0.0.2:2, [2001:db8:aaaa::2]:3"], "198.51.100.7"),
         # IPv4-mapped IPv6 counts as IPv4.
         ("::ffff:10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
         ("::ffff:203.0.113.9", ["198.51.100.7"], "203.0.113.9"),
-        (PROXY, ["::ffff:198.51.100.7"], "198.51.100.7"),
-        (PROXY, ["::FFFF:c633:6407"], "198.51.100.7"),
         (PROXY, ["198.51.100.7, ::ffff:10.0.0.2"], "198.51.100.7"),
         (PROXY, ["[::ffff:198.51.100.7]:4711"], "198.51.100.7"),
     ],
@@ -99,64 +77,24 @@ def test_address(text: str, address: str) -> None:
     assert str(parse_address(text)) == address
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "unknown",
-        "198.51.100",
-        "198.51.100.7.1",
-        "198.51.100.256",
-        "198.51.100.07",
-        "0xc6.51.100.7",
-        "3325256711",
-        "198.51.100.7/32",
-        "198.51.100.7:",
-        "198.51.100.7:x",
-        "198.51.100.7:-1",
-        "198.51.100.7:65536",
-        "198.51.100.7:4711:1",
-        "[198.51.100.7]:4711",
-        "[198.51.100.7]",
-        "198.51.100.7%eth0",
-        "١٩٨.51.100.7",
-        "198.51.100.7:٤٧",
-        "2001:db8::7::1",
-        "2001:db8::7/64",
-        "2001:db8::g",
-        "[2001:db8::7",
-        "2001:db8::7]",
-        "[2001:db8::7]443",
-        "[2001:db8::7]:",
-        "[2001:db8::7]:65536",
-        "[[2001:db8::7]]",
-        "[]",
-        "[]:443",
-        "fe80::1%eth0",
-        "fe80::1%",
-        "[fe80::1%eth0]:443",
-        "::ffff:198.51.100.7%eth0",
-        "localhost",
-        '"198.51.100.7"',
-        "198.51.100.7\n",
-    ],
-)
+NOT_ADDRESSES = """
+    unknown localhost 3325256711 0xc6.51.100.7 198.51.100 198.51.100.7.1 198.51.100.256
+    198.51.100.07 198.51.100.7/32 198.51.100.7: 198.51.100.7:x 198.51.100.7:-1 198.51.100.7:65536
+    198.51.100.7:4711:1 [198.51.100.7]:4711 [198.51.100.7] 198.51.100.7%eth0 "198.51.100.7"
+    ١٩٨.51.100.7 198.51.100.7:٤٧ 2001:db8::7::1 2001:db8::7/64 2001:db8::g [2001:db8::7 2001:db8::7]
+    [2001:db8::7]443 [2001:db8::7]: [2001:db8::7]:65536 [[2001:db8::7]] [] []:443 fe80::1%eth0
+    fe80::1% fe80::1%25eth0 [fe80::1%eth0]:443 ::ffff:198.51.100.7%eth0
+"""
+
+
+@pytest.mark.parametrize("text", ["", " ", "198.51.100.7\n", *NOT_ADDRESSES.split()])
 def test_not_an_address(text: str) -> None:
     assert parse_address(text) is None
 
 
 def test_peer_is_reported_beside_the_client() -> None:
     find = make_address_finder(TRUSTED)
-    assert find(PROXY, ["198.51.100.7"]) == ("198.51.100.7", PROXY)
     assert find("::ffff:10.0.0.1", ["198.51.100.7"]) == ("198.51.100.7", PROXY)
-    assert find("203.0.113.9", []) == ("203.0.113.9", "203.0.113.9")
-
-
-@pytest.mark.parametrize("trusted", [(), TRUSTED, ("0.0.0.0/0", "::/0")])
-@pytest.mark.parametrize("peer", [None, ""])
-def test_unix_domain_socket_has_no_address(peer: str | None, trusted: tuple[str, ...]) -> None:
-    assert make_address_finder(trusted)(peer, ["198.51.100.7"]) == (None, None)
 
 
 def test_peer_with_a_zone_id_is_not_trusted() -> None:
@@ -165,8 +103,9 @@ def test_peer_with_a_zone_id_is_not_trusted() -> None:
     assert find("fe80::1", ["198.51.100.7"]) == ("198.51.100.7", "fe80::1")
 
 
-def test_without_trusted_proxies_the_peer_is_the_client() -> None:
-    assert make_address_finder(())(PROXY, ["198.51.100.7"]) == (PROXY, PROXY)
+@pytest.mark.parametrize("peer", [PROXY, f"::ffff:{PROXY}"])
+def test_without_trusted_proxies_the_peer_is_the_client(peer: str) -> None:
+    assert make_address_finder(())(peer, ["198.51.100.7"]) == (PROXY, PROXY)
 
 
 @pytest.mark.parametrize("network", ["10.0.0.1", "10.0.0.1/32", "::ffff:10.0.0.0/104", "0.0.0.0/0"])

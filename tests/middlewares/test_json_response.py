@@ -1,82 +1,58 @@
 """JSON responses are sent in one piece, with the same bytes that aiohttp sends."""
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from pytest_aiohttp import AiohttpClient
-from yarl import URL
 
 from middlewares.context import STARTED_AT
 from middlewares.headers import JSON, JsonResponse
-from rig.service import PATH, Service, claims, make_settings, running, sign
+from rig.service import Service, claims, make_settings, running, sign
+from rig.wire import connected, get, head, post, start_request
 
 ORIGIN = "https://app.clinic.example"
-PATIENTS = count(2)
 KEY = web.ResponseKey("KEY", int)
-
-
-def request(line: str, *fields: str, body: bytes = b"") -> bytes:
-    """Return a request; its id shows which response belongs to it."""
-    length = [f"Content-Length: {len(body)}"] if body else []
-    lines = [line, "Host: clinic.example", "X-Request-ID: first", *length, *fields, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def post(*fields: str, version: str = "1.1", body: bytes = b"{}", **changes: object) -> bytes:
-    """Return a request for a session, with a token that has these claims."""
-    token = f"Authorization: Bearer {sign(claims(**{'id': f'pt_{next(PATIENTS)}', **changes}))}"
-    json = "Content-Type: application/json"
-    return request(f"POST {PATH} HTTP/{version}", json, token, *fields, body=body)
-
-
-LAST = request("GET /healthz HTTP/1.1", "Connection: close")
+NEW, OLD = b"HTTP/1.1", b"HTTP/1.0"
+LAST = head("Connection: close", method="GET", path="/healthz")
 REQUESTS = {
-    "granted": post(),
-    "rate limited": post(id="pt_1"),
-    "HTTP/1.0": post(version="1.0"),
-    "HTTP/1.0 with keep-alive": post("Connection: keep-alive", version="1.0"),
-    "closed by the client": post("Connection: close"),
-    "after 100 Continue": post("Expect: 100-continue"),
-    "without a token": request(f"POST {PATH} HTTP/1.1"),
-    "expired token": post(exp=1),
-    "not a patient": post(type="nurse"),
-    "malformed body": post(body=b"{"),
-    "wrong patient": post(body=b'{"patientContext": {"id": "pt_3"}}'),
-    "body too large": post(body=b" " * 70_000),
-    "unsupported content type": post().replace(b"application/json", b"text/plain"),
-    "other method": request(f"DELETE {PATH} HTTP/1.1"),
-    "unknown path": request("GET /unknown HTTP/1.1"),
-    "health": request("GET /healthz HTTP/1.1"),
-    "HEAD": request("HEAD /healthz HTTP/1.1"),
-    "readiness": request("GET /readyz HTTP/1.1"),
+    "granted": start_request("pt_2"),
+    "rate limited": start_request("pt_1"),
+    "HTTP/1.0": start_request("pt_3").replace(NEW, OLD),
+    "HTTP/1.0 with keep-alive": start_request("pt_4", "Connection: keep-alive").replace(NEW, OLD),
+    "closed by the client": start_request("pt_5", "Connection: close"),
+    "after 100 Continue": start_request("pt_6", "Expect: 100-continue"),
+    "without a token": head(),
+    "expired token": post(b"{}", token=sign(claims(exp=1))),
+    "not a patient": post(b"{}", token=sign(claims(type="nurse"))),
+    "malformed body": start_request("pt_7", body=b"{"),
+    "body too large": start_request("pt_8", body=b" " * 70_000),
+    "unsupported content type": start_request("pt_9").replace(b"application/json", b"text/plain"),
+    "other method": head(method="DELETE"),
+    "unknown path": get("/unknown"),
+    "health": get("/healthz"),
+    "HEAD": head(method="HEAD", path="/healthz"),
+    "readiness": get("/readyz"),
     "not HTTP": b"\x00\r\n\r\n",
 }
+VARYING = (
+    (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<date>"),
+    (r"dur=\d+\.\d{3}", "<duration>"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "<time>"),
+    (r"Retry-After: \d+", "<seconds>"),
+    (r"[0-9a-f]{32}", "<id>"),
+)
 
 
 async def exchange(service: Service, sent: bytes) -> str:
-    """Send a request, and another one after it; return everything that is received.
-
-    Replaces what differs from one response to the next.
-    """
-    url = URL(service.url)
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(sent + LAST)
-    received = (await reader.read()).decode()
-    writer.close()
-    await writer.wait_closed()
-    for pattern, name in (
-        (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<date>"),
-        (r"dur=\d+\.\d{3}", "<duration>"),
-        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "<time>"),
-        (r"Retry-After: \d+", "<seconds>"),
-        (r"[0-9a-f]{32}", "<id>"),
-    ):
+    """Send a request, and another one after it; return everything that is received."""
+    async with connected(service) as (reader, writer):
+        writer.write(sent + LAST)
+        received = (await reader.read()).decode()
+    for pattern, name in VARYING:
         received = re.sub(pattern, name, received)
     return received
 
@@ -86,7 +62,7 @@ async def exchange_all(
 ) -> dict[str, str]:
     """Exchange each request with a new service; `pt_1` has used its rate limit."""
     async with running(make_settings(RATE_LIMIT="1/hour", **variables)) as service:
-        await exchange(service, post(id="pt_1"))
+        await exchange(service, start_request("pt_1"))
         return {name: await exchange(service, sent) for name, sent in requests.items()}
 
 
@@ -110,18 +86,16 @@ async def test_frequent_responses_are_sent_in_one_piece(monkeypatch: pytest.Monk
 
 def whole(response: web.Response) -> tuple[object, ...]:
     """Return everything that a middleware of a host application can see."""
-    return (response.status, response.reason, response.headers.copy(), response.body, response.text)
+    kept = response.keep_alive, list(response.values()), response.cookies.output()
+    return (response.status, response.reason, response.headers.copy(), response.text, *kept)
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda response: response.headers.update({"A": "b"}),
         lambda response: response.set_cookie("a", "b"),
-        lambda response: response.set_status(404),
         lambda response: response.set_status(404, "No Session"),
         lambda response: response.force_close(),
-        lambda response: setattr(response, "content_type", "application/problem+json"),
         lambda response: setattr(response, "text", "{}"),
         lambda response: response.update({KEY: 1}),
     ],
@@ -134,11 +108,6 @@ def test_response_can_be_used_like_any_other(use: Callable[[web.Response], None]
     for each in (response, other):
         use(each)
     assert whole(response) == whole(other)
-    assert (response.keep_alive, list(response.values())) == (
-        other.keep_alive,
-        list(other.values()),
-    )
-    assert response.cookies.output() == other.cookies.output()
 
 
 async def test_signals_of_a_host_application_change_the_headers(

@@ -1,7 +1,5 @@
 """The rate limit of each patient."""
 
-import json
-
 import pytest
 
 from middlewares.context import ACCESS, PATIENT_ID, Access
@@ -12,7 +10,7 @@ from tests.middlewares.support import Alone, send_raw
 
 @pytest.mark.parametrize(
     ("wait", "seconds"),
-    [(0.0, 1), (0.001, 1), (1.0, 1), (1.001, 2), (59.5, 60), (86400.0, 86400), (-3.0, 1)],
+    [(-3.0, 1), (0.0, 1), (1.0, 1), (1.001, 2), (86400.0, 86400)],
 )
 async def test_request_over_the_limit_gets_whole_seconds(
     alone: Alone, wait: float, seconds: int
@@ -22,12 +20,10 @@ async def test_request_over_the_limit_gets_whole_seconds(
 
     given = {PATIENT_ID: "pt_1"}
     client = await alone(error_handler(), rate_limit(acquire=acquire), given=given)
-    async with client.post("/") as response:
-        assert response.status == 429
-        assert response.headers["Retry-After"] == str(seconds)
-        error = (await response.json())["error"]
-        assert error["code"] == "RATE_LIMITED"
-        assert error["details"] == f"Try again in {seconds} seconds"
+    response = await send_raw(client)
+    assert (response.status, response.code) == (429, "RATE_LIMITED")
+    assert response.headers["Retry-After"] == str(seconds)
+    assert response.details == f"Try again in {seconds} seconds"
 
 
 @pytest.mark.parametrize(("wait", "status"), [(None, 200), (1.5, 429)])
@@ -39,8 +35,7 @@ async def test_request_that_was_counted_elsewhere_is_not_counted_again(
 
     given = {PATIENT_ID: "pt_7", ACCESS: Access(revoked=False, counted=True, wait=wait)}
     client = await alone(error_handler(), rate_limit(acquire=acquire, has_access=True), given=given)
-    async with client.post("/") as response:
-        assert response.status == status
+    assert (await send_raw(client)).status == status
 
 
 async def test_request_without_patient_never_passes(alone: Alone) -> None:
@@ -48,4 +43,4 @@ async def test_request_without_patient_never_passes(alone: Alone) -> None:
         raise AssertionError
 
     response = await send_raw(await alone(error_handler(), rate_limit(acquire=acquire)))
-    assert json.loads(response.body)["error"]["code"] == "INTERNAL_ERROR"
+    assert response.code == "INTERNAL_ERROR"

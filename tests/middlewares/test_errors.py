@@ -1,9 +1,16 @@
-"""The table of error codes."""
+"""The table of error codes, and the handler that makes responses of exceptions."""
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
-from middlewares.errors import ERRORS, ApiError, ErrorCode
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from middlewares.context import CONTEXT
+from middlewares.errors import ERRORS, ApiError, ErrorCode, error_handler
+from tests.middlewares.support import Alone, send_raw
 
 REALM = 'Bearer realm="vapi-sessions"'
 INVALID_TOKEN = f'{REALM}, error="invalid_token"'
@@ -60,3 +67,60 @@ def test_retry_after_is_added_to_the_headers() -> None:
     error = ApiError(ErrorCode.METHOD_NOT_ALLOWED, "no", headers=given, retry_after=0)
     assert (error.headers, given) == ({"Allow": "POST", "Retry-After": "0"}, {"Allow": "POST"})
     assert str(error) == "METHOD_NOT_ALLOWED: no"
+
+
+SECRET = "a-secret"
+
+
+def raising(error: BaseException) -> Handler:
+    async def handler(_: web.Request) -> NoReturn:
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [
+        (web.HTTPNotFound(), 404, ErrorCode.NOT_FOUND),
+        (web.HTTPRequestEntityTooLarge(max_size=1, actual_size=2), 413, "PAYLOAD_TOO_LARGE"),
+        (web.HTTPBadRequest(reason=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPForbidden(text=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPExpectationFailed(text=SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPFound(SECRET), 400, ErrorCode.INVALID_REQUEST),
+        (web.HTTPInternalServerError(reason=SECRET), 500, ErrorCode.INTERNAL_ERROR),
+        (web.HTTPServiceUnavailable(headers={"X-Inner": SECRET}), 500, "INTERNAL_ERROR"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+async def test_aiohttp_exception_is_converted_without_its_text(
+    alone: Alone, raised: web.HTTPException, status: int, code: str
+) -> None:
+    client = await alone(error_handler(), handler=raising(raised))
+    response = await send_raw(client)
+    assert response.status == status
+    assert (response.code, response.details) == (code, ERRORS[ErrorCode(code)].message)
+    assert SECRET not in str(response)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ApiError(ErrorCode.FORBIDDEN, "no"), "FORBIDDEN"),
+        (web.HTTPNotFound(), "NOT_FOUND"),
+        (RuntimeError(), "INTERNAL_ERROR"),
+    ],
+)
+async def test_error_code_is_recorded_for_outer_middlewares(
+    alone: Alone, raised: Exception, code: str
+) -> None:
+    codes: list[str | None] = []
+
+    @web.middleware
+    async def outer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        codes.append(request[CONTEXT].error_code)
+        return response
+
+    await send_raw(await alone(outer, error_handler(), handler=raising(raised)))
+    assert codes == [code]
