@@ -13,7 +13,7 @@ from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
 from rig.service import make_settings
 from server.auth.claims import ClaimRules, Claims, find_claim, make_claim_rules, parse_patient_id
-from tests.middlewares.support import NOW, PATIENT, outcome
+from tests.middlewares.support import NOW, outcome
 from tests.server.auth.tokens import LONG_AGO, RULES, admit, claims, parsed
 
 INVALID = ErrorCode.AUTH_TOKEN_INVALID
@@ -58,15 +58,8 @@ def test_claims_describe_the_principal() -> None:
 @pytest.mark.parametrize(
     ("leeway", "exp", "passes"),
     [
-        (0, NOW + 0.001, True),
-        (0, NOW, False),
-        (0, NOW - 1, False),
-        (5, NOW - 4.999, True),
-        (5, NOW - 5, False),
-        (5, NOW - 5.001, False),
-        (5, 0, False),
-        (5, -1, False),
-        (300, NOW - 299, True),
+        *[(0, NOW + 0.001, True), (0, NOW, False), (0, NOW - 1, False), (5, NOW - 4.999, True)],
+        *[(5, NOW - 5, False), (5, NOW - 5.001, False), (5, 0, False), (5, -1, False)],
     ],
 )
 def test_token_expires_when_exp_and_leeway_have_passed(
@@ -83,13 +76,8 @@ def test_token_expires_when_exp_and_leeway_have_passed(
 @pytest.mark.parametrize(
     ("leeway", "date", "passes"),
     [
-        (0, NOW, True),
-        (0, NOW + 0.001, False),
-        (5, NOW + 5, True),
-        (5, NOW + 5.001, False),
-        (5, 0, True),
-        (5, -1, True),
-        (5, NOW + 1e12, False),
+        *[(0, NOW, True), (0, NOW + 0.001, False), (5, NOW + 5, True), (5, NOW + 5.001, False)],
+        *[(5, 0, True), (5, -1, True), (5, NOW + 1e12, False)],
     ],
 )
 def test_token_is_not_valid_before_nbf_and_iat_minus_leeway(
@@ -127,14 +115,10 @@ def test_malformed_date_is_invalid_not_expired(name: str, value: str, reason: st
     assert_rejected(RULES, payload, INVALID, f"The token's {name} claim {reason}")
 
 
-@pytest.mark.parametrize("exp", ["4000000060", "4000000060.0", "4.00000006e9", "4000000060.75"])
+@pytest.mark.parametrize(
+    "exp", ["4000000060", "4000000060.0", "4.00000006e9", "4000000060.75", "1e308", GOOGOL]
+)
 def test_date_can_be_any_json_number(exp: str) -> None:
-    payload = {**claims(), **parsed(f'{{"exp": {exp}}}')}
-    assert admit(RULES, payload).expires_at == pytest.approx(NOW + 60, abs=1)
-
-
-@pytest.mark.parametrize("exp", ["1e308", GOOGOL])
-def test_date_can_be_far_in_the_future(exp: str) -> None:
     payload = {**claims(), **parsed(f'{{"exp": {exp}}}')}
     assert admit(RULES, payload).expires_at == float(exp)
 
@@ -160,27 +144,8 @@ def test_lifetime_has_a_maximum(iat: Any, exp: float, details: str | None) -> No
         assert_rejected(rules, payload, INVALID, details)
 
 
-def test_leeway_and_maximum_lifetime_are_0_by_default() -> None:
-    assert ClaimRules("id", "type") == ClaimRules("id", "type", leeway=0, max_lifetime=0)
-
-
 def test_without_a_maximum_any_lifetime_is_valid() -> None:
     assert admit(ClaimRules("id", "type"), claims(iat=0, exp=NOW + 1e9)).expires_at == NOW + 1e9
-
-
-def test_maximum_lifetime_can_be_a_second() -> None:
-    rules = replace(RULES, max_lifetime=1)
-    assert admit(rules, claims(iat=NOW, exp=NOW + 1)).expires_at == NOW + 1
-    assert_rejected(rules, claims(iat=NOW, exp=NOW + 2), INVALID, TOO_LONG)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expired"), [(0, False), (59.9, False), (64.9, False), (65, True), (1e9, True)]
-)
-def test_principal_expires_with_its_token(seconds: float, *, expired: bool) -> None:
-    rules = replace(RULES, leeway=5)
-    expected = EXPIRED if expired else None
-    assert outcome(rules.check_dates, PATIENT, NOW + seconds) == expected
 
 
 # --- patient id ---------------------------------------------------------------------------------
@@ -189,18 +154,10 @@ def test_principal_expires_with_its_token(seconds: float, *, expired: bool) -> N
 @pytest.mark.parametrize(
     ("value", "patient_id"),
     [
-        ('"pt_1"', "pt_1"),
-        ('"a"', "a"),
-        (f'"{"x" * 128}"', "x" * 128),
+        *[('"pt_1"', "pt_1"), ('"a"', "a"), (f'"{"x" * 128}"', "x" * 128)],
         ('"A-Za-z0-9._:@|+/="', "A-Za-z0-9._:@|+/="),
-        ("7", "7"),
-        ("0", "0"),
-        ("-7", "-7"),
-        ("7.0", "7"),
-        ("7e2", "700"),
-        ("-0.0", "0"),
+        *[("7", "7"), ("0", "0"), ("-7", "-7"), ("7.0", "7"), ("7e2", "700"), ("-0.0", "0")],
         ("9007199254740991.0", "9007199254740991"),
-        (GOOGOL, GOOGOL),
         ("1" + 127 * "0", "1" + 127 * "0"),
     ],
 )
@@ -224,24 +181,21 @@ def test_other_values_are_not_a_patient_id(value: str) -> None:
     assert admit(RULES, payload).patient_id is None
 
 
-def test_patient_id_can_be_missing() -> None:
-    assert admit(RULES, claims(id=...)).patient_id is None
+def test_patient_and_token_id_can_be_missing() -> None:
+    principal = admit(RULES, claims(id=...))
+    assert (principal.patient_id, principal.token_id) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("path", "payload", "found"),
     [
         ("id", {"id": 1}, 1),
-        ("user.id", {"user": {"id": 1}}, 1),
         ("a.b.c", {"a": {"b": {"c": 1}}}, 1),
         ("user.id", {"user.id": 1, "user": {"id": 2}}, 1),
         ("user.id", {"user.id": None, "user": {"id": 2}}, None),
         ("https://x.example/id", {"https://x.example/id": 1}, 1),
         ("id", {}, None),
-        ("user.id", {"user": {}}, None),
-        ("user.id", {"user": "id"}, None),
-        ("user.id", {"user": ["id"]}, None),
-        ("user.id", {"user": None}, None),
+        *[("user.id", {"user": each}, None) for each in ({}, "id", ["id"], None)],
         ("user.id", {"id": 1}, None),
         ("a.b.c", {"a": {"b.c": 1}}, 1),
         ("a.b.c", {"a": {"b": {"c": 2}, "b.c": 1}}, 1),
@@ -252,20 +206,6 @@ def test_patient_id_can_be_missing() -> None:
 )
 def test_longest_name_is_taken_at_each_level(path: str, payload: Claims, found: object) -> None:
     assert find_claim(payload, path) == found
-
-
-@pytest.mark.parametrize(
-    ("value", "roles"),
-    [
-        ({"patient": {"1": "clinic"}, "staff": {}}, {"patient", "staff"}),
-        ({}, set()),
-        (True, {"true"}),
-        (False, {"false"}),
-        (1, set()),
-    ],
-)
-def test_roles_of_an_object_or_a_boolean(value: object, roles: set[str]) -> None:
-    assert admit(RULES, claims(type=value)).roles == roles
 
 
 def test_without_a_role_claim_there_are_no_roles() -> None:
@@ -305,12 +245,6 @@ def test_required_claims_have_one_of_the_values(
     assert caught.value.reason == "claims"
 
 
-@pytest.mark.parametrize("name", ["iat", "nbf", "exp"])
-def test_date_beyond_any_calendar_is_rejected(name: str) -> None:
-    with pytest.raises(ApiError, match=f"{name} claim is out of range"):
-        admit(RULES, claims(**{name: 10**400}))
-
-
 def test_claim_names_are_configurable() -> None:
     rules = ClaimRules(patient_id_claim="user.number", role_claim="app.roles")
     payload = claims(user={"number": 7}, app={"roles": ["patient", "parent"]})
@@ -326,17 +260,16 @@ def test_claim_names_are_configurable() -> None:
     ("value", "roles"),
     [
         ("patient", {"patient"}),
+        ({"patient": {"1": "clinic"}, "staff": {}}, {"patient", "staff"}),
+        *[({}, set()), (True, {"true"}), (False, {"false"})],
         (["patient", "admin"], {"patient", "admin"}),
         (["patient", 1, None, ["admin"], {"admin": 1}], {"patient"}),
         ("patient admin", {"patient admin"}),
-        ([], set()),
-        (..., set()),
-        (None, set()),
-        (1, set()),
+        *[(each, set()) for each in ([], ..., None, 1)],
         ("\ud800", {"\ud800"}),
     ],
 )
-def test_roles_are_a_string_or_a_list(value: object, roles: set[str]) -> None:
+def test_roles_are_a_string_a_list_an_object_or_a_boolean(value: object, roles: set[str]) -> None:
     assert admit(RULES, claims(type=value)).roles == roles
 
 
@@ -349,24 +282,16 @@ def test_roles_are_a_string_or_a_list(value: object, roles: set[str]) -> None:
         (["voice", "start"], {"voice", "start"}),
         (["voice start", 1, None, ["more"]], {"voice", "start"}),
         ("voice\tstart", {"voice\tstart"}),
-        ("", set()),
-        ([], set()),
-        (None, set()),
-        (1, set()),
-        ({"voice": 1}, set()),
+        *[(each, set()) for each in ("", [], None, 1, {"voice": 1})],
     ],
 )
 def test_scopes_are_a_spaced_string_or_a_list(name: str, value: object, scopes: set[str]) -> None:
     assert admit(RULES, claims(**{name: value})).scopes == scopes
 
 
-def test_scopes_of_all_four_claims_are_combined() -> None:
-    payload = claims(scope="a", scp="b", scopes=["c"], permissions=["d"])
+def test_scopes_of_all_four_claims_and_no_others_are_combined() -> None:
+    payload = claims(scope="a", scp="b", scopes=["c"], permissions=["d"], scoped="e")
     assert admit(RULES, payload).scopes == {"a", "b", "c", "d"}
-
-
-def test_other_claims_are_not_scopes() -> None:
-    assert admit(RULES, claims(scoped="a", user={"scope": "b"})).scopes == set()
 
 
 # --- jti ----------------------------------------------------------------------------------------
@@ -375,23 +300,13 @@ def test_other_claims_are_not_scopes() -> None:
 @pytest.mark.parametrize(
     ("value", "token_id"),
     [
-        ('"t1"', "t1"),
-        ('""', ""),
-        ('"\\ud800"', "\ud800"),
-        ('"a\\nb"', "a\nb"),
-        ("7", "7"),
-        ("-7", "-7"),
-        (GOOGOL, GOOGOL),
-        ("null", None),
+        *[('"t1"', "t1"), ('""', ""), ('"\\ud800"', "\ud800"), ('"a\\nb"', "a\nb")],
+        *[("7", "7"), ("-7", "-7"), (GOOGOL, GOOGOL), ("null", None)],
     ],
 )
 def test_token_id_is_any_text_or_a_whole_number(value: str, token_id: str | None) -> None:
     payload = {**claims(), **parsed(f'{{"jti": {value}}}')}
     assert admit(RULES, payload).token_id == token_id
-
-
-def test_token_id_can_be_missing() -> None:
-    assert admit(RULES, claims()).token_id is None
 
 
 @pytest.mark.parametrize("value", ["true", "false", "1.5", "7.0", "NaN", "1e999", "[]", "{}"])
