@@ -65,6 +65,13 @@ async def in_background(keys: JwksProvider, session: ClientSession) -> AsyncIter
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.fixture
+async def refreshed(keys: JwksProvider, session: ClientSession) -> AsyncIterator[JwksProvider]:
+    """Provide the provider while it refreshes its keys."""
+    async with in_background(keys, session):
+        yield keys
+
+
 async def error_of(found: Awaitable[Verify]) -> ApiError:
     with pytest.raises(ApiError) as caught:
         await found
@@ -90,40 +97,40 @@ async def server_error(_: web.Request) -> web.StreamResponse:
 # --- fetches ------------------------------------------------------------------------------------
 
 
-async def test_first_fetch_is_shared_by_all_waiting_requests(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession
+async def test_first_fetch_is_shared_by_all_waiting_requests_that_remain(
+    issuer: Issuer, refreshed: JwksProvider
 ) -> None:
-    waiting = [asyncio.create_task(keys.find("ES256", "one")) for _ in range(50)]
-    async with in_background(keys, session):
-        assert len(set(await asyncio.gather(*waiting))) == 1
+    waiting = [asyncio.create_task(refreshed.find("ES256", "one")) for _ in range(50)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    assert len(set(await asyncio.gather(*waiting[1:]))) == 1
+    assert waiting[0].cancelled()
     assert issuer.fetches == 1
 
 
 async def test_unknown_key_id_is_refetched_once_per_cooldown(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, clock: Clock
+    issuer: Issuer, refreshed: JwksProvider, clock: Clock
 ) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        for seconds, fetches in [(0, 2), (4.9, 2), (0.1, 3), (0, 3), (5, 4)]:
-            clock.now += seconds
-            await assert_invalid(keys.find("ES256", "unknown"))
-            assert issuer.fetches == fetches
+    await refreshed.find("ES256", "one")
+    for seconds, fetches in [(0, 2), (4.9, 2), (0.1, 3), (0, 3), (5, 4)]:
+        clock.now += seconds
+        await assert_invalid(refreshed.find("ES256", "unknown"))
+        assert issuer.fetches == fetches
 
 
 async def test_failed_refetch_counts_for_the_cooldown(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, clock: Clock
+    issuer: Issuer, refreshed: JwksProvider, clock: Clock
 ) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        issuer.respond = server_error
-        await assert_unavailable(keys.find("ES256", "unknown"), retry_after=5)
-        clock.now += 3
-        await assert_unavailable(keys.find("ES256", "unknown"), retry_after=2)
-        assert issuer.fetches == 2
-        clock.now += 2
-        issuer.respond = None
-        await assert_invalid(keys.find("ES256", "unknown"))
-        assert issuer.fetches == 3
+    await refreshed.find("ES256", "one")
+    issuer.respond = server_error
+    await assert_unavailable(refreshed.find("ES256", "unknown"), retry_after=5)
+    clock.now += 3
+    await assert_unavailable(refreshed.find("ES256", "unknown"), retry_after=2)
+    assert issuer.fetches == 2
+    clock.now += 2
+    issuer.respond = None
+    await assert_invalid(refreshed.find("ES256", "unknown"))
+    assert issuer.fetches == 3
 
 
 @pytest.mark.parametrize("key_id", ["two", None])
@@ -177,19 +184,6 @@ async def test_known_key_of_another_algorithm_is_rejected_without_a_fetch(
     assert issuer.fetches == 1
 
 
-async def test_cancelled_request_does_not_cancel_the_fetch(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession
-) -> None:
-    cancelled = asyncio.create_task(keys.find("ES256", "one"))
-    other = asyncio.create_task(keys.find("ES256", "one"))
-    async with in_background(keys, session):
-        await asyncio.sleep(0)
-        cancelled.cancel()
-        await other
-    assert cancelled.cancelled()
-    assert issuer.fetches == 1
-
-
 async def test_request_does_not_wait_after_failed_fetches(
     issuer: Issuer, keys: JwksProvider, session: ClientSession
 ) -> None:
@@ -217,38 +211,22 @@ async def test_unexpected_error_does_not_block_requests(
 
 
 async def test_known_key_is_refetched_once_per_cooldown_for_a_failed_signature(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, clock: Clock
+    issuer: Issuer, refreshed: JwksProvider, clock: Clock
 ) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        for seconds, fetches in [(0, 2), (4.9, 2), (0.1, 3), (0, 3)]:
-            clock.now += seconds
-            assert not await keys.has_newer("ES256", keys.key_set)
-            assert issuer.fetches == fetches
-        await assert_invalid(keys.find("ES256", "unknown"))
-        assert issuer.fetches == 3  # one cooldown for both
+    await refreshed.find("ES256", "one")
+    for seconds, fetches in [(0, 2), (4.9, 2), (0.1, 3), (0, 3)]:
+        clock.now += seconds
+        assert not await refreshed.has_newer("ES256", refreshed.key_set)
+        assert issuer.fetches == fetches
+    await assert_invalid(refreshed.find("ES256", "unknown"))
+    assert issuer.fetches == 3  # one cooldown for both
 
 
-async def test_key_that_was_replaced_is_newer_without_another_fetch(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession
-) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        old = keys.key_set
-        issuer.keys = [key("one")]
-        assert all(await asyncio.gather(*(keys.has_newer("ES256", old) for _ in range(50))))
-        assert await keys.has_newer("ES256", old)
-    assert issuer.fetches == 2
-
-
-async def test_failed_refetch_brings_no_newer_key(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession
-) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        issuer.respond = server_error
-        assert not await keys.has_newer("ES256", keys.key_set)
-        assert not await keys.has_newer("ES256", keys.key_set)
+async def test_failed_refetch_brings_no_newer_key(issuer: Issuer, refreshed: JwksProvider) -> None:
+    await refreshed.find("ES256", "one")
+    issuer.respond = server_error
+    assert not await refreshed.has_newer("ES256", refreshed.key_set)
+    assert not await refreshed.has_newer("ES256", refreshed.key_set)
     assert issuer.fetches == 2
 
 
@@ -277,13 +255,12 @@ async def test_keys_are_used_until_stale_seconds(
 
 
 async def test_keys_outdated_by_suspend_are_refetched_before_use(
-    issuer: Issuer, keys: JwksProvider, session: ClientSession, clock: Clock
+    issuer: Issuer, refreshed: JwksProvider, clock: Clock
 ) -> None:
-    async with in_background(keys, session):
-        await keys.find("ES256", "one")
-        clock.now += STALE_SECONDS + 1
-        await keys.find("ES256", "one")
-        assert issuer.fetches == 2
+    await refreshed.find("ES256", "one")
+    clock.now += STALE_SECONDS + 1
+    await refreshed.find("ES256", "one")
+    assert issuer.fetches == 2
 
 
 # --- failed fetches, and withdrawn keys -----------------------------------------------------------
@@ -331,37 +308,34 @@ async def test_retries_back_off_to_ten_seconds(
     assert keys._delay() == 0.5
 
 
-async def test_outage_is_logged_once_at_begin_and_once_at_end(
-    keys: JwksProvider,
-    issuer: Issuer,
-    session: ClientSession,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("INFO")
-    for response in (FAILED, FAILED, EMPTY, EMPTY, GOOD, GOOD):
-        await fetch(keys, issuer, session, response)
-    assert caplog.record_tuples == [
-        (LOGGER, ERROR, "the JWKS is not available: status 500"),
-        (LOGGER, INFO, "the JWKS is available again"),
-    ]
+FAILURE = (LOGGER, ERROR, "the JWKS is not available: status 500")
+WITHOUT_KEYS = (LOGGER, ERROR, "the JWKS is not available: no usable key")
+WITHDRAWN = (LOGGER, ERROR, "the JWKS still has no usable key: tokens are answered with 503")
+AVAILABLE = (LOGGER, INFO, "the JWKS is available again")
 
 
-async def test_withdrawal_is_logged_once_at_begin_and_once_at_end(
+@pytest.mark.parametrize(
+    ("responses", "records"),
+    [
+        ((FAILED, FAILED, EMPTY, EMPTY, GOOD, GOOD), [FAILURE, AVAILABLE]),
+        ((GOOD, *[EMPTY] * 6, GOOD, GOOD), [WITHOUT_KEYS, WITHDRAWN, AVAILABLE]),
+    ],
+    ids=["outage", "withdrawal"],
+)
+async def test_begin_and_end_are_logged_once(
     keys: JwksProvider,
     issuer: Issuer,
     session: ClientSession,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
+    responses: list[object],
+    records: list[object],
 ) -> None:
     caplog.set_level("INFO")
-    for response in (GOOD, *[EMPTY] * 6, GOOD, GOOD):
+    for response in responses:
         clock.now += CACHE_SECONDS
         await fetch(keys, issuer, session, response)
-    assert caplog.record_tuples == [
-        (LOGGER, ERROR, "the JWKS is not available: no usable key"),
-        (LOGGER, ERROR, "the JWKS still has no usable key: tokens are answered with 503"),
-        (LOGGER, INFO, "the JWKS is available again"),
-    ]
+    assert caplog.record_tuples == records
 
 
 @pytest.mark.parametrize(

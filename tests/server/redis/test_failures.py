@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,8 +15,14 @@ import pytest
 from rig.issuer import eventually
 from rig.redis_server import RedisServer, free_port
 from rig.tcp_proxy import TcpProxy
-from server.redis.client import RedisClient, RedisState
-from server.redis.connection import RedisConnectionLost, UnexpectedAnswer, execute_once
+from server.redis.client import RedisClient, RedisState, answered
+from server.redis.connection import (
+    Execute,
+    RedisConnectionLost,
+    UnexpectedAnswer,
+    execute_once,
+    open_connection,
+)
 from tests.conftest import Serve
 from tests.server.redis.support import code, get, metric, reaches, reports, running
 
@@ -71,6 +78,21 @@ async def test_connection_under_load_is_not_silent(proxy: TcpProxy) -> None:
         await eventually(has_probed_often)
         assert client.state is RedisState.UP
         assert client._connection is connection
+
+
+async def test_answers_that_arrive_while_the_process_is_busy_count(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.redis.client._WAIT_SECONDS", 0.1)
+
+    async def block(execute: Execute) -> None:
+        answer = execute(b"MGET", b"{vapi-sessions}:a")
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251  a process that does nothing else for longer than all waits
+        await answer
+
+    async with open_connection(redis_server.url) as connection:
+        await answered(block(connection.execute))
 
 
 async def test_commands_of_a_lost_connection_leave_no_error_behind(
