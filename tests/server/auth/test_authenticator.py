@@ -54,22 +54,6 @@ async def test_invalid_tokens_are_rejected_beside_valid_ones() -> None:
             assert (await authenticate(valid)).patient_id == "pt_1"
 
 
-@pytest.mark.parametrize("segment", [0, 1, 2])
-async def test_other_encoding_of_a_valid_token_is_rejected(segment: int) -> None:
-    authenticate = real_authenticator()
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    changed = 0
-    for pad in ("", "x", "xx"):  # `kid` and `pad` vary the number of unused bits
-        segments = sign(claims(pad=pad), kid=pad).split(".")
-        if len(segments[segment]) % 4 == 0:
-            continue
-        last = alphabet.index(segments[segment][-1])
-        segments[segment] = segments[segment][:-1] + alphabet[last ^ 1]
-        assert await error_code(authenticate, ".".join(segments)) == "AUTH_TOKEN_INVALID"
-        changed += 1
-    assert changed
-
-
 # --- the cache ----------------------------------------------------------------------------------
 
 

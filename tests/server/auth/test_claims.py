@@ -1,6 +1,5 @@
 """Verified claims: the rules for dates, and the principal that they describe."""
 
-import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from middlewares.context import Principal
 from middlewares.errors import ApiError, ErrorCode
 from rig.service import make_settings
 from server.auth.claims import ClaimRules, Claims, find_claim, make_claim_rules, parse_patient_id
-from tests.middlewares.support import NOW, outcome
+from tests.middlewares.support import NOW
 from tests.server.auth.tokens import LONG_AGO, RULES, admit, claims, parsed
 
 INVALID = ErrorCode.AUTH_TOKEN_INVALID
@@ -315,58 +314,11 @@ def test_token_id_that_cannot_be_revoked_is_invalid(value: str) -> None:
     assert_rejected(RULES, payload, INVALID, "The token's jti claim is not a string")
 
 
-# --- any claims ---------------------------------------------------------------------------------
-
-any_text = st.text(st.characters(exclude_categories=()), max_size=20)
-any_number = (
-    st.integers(-(10**400), 10**400)
-    | st.floats()
-    | st.floats(NOW - 100, NOW + 100)
-    | st.integers(int(NOW) - 100, int(NOW) + 100)
-)
 any_json = st.recursive(
-    st.none() | st.booleans() | any_number | any_text,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-known_names = st.sampled_from(
-    ["id", "type", "exp", "nbf", "iat", "jti", "sub", "aud", "iss", "scope", "permissions", "a"]
-)
-any_claims = st.dictionaries(known_names | any_text, any_json, max_size=8)
-any_rules = st.builds(
-    ClaimRules,
-    patient_id_claim=st.sampled_from(["id", "a.b", "a", ".", ""]),
-    role_claim=st.sampled_from(["type", "a.b"]),
-    leeway=st.floats(0, 300),
-    max_lifetime=st.just(0.0) | st.floats(1, 1e6),
-)
-
-
-@given(rules=any_rules, payload=any_claims)
-def test_any_claims_give_a_principal_or_a_rejection(
-    rules: ClaimRules, payload: dict[str, Any]
-) -> None:
-    principal = outcome(admit, rules, payload)
-    assert principal in {INVALID, EXPIRED} or is_usable(principal, rules)
-
-
-@given(rules=any_rules, exp=st.floats(NOW, NOW + 100), payload=any_claims)
-def test_any_claims_with_exp_in_the_future_are_not_expired(
-    rules: ClaimRules, exp: float, payload: dict[str, Any]
-) -> None:
-    payload["exp"] = exp + 1
-    principal = outcome(admit, rules, payload)
-    assert principal == INVALID or is_usable(principal, rules)
-
-
-def is_usable(principal: Principal | ErrorCode, rules: ClaimRules) -> bool:
-    assert isinstance(principal, Principal)
-    assert math.isfinite(principal.expires_at)
-    rules.check_dates(principal, NOW)
-    assert principal.patient_id is None or PATIENT_ID.fullmatch(principal.patient_id)
-    assert principal.token_id is None or isinstance(principal.token_id, str)
-    assert all(isinstance(text, str) for text in principal.roles | principal.scopes)
-    return not any(" " in scope for scope in principal.scopes)
 
 
 @given(any_json)
@@ -374,3 +326,15 @@ def test_any_value_is_a_patient_id_or_none(value: object) -> None:
     usable = parse_patient_id(value)
     assert usable is None or PATIENT_ID.fullmatch(usable)
     assert usable in (None, value) or isinstance(value, int | float)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["id", "type", "exp", "nbf", "iat", "jti", "scp"]), any_json)
+)
+def test_any_claims_give_a_principal_or_a_rejection(payload: dict[str, Any]) -> None:
+    try:
+        principal = admit(replace(RULES, max_lifetime=100), {**claims(), **payload})
+    except ApiError as error:
+        assert error.code in {INVALID, EXPIRED}  # noqa: PT017  either result is fine
+    else:
+        assert NOW < principal.expires_at < NOW + 100
