@@ -23,6 +23,8 @@ NOT_NUMBERS = [
     *["null", "true", "false", '""', '"soon"', "[]", "{}", "[4000000060]"],
     *['"1"', '"4000000060"', '"4000000060.0"', '"2027-01-15T08:01:00Z"'],
 ]
+OTHER_OBJECTS: list[Any] = [{}, "id", ["id"], None]
+NO_STRINGS: list[Any] = [[], None, 1]
 OUT_OF_RANGE = [
     *["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + 400 * "0", "-1" + 400 * "0"],
 ]
@@ -194,7 +196,7 @@ def test_patient_and_token_id_can_be_missing() -> None:
         ("user.id", {"user.id": None, "user": {"id": 2}}, None),
         ("https://x.example/id", {"https://x.example/id": 1}, 1),
         ("id", {}, None),
-        *[("user.id", {"user": each}, None) for each in ({}, "id", ["id"], None)],
+        *[("user.id", {"user": each}, None) for each in OTHER_OBJECTS],
         ("user.id", {"id": 1}, None),
         ("a.b.c", {"a": {"b.c": 1}}, 1),
         ("a.b.c", {"a": {"b": {"c": 2}, "b.c": 1}}, 1),
@@ -264,7 +266,7 @@ def test_claim_names_are_configurable() -> None:
         (["patient", "admin"], {"patient", "admin"}),
         (["patient", 1, None, ["admin"], {"admin": 1}], {"patient"}),
         ("patient admin", {"patient admin"}),
-        *[(each, set()) for each in ([], ..., None, 1)],
+        *[(each, set()) for each in (*NO_STRINGS, ...)],
         ("\ud800", {"\ud800"}),
     ],
 )
@@ -281,7 +283,7 @@ def test_roles_are_a_string_a_list_an_object_or_a_boolean(value: object, roles: 
         (["voice", "start"], {"voice", "start"}),
         (["voice start", 1, None, ["more"]], {"voice", "start"}),
         ("voice\tstart", {"voice\tstart"}),
-        *[(each, set()) for each in ("", [], None, 1, {"voice": 1})],
+        *[(each, set()) for each in ("", {"voice": 1}, *NO_STRINGS)],
     ],
 )
 def test_scopes_are_a_spaced_string_or_a_list(name: str, value: object, scopes: set[str]) -> None:
