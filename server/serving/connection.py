@@ -19,8 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.log import server_logger
 
 from server.serving import connection_limits as limits
-from server.serving.inbound import Inbound, LimitError
-from server.serving.transport import BoundedReads, Turns, pace, send_last
+from server.serving.inbound import Inbound, LimitError, reason
+from server.serving.transport import BoundedReads, PacedBody, Turns, send_last
 
 ErrorResponse = Callable[[str | None, BaseException | None], web.Response]
 """Returns the response to what never reaches the application. The text says what is wrong with the
@@ -48,7 +48,15 @@ class Connection(BaseProtocol):
     """The connection of a client, with limits."""
 
     __slots__ = (
-        *("_channel", "_closes", "_has_large_head", "_inbound", "_is_head_timed", "_shared"),
+        *(
+            "_channel",
+            "_closes",
+            "_deadline",
+            "_head_bytes",
+            "_inbound",
+            "_is_head_timed",
+            "_shared",
+        ),
         *("_timer", "parsed_at", "peername", "sockname", "ssl_context", "task"),
     )
 
@@ -57,17 +65,19 @@ class Connection(BaseProtocol):
         self._shared = shared
         self._channel = channel
         self._inbound = Inbound(self)
-        self._has_large_head = False  # the last request
+        self._head_bytes = 0  # the size of the last head
         self._closes = False  # the response to the last request ends the connection
         self._is_head_timed = True  # by the timer; otherwise the connection may be idle
-        self._timer = self._loop.call_later(limits.HEAD_SECONDS, self._on_timer)
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0  # for the next request, in seconds of the event loop's clock
         self.parsed_at = 0.0  # the last head, in seconds of `time.perf_counter`
         self.task: asyncio.Task[None] | None = None  # answers the last request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note what requests ask for."""
+        """Limit the time for a first request, and note what requests ask for."""
         super().connection_made(transport)
         self._shared.open.add(self)
+        self._close_in(limits.HEAD_SECONDS)
         self.ssl_context = transport.get_extra_info("sslcontext")
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
@@ -76,18 +86,32 @@ class Connection(BaseProtocol):
         """Cancel the request, and release what refers to this connection."""
         super().connection_lost(exc)
         self._shared.open.discard(self)
-        self._timer.cancel()
+        self._cancel_timer()
         self._inbound.end()
         if self.task is not None:
             self.task.cancel()
 
     def _close_in(self, seconds: float) -> None:
-        """Close the connection in this time unless a request arrives."""
-        self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._on_timer)
+        """Close the connection in this time unless a request arrives.
+
+        A timer costs two microseconds: one that ends too early is started again when it ends.
+        """
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > deadline:
+            self._cancel_timer()
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _on_timer(self) -> None:
-        if self._is_head_timed or not self._channel.has_unread_bytes:
+        self._timer = None
+        if self.task is not None:
+            return  # its end starts the timer again
+        if (left := self._deadline - self._loop.time()) > 0:
+            self._close_in(left)
+        elif self._is_head_timed or not self._channel.has_unread_bytes:
             self._channel.transport.close()
         else:
             self._close_in(min(limits.HEAD_SECONDS, self._shared.keepalive_seconds))
@@ -115,9 +139,8 @@ class Connection(BaseProtocol):
         try:
             request = self._inbound.parse_head(is_last=self._channel.has_ended)
         except (HttpProcessingError, ValueError) as error:
-            error.__traceback__ = None  # it refers to what was sent, and to itself
             self._closes = True
-            self._run(self._refuse(error))
+            self._run(self._refuse(reason(error)))
             return True
         if request is not None:
             self._begin(*request)
@@ -128,12 +151,11 @@ class Connection(BaseProtocol):
 
     def _begin(self, message: RawRequestMessage, body: StreamReader, head_bytes: int) -> None:
         """Begin a request, whose body may not have arrived."""
-        self._has_large_head = limits.is_large_head(head_bytes, len(message.headers))
+        self._head_bytes = head_bytes
         self._closes = bool(message.upgrade)
         self._run(self._handle(message, body))
 
     def _run(self, answer: Coroutine[Any, Any, None]) -> None:
-        self._timer.cancel()
         self.parsed_at = perf_counter() - self._channel.delay
         self._shared.connections.begin_request(self._channel)
         self.task = self._loop.create_task(answer)
@@ -202,11 +224,16 @@ class Connection(BaseProtocol):
             is_head = request.method == hdrs.METH_HEAD
             await send_last(shared.error_response(None, error), request.writer, is_head=is_head)
             return False
-        if self._has_large_head and not body.is_eof():
+        if not body.is_eof() and limits.is_large_head(self._head_bytes, len(request.headers)):
             self._closes = True
         if self._closes or shared.draining.is_set():
             response.force_close()
-        pace(response)
+        if (
+            isinstance(response, web.Response)
+            and isinstance(content := response.body, bytes)
+            and len(content) > limits.LARGE_RESPONSE_BYTES
+        ):
+            response.body = PacedBody(content)
         request._finish()  # noqa: SLF001  deletes the files of a form
         await response.prepare(request)
         await response.write_eof()

@@ -27,6 +27,8 @@ _OVER_MAX_BYTES: Final = f"The request head is larger than {limits.MAX_HEAD_BYTE
 _REQUEST_LINE: Final = re.compile(rb"[^\n]* HTTP/1\.[0-9]\r\n")
 _WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _TO_ASCII: Final = bytes(range(128)) + b"@" * 128
+"""As text, a character outside ASCII multiplies the memory of its field. `@` replaces it: it is
+just as invalid in a method, a field name, and each value that the service reads."""
 
 
 class LimitError(ValueError):
@@ -64,7 +66,8 @@ class Inbound:
 
         The first 4 KiB are parsed at once, so that what is not HTTP is soon rejected; the rest
         waits for the end of the head. Nothing more arrives if `received` is the last. Raises
-        LimitError, ValueError or HttpProcessingError for what is not a request.
+        ValueError (also LimitError) or HttpProcessingError for what is not a request; `reason`
+        explains it.
         """
         if not self._parsed:  # empty lines before a head are ignored (RFC 9112 2.2)
             self.received = self.received.lstrip(_LINE_BREAKS)
@@ -73,7 +76,10 @@ class Inbound:
         size = len(received) if end < 0 else end + len(_END)
         if size > limits.MAX_HEAD_BYTES:
             raise LimitError(_OVER_MAX_BYTES)
-        messages = self._feed_head(received[start : _EARLY_BYTES if end < 0 else size])
+        piece = received[start : _EARLY_BYTES if end < 0 else size]
+        if not piece.isascii():
+            piece = piece.translate(_TO_ASCII)
+        messages, _, _ = self._parser.feed_data(piece)
         if end < 0:
             if is_last and received:
                 raise ValueError("the head is incomplete")
@@ -87,18 +93,6 @@ class Inbound:
         length = message.headers.get(hdrs.CONTENT_LENGTH, "0")
         self._length = None if message.chunked else int(length)
         return message, self.body, size
-
-    def _feed_head(self, piece: bytes) -> list[tuple[RawRequestMessage, StreamReader]]:
-        # As text, a character outside ASCII multiplies the memory of its field. `@` replaces it: it
-        # is just as invalid in a method, a field name, and each value that the service reads.
-        piece = piece if piece.isascii() else piece.translate(_TO_ASCII)
-        try:
-            messages, _, _ = self._parser.feed_data(piece)
-        except HttpProcessingError as error:
-            if not str(error).endswith(_TOO_MANY_FIELDS):
-                raise
-            raise LimitError(_OVER_MAX_FIELDS) from None
-        return messages
 
     def parse_body(self) -> bool:
         """Parse a part of the body; return False if it is malformed, for its reader too.
@@ -138,6 +132,12 @@ class Inbound:
             return breaks
         end = self.received.find(_END, 0, _CHUNKED_BYTES)
         return _CHUNKED_BYTES if end < 0 else end + len(_END)
+
+
+def reason(error: Exception) -> Exception:
+    """Return the error without what was sent, or the LimitError that it stands for."""
+    error.__traceback__ = None
+    return LimitError(_OVER_MAX_FIELDS) if str(error).endswith(_TOO_MANY_FIELDS) else error
 
 
 def _is_well_formed(message: RawRequestMessage, head: bytes) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from time import perf_counter
-from typing import Final, TypeGuard, cast
+from typing import Final, cast
 
 from aiohttp import Payload, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -212,16 +212,6 @@ class PacedBody(Payload):
         for start in range(0, len(whole), limits.WRITE_BUFFER_BYTES):
             await writer.write(whole[start : start + limits.WRITE_BUFFER_BYTES])
             await writer.drain()
-
-
-def pace(response: web.StreamResponse) -> None:
-    """Let the response be sent in pieces if it is large."""
-    if isinstance(response, web.Response) and _is_large(response.body):
-        response.body = PacedBody(response.body)
-
-
-def _is_large(body: object) -> TypeGuard[bytes]:
-    return isinstance(body, bytes) and len(body) > limits.LARGE_RESPONSE_BYTES
 
 
 async def send_last(
