@@ -46,11 +46,6 @@ def test_a_missing_file_is_empty(tmp_path: Path) -> None:
     assert read_dotenv(tmp_path / ".env") == DotenvFile({}, {})
 
 
-def test_a_directory_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="directory"):
-        read_dotenv(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("content", "lines"),
     [

@@ -32,12 +32,12 @@ def test_every_variable_is_documented_once_and_nothing_else() -> None:
 
 def test_every_variable_is_in_the_documents() -> None:
     documents = "".join(each.read_text() for each in (EXAMPLE.parent / "docs").rglob("*.md"))
-    assert [each for each in NAMES if not re.search(rf"\b{each}\b", documents)] == []
+    assert set(NAMES) <= set(re.findall(r"\b[A-Z_]+\b", documents))
 
 
 def test_what_shows_in_the_api_names_its_setting() -> None:
     document = (EXAMPLE.parent / "server" / "api" / "openapi.json").read_text()
-    assert {each for each in NAMES if re.search(rf"\b{each}\b", document)} >= SHOWN_IN_API
+    assert set(re.findall(r"\b[A-Z_]+\b", document)) >= SHOWN_IN_API
 
 
 def test_every_variable_has_a_comment_above_it() -> None:
