@@ -4,8 +4,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -130,19 +131,35 @@ def load_settings(
     With `prefix="VAPI_SESSIONS_"`, `VAPI_SESSIONS_JWT_SECRET` is read in place of `JWT_SECRET`, and
     so on. Logs the warnings. Raises `SettingsError` with every fault, not only the first.
     """
-    configuration = _load_configuration(environ, dotenv, prefix=prefix, hosted=True)
+    configuration = load_configuration(environ, dotenv, prefix=prefix, hosted=True)
     configuration.log_warnings()
     return configuration.settings
 
 
 def load_configuration(
-    environ: Mapping[str, str] | None = None, dotenv: Path = _DOTENV
+    environ: Mapping[str, str] | None = None,
+    dotenv: Path = _DOTENV,
+    *,
+    prefix: str = "",
+    hosted: bool = False,
 ) -> Configuration:
-    """Load the settings for a process of the service, to which every line of `.env` belongs.
+    """Load the settings, and the warnings about them. Raises `SettingsError`.
 
-    Raises `SettingsError`.
+    Unless it is `hosted` by another application, every line of `.env` belongs to the service.
     """
-    return _load_configuration(environ, dotenv)
+    environ = os.environ if environ is None else environ
+    try:
+        sources = read_sources(environ, dotenv, prefix=prefix, hosted=hosted)
+    except OSError as error:
+        raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
+    prefixed = partial(_prefixed, prefix, dotenv.name)
+    warnings = prefixed(sources.warnings)
+    try:
+        settings = _load(sources)
+    except SettingsError as error:
+        raise SettingsError(list(prefixed(error.faults)), warnings) from None
+    warnings += prefixed(warn(settings))
+    return Configuration(settings, warnings, prefixed(advise(settings)), sources)
 
 
 def load_or_exit(status: int = EX_CONFIG) -> Configuration:
@@ -160,30 +177,15 @@ def exit_for_faults(lines: Iterable[str], status: int) -> NoReturn:
     raise SystemExit(status) from None
 
 
-def _load_configuration(
-    environ: Mapping[str, str] | None, dotenv: Path, *, prefix: str = "", hosted: bool = False
-) -> Configuration:
-    environ = os.environ if environ is None else environ
-    try:
-        sources = read_sources(environ, dotenv, prefix=prefix, hosted=hosted)
-    except OSError as error:
-        raise SettingsError([f"{dotenv}: cannot be read ({error.strerror})"]) from None
-    warnings = tuple(_prefixed(prefix, dotenv.name, sources.warnings))
-    try:
-        settings = _load(sources)
-    except SettingsError as error:
-        raise SettingsError(list(_prefixed(prefix, dotenv.name, error.faults)), warnings) from None
-    warnings += tuple(_prefixed(prefix, dotenv.name, warn(settings)))
-    advice = tuple(_prefixed(prefix, dotenv.name, advise(settings)))
-    return Configuration(settings, warnings, advice, sources)
+def _prefixed(prefix: str, file: str, lines: Iterable[str]) -> tuple[str, ...]:
+    """Return lines with the prefix before each name of a variable; `file` is no variable."""
 
-
-def _prefixed(prefix: str, file: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines with the prefix before each name of a variable; `file` is no variable."""
-    for line in lines:
+    def prefixed(line: str) -> str:
         name, colon, text = line.partition(": ")
         whole = name if name == file else prefix + name
-        yield whole + colon + _VARIABLE.sub(lambda found: prefix + found[0], text)
+        return whole + colon + _VARIABLE.sub(lambda found: prefix + found[0], text)
+
+    return tuple(map(prefixed, lines))
 
 
 def _load(sources: Sources) -> Settings:

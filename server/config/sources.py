@@ -146,16 +146,14 @@ def _join(numbers: list[int]) -> str:
     return f"lines {', '.join(earlier)} and {last}" if earlier else f"line {last}"
 
 
-def read_secret_files(
-    values: Mapping[str, str], names: Iterable[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Read the file of each secret in `names` whose `NAME_FILE` is in `values`.
+def _read_secret_files(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the file of each secret whose `NAME_FILE` is in `values`.
 
     Returns the contents and the faults, both by `NAME`. A secret that is also set directly is a
     fault.
     """
     contents, faults = {}, {}
-    for name in names:
+    for name in SECRETS:
         path = values.get(file_variable(name))
         if path and values.get(name):
             faults[name] = f"conflicts with {name}: set only one of the two"
@@ -262,7 +260,7 @@ def read_sources(
     in_file, in_environ = _upper(_below(prefix, file.values)), _upper(_below(prefix, environ))
     given = {name: value for name, value in in_file.items() if value}
     given |= {name: value for name, value in in_environ.items() if value}
-    contents, faults = read_secret_files(given, SECRETS)
+    contents, faults = _read_secret_files(given)
     names = in_file.keys() | in_environ.keys()
     return Sources(
         values=given | contents,
