@@ -8,7 +8,72 @@ from uuid import UUID
 import msgspec
 
 from sandbox.vapi.errors import NOTHING_NAMED, Refusal
-from sandbox.vapi.fields import ASSISTANT_OVERRIDES, BEYOND_ASSISTANT, CREATE_WEB_CALL, LIMITS
+
+# The property names are from Vapi's OpenAPI document (version 1.0).
+
+# In `CreateWebCallDTO`: what may be called in place of an assistant, or changes it.
+_BEYOND_ASSISTANT = (
+    "squad",
+    "squadId",
+    "squadOverrides",
+    "workflow",
+    "workflowId",
+    "workflowOverrides",
+)
+# `CreateWebCallDTO`, and `metadata`: the iOS and Android SDKs send it with every call.
+_CREATE_WEB_CALL = frozenset(
+    {
+        "assistant",
+        "assistantId",
+        "assistantOverrides",
+        "assistantVersion",
+        "metadata",
+        "roomDeleteOnUserLeaveEnabled",
+        *_BEYOND_ASSISTANT,
+    }
+)
+# Limits in seconds, least and most. `customerJoinTimeoutSeconds` has a page of its own in Vapi's
+# documentation, and is absent from the OpenAPI document.
+_LIMITS = {"customerJoinTimeoutSeconds": (1, 60), "maxDurationSeconds": (10, 43_200)}
+# `AssistantOverrides`, and `customerJoinTimeoutSeconds`.
+ASSISTANT_OVERRIDES = frozenset(
+    {
+        "analysisPlan",
+        "artifactPlan",
+        "backgroundSound",
+        "backgroundSpeechDenoisingPlan",
+        "clientMessages",
+        "compliancePlan",
+        "credentialIds",
+        "credentials",
+        "customerJoinTimeoutSeconds",
+        "endCallMessage",
+        "endCallPhrases",
+        "firstMessage",
+        "firstMessageInterruptionsEnabled",
+        "firstMessageMode",
+        "hooks",
+        "keypadInputPlan",
+        "maxDurationSeconds",
+        "metadata",
+        "model",
+        "modelOutputInMessagesEnabled",
+        "monitorPlan",
+        "name",
+        "observabilityPlan",
+        "server",
+        "serverMessages",
+        "startSpeakingPlan",
+        "stopSpeakingPlan",
+        "tools:append",
+        "transcriber",
+        "transportConfigurations",
+        "variableValues",
+        "voice",
+        "voicemailDetection",
+        "voicemailMessage",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +101,7 @@ class CallRequest:
     @property
     def beyond_assistant(self) -> str | None:
         """The first property that names or changes a squad or a workflow, or None."""
-        return next((name for name in BEYOND_ASSISTANT if self.body.get(name) is not None), None)
+        return next((name for name in _BEYOND_ASSISTANT if self.body.get(name) is not None), None)
 
     def validate(self) -> None:
         """Raise Refusal 400: a list of invalid fields, or that no assistant is named."""
@@ -49,7 +114,7 @@ class CallRequest:
         overrides = self.body.get("assistantOverrides")
         named = overrides if isinstance(overrides, dict) else {}
         return [
-            *_should_not_exist("", self.body, CREATE_WEB_CALL),
+            *_should_not_exist("", self.body, _CREATE_WEB_CALL),
             *_should_not_exist("assistantOverrides.", named, ASSISTANT_OVERRIDES),
         ]
 
@@ -67,7 +132,7 @@ class CallRequest:
 
     def _out_of_range(self) -> Iterator[str]:
         for part in ("assistant", "assistantOverrides"):
-            for name, (least, most) in LIMITS.items():
+            for name, (least, most) in _LIMITS.items():
                 value = (self.body.get(part) or {}).get(name, least)
                 if not isinstance(value, int | float) or isinstance(value, bool):
                     yield f"{part}.{name} must be a number"

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 
 from sandbox.vapi.app import PROMPT
 from sandbox.vapi.call_list import CALLS
-from sandbox.vapi.fields import ASSISTANT_OVERRIDES
+from sandbox.vapi.call_request import ASSISTANT_OVERRIDES
 from tests.sandbox.vapi import schemas
 from tests.sandbox.vapi.conftest import Clock
 from tests.sandbox.vapi.support import (

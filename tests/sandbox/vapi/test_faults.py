@@ -8,8 +8,7 @@ import pytest
 
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
-from sandbox.vapi.failures import HUGE_BYTES
-from sandbox.vapi.faults import SWITCH
+from sandbox.vapi.faults import HUGE_BYTES, SWITCH
 from tests.sandbox.vapi.support import PUBLIC, Client, call_web
 
 
