@@ -113,6 +113,10 @@ def test_document_is_valid() -> None:
     validate(DOCUMENT, cls=OpenAPIV31SpecValidator)
 
 
+def test_document_is_packaged() -> None:
+    assert '"api/openapi.json"' in (FILE.parents[2] / "setup.py").read_text()
+
+
 async def test_document_is_served(service: Service) -> None:
     answer = await service.ask("GET", "/openapi.json")
     assert answer.status == 200
