@@ -37,6 +37,9 @@ _configuration.log_warnings()
 raise_open_file_limit()
 prepare_metrics_directory(enabled=_settings.metrics_enabled)
 
+# Workers inherit the code. prometheus_client reads the directory when it is imported: not before.
+import server.app  # noqa: E402, F401
+
 wsgi_app = "server.app:app_factory"
 worker_class = "aiohttp.GunicornUVLoopWebWorker"
 bind = hooks.address(_settings.host, _settings.port)
