@@ -3,7 +3,7 @@
 from enum import Enum, auto
 from functools import partial
 from time import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -36,7 +36,6 @@ from server.config import Settings
 from server.config.settings import DpopMode
 from server.master_configuration import MASTER, WORKER_BOOT_ERROR
 from server.observability.log_records import configure_logging
-from server.observability.metrics import Metrics
 from server.observability.multiprocess import take_room
 from server.policies.consent import make_consent_check
 from server.proof import make_proof_issuer
@@ -45,6 +44,9 @@ from server.serving.gunicorn import worker_runner
 from server.serving.server import INTERFACE, Interface, receives_compressed_bodies
 from server.vapi.assistants import make_assistant_choice
 from server.vapi.credentials import make_credential_issuer
+
+if TYPE_CHECKING:
+    from server.observability.metrics import Metrics
 
 EVENT: Final = "vapi_session_start"
 PREFIX: Final = "/api/v1/sessions"
@@ -124,8 +126,7 @@ def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.
     Lines that come through `actions` are written to the audit log.
     """
     components = Components(settings, actions)
-    has_metrics = settings.metrics_enabled and take_room()
-    metrics = Metrics({EVENT: "session", FALLBACK: "other"}) if has_metrics else None
+    metrics = _make_metrics() if settings.metrics_enabled and take_room() else None
     observe = metrics.observe if metrics else None
     timeouts = RequestTimeouts(settings.session_budget_seconds)
     app = _application(settings, components, PREFIX + PATH, timeouts, observe)
@@ -142,6 +143,12 @@ def create_app(settings: Settings, actions: ActionChannel | None = None) -> web.
         operations.add_metrics(app, metrics)
     add_fallback(app)
     return app
+
+
+def _make_metrics() -> "Metrics":
+    from server.observability.metrics import Metrics
+
+    return Metrics({EVENT: "session", FALLBACK: "other"})
 
 
 def mount(host_app: web.Application, settings: Settings, prefix: str = PREFIX) -> web.Application:

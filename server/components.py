@@ -23,7 +23,7 @@ from server.config.settings import CallMonitorMode
 from server.http_client import make_session
 from server.observability.audit_log import AuditLog
 from server.observability.log_records import standard_output
-from server.observability.metrics import EventCount, LoopLag, Metrics, RecentMaximum
+from server.observability.measurements import EventCount, LoopLag, RecentMaximum
 from server.policies.call_limits import CallLimits
 from server.policies.deployments import keep_registered
 from server.policies.pause import SessionPause
@@ -38,6 +38,7 @@ from server.vapi.health import VapiHealth, VapiState
 
 if TYPE_CHECKING:
     from server.calls.monitor import CallMonitor
+    from server.observability.metrics import Metrics
 
 _RESTART_SECONDS: Final = 1.0
 
@@ -190,7 +191,7 @@ async def supervise(run: Run) -> None:
             await asyncio.sleep(_RESTART_SECONDS)
 
 
-def add_component_metrics(metrics: Metrics, components: Components) -> None:
+def add_component_metrics(metrics: "Metrics", components: Components) -> None:
     """Add a metric for each number that the components keep; `docs/operations.md` lists them.
 
     When processes have different values, the worst is reported.
@@ -210,7 +211,7 @@ def add_component_metrics(metrics: Metrics, components: Components) -> None:
         components.call_monitor.add_metrics(metrics)
 
 
-def _add_audit_metrics(metrics: Metrics, audit_log: AuditLog) -> None:
+def _add_audit_metrics(metrics: "Metrics", audit_log: AuditLog) -> None:
     lost = "Audit lines that were not written and will not be."
     metrics.add_counter("audit_lines_lost", lost, lambda: audit_log.lost_lines)
     dropped = "Audit lines of refusals that were dropped because half of the queue was in use."
@@ -223,7 +224,7 @@ def _add_audit_metrics(metrics: Metrics, audit_log: AuditLog) -> None:
     metrics.add_gauge("audit_up", up, lambda: audit_log.state == "up", across="livemin")
 
 
-def _add_upstream_metrics(metrics: Metrics, components: Components) -> None:
+def _add_upstream_metrics(metrics: "Metrics", components: Components) -> None:
     metrics.add_counter(
         "limiter_failures",
         "Requests counted in the process because Redis did not answer.",
@@ -249,7 +250,7 @@ def _add_upstream_metrics(metrics: Metrics, components: Components) -> None:
         metrics.add_gauge("redis_up", up, read_up, across="livemin")
 
 
-def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
+def add_connection_metrics(metrics: "Metrics", limit: Connections) -> None:
     """Add the number of open connections, its maximum, those that it closed, and the wait."""
     metrics.add_gauge("open_connections", "Open connections.", lambda: limit.open, across="livesum")
     metrics.add_gauge(
@@ -279,7 +280,7 @@ def add_connection_metrics(metrics: Metrics, limit: Connections) -> None:
     )
 
 
-def add_process_metrics(metrics: Metrics, app: web.Application) -> None:
+def add_process_metrics(metrics: "Metrics", app: web.Application) -> None:
     """Add the version, and the lag of the event loop, which is measured while `app` runs."""
     metrics.add_build_info(__version__)
     lag = LoopLag()

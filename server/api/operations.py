@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from aiohttp import hdrs, web
@@ -18,8 +18,10 @@ from server.api.routing import add_exact_subapp, add_route
 from server.config import Settings
 from server.config.checks import find_swagger_ui
 from server.config.keys import load_proof_keys
-from server.observability.metrics import Metrics
 from server.proof import public_jwks
+
+if TYPE_CHECKING:
+    from server.observability.metrics import Metrics
 
 _CACHE: Final[Mapping[str, str]] = {hdrs.CACHE_CONTROL: "public, max-age=300"}
 
@@ -101,7 +103,7 @@ def add_routes(
         _add_swagger_ui(app, files)
 
 
-def add_metrics(app: web.Application, metrics: Metrics) -> None:
+def add_metrics(app: web.Application, metrics: "Metrics") -> None:
     """Add `/metrics`; where several processes share the metrics, record this one's regularly."""
 
     async def render(_: web.Request) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic, time
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 from aiohttp import ClientSession
@@ -17,13 +17,15 @@ from server.calls.rules import View
 from server.config import Settings
 from server.config.settings import CallMonitorMode
 from server.http_client import make_session, retry_delay
-from server.observability.metrics import Metrics
 from server.policies.call_limits import CallLimits, CallState, Lease, SharedCalls, Snapshot
 from server.policies.revocations import RevocationList, make_patient_names
 from server.proof import VerifyProof, make_proof_verifier
 from server.redis.client import READ_ONLY, RedisClient
 from server.redis.connection import RedisDown, RedisError, RedisReplyError, describe
 from server.vapi.call_api import CallApi, CallListError
+
+if TYPE_CHECKING:
+    from server.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class CallMonitor:
         self._is_told = False
         self._is_refused = False
 
-    def add_metrics(self, metrics: Metrics) -> None:
+    def add_metrics(self, metrics: "Metrics") -> None:
         """Add the numbers of the monitor; only the reading process has calls."""
         numbers = self.numbers
         text = "Calls in progress that concern this service."

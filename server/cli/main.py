@@ -6,6 +6,7 @@ import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import uvloop
@@ -13,7 +14,7 @@ from yarl import URL
 
 from server import __version__
 from server.app import connection_limits, create_app
-from server.cli import CommandFailed, access, calls, check, token
+from server.cli import CommandFailed
 from server.config.loader import Configuration, load_or_exit
 from server.observability.log_records import configure_logging
 from server.serving.run import serve
@@ -177,20 +178,36 @@ AddArguments = Callable[[ArgumentParser], None]
 Command = Callable[[Configuration, Namespace], Coroutine[Any, Any, int]]
 """Runs a command; returns its exit status. Raises `CommandFailed`."""
 
+
+def _in(module: str, function: str) -> Command:
+    """Return a command of `server/cli`, whose module is imported when the command runs."""
+
+    def run(configuration: Configuration, arguments: Namespace) -> Coroutine[Any, Any, int]:
+        command: Command = getattr(import_module(f"server.cli.{module}"), function)
+        return command(configuration, arguments)
+
+    return run
+
+
 _COMMANDS: Final[Sequence[tuple[str, str, AddArguments, Command]]] = [
     ("serve", "serve (the default)", _add_nothing, _serve),
     (
         "check",
         "check the configuration, and that Vapi, the keys, Redis and the service answer",
         _add_check,
-        check.run,
+        _in("check", "run"),
     ),
-    ("token", "print a patient token, signed with JWT_SECRET", _add_token, token.run),
-    ("revoke", "revoke a token or all tokens of a patient", _add_revoke, access.revoke),
-    ("unrevoke", "lift a revocation", _add_subject, access.unrevoke),
-    ("revocations", "list what is revoked, and until when", _add_json, access.revocations),
-    ("pause", "pause all sessions of all processes", _add_pause, access.pause),
-    ("resume", "end the pause of all sessions", _add_nothing, access.resume),
-    ("calls", "list the calls in progress", _add_json, calls.calls),
-    ("end", "end calls in progress", _add_end, calls.end),
+    ("token", "print a patient token, signed with JWT_SECRET", _add_token, _in("token", "run")),
+    ("revoke", "revoke a token or all tokens of a patient", _add_revoke, _in("access", "revoke")),
+    ("unrevoke", "lift a revocation", _add_subject, _in("access", "unrevoke")),
+    (
+        "revocations",
+        "list what is revoked, and until when",
+        _add_json,
+        _in("access", "revocations"),
+    ),
+    ("pause", "pause all sessions of all processes", _add_pause, _in("access", "pause")),
+    ("resume", "end the pause of all sessions", _add_nothing, _in("access", "resume")),
+    ("calls", "list the calls in progress", _add_json, _in("calls", "calls")),
+    ("end", "end calls in progress", _add_end, _in("calls", "end")),
 ]

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from time import monotonic
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -51,24 +50,11 @@ def _has_content(path: Path) -> bool:
 _PREFIX: Final = "vapi_sessions_"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 5)
 _RECORD_SECONDS: Final = 1.0
-_LAG_INTERVAL_SECONDS: Final = 0.1
-_WINDOW_SECONDS: Final = 15.0
 
 Across = Literal["livemax", "livemin", "livesum"]
 """How a gauge of several processes becomes one: its maximum, its minimum or its sum."""
 
 ReadNumber = Callable[[], float]
-
-
-class EventCount:
-    """Counts events: call it once for each; `total` is the number of calls."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def __call__(self) -> None:
-        """Count one event."""
-        self.total += 1
 
 
 class Metrics:
@@ -195,44 +181,3 @@ class Metrics:
         while True:
             self.record()
             await asyncio.sleep(_RECORD_SECONDS)
-
-
-class RecentMaximum:
-    """The largest value of the last 15 to 30 seconds.
-
-    A scrape every 30 seconds sees it, however short it was.
-    """
-
-    def __init__(self) -> None:
-        self._previous = self._current = 0.0
-        self._window_ends_at = 0.0
-
-    def read(self) -> float:
-        """Return the largest value."""
-        self.record(0)
-        return max(self._previous, self._current)
-
-    def record(self, value: float) -> None:
-        """Record a value now."""
-        now = monotonic()
-        if now >= self._window_ends_at:
-            self._previous, self._current = self._current, 0.0
-            self._window_ends_at = now + _WINDOW_SECONDS
-        self._current = max(self._current, value)
-
-
-class LoopLag(RecentMaximum):
-    """How much later than planned a timer of the event loop runs, measured ten times a second."""
-
-    async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
-        """Measure while the application runs: a context for `Application.cleanup_ctx`."""
-        measuring = asyncio.create_task(self._measure())
-        yield
-        measuring.cancel()
-        await asyncio.gather(measuring, return_exceptions=True)
-
-    async def _measure(self) -> None:
-        while True:
-            planned = monotonic() + _LAG_INTERVAL_SECONDS
-            await asyncio.sleep(_LAG_INTERVAL_SECONDS)
-            self.record(monotonic() - planned)

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from middlewares.headers import ResponseFacts
 from rig.service import PATH, claims, sign
-from server.observability.metrics import EventCount, Metrics, RecentMaximum
+from server.observability.measurements import EventCount, RecentMaximum
+from server.observability.metrics import Metrics
 from tests.conftest import Serve
 from tests.server.test_component_metrics import samples
 
@@ -54,7 +55,7 @@ def test_maximum_of_two_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     largest = RecentMaximum()
     seen = []
     for value, now in ((3, 103), (2, 104), (5, 119), (1, 135), (0, 150)):
-        monkeypatch.setattr("server.observability.metrics.monotonic", lambda now=now: now)
+        monkeypatch.setattr("server.observability.measurements.monotonic", lambda now=now: now)
         largest.record(value)
         seen.append(largest.read())
     assert seen == [3, 3, 5, 5, 1]
@@ -71,7 +72,7 @@ def test_numbers_have_a_label() -> None:
 async def test_disabled_metrics_are_not_recorded(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.app.Metrics", None)  # a call would fail
+    monkeypatch.setattr("server.observability.metrics.Metrics", None)  # a call would fail
     service = await serve()
     assert (await service.ask("GET", "/metrics")).code == "NOT_FOUND"
 
