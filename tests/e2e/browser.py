@@ -5,11 +5,13 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-from playwright.async_api import Browser, Page, async_playwright
+from typing import TYPE_CHECKING
 
 from sandbox.playground import STATIC
 from tests import npm
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 SDK = ROOT / "sandbox" / "sdk"
@@ -47,8 +49,10 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator["Browser"]:
     """Start the browser, without a window."""
+    from playwright.async_api import async_playwright  # it takes a second
+
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)
         yield launched
@@ -56,13 +60,13 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def open_page(
-    launched: Browser,
+    launched: "Browser",
     url: str,
     *,
     size: tuple[int, int] = DESKTOP,
     scheme: str = "light",
     developers: bool = False,
-) -> Page:
+) -> "Page":
     """Open the playground, ready to be used; `developers` opens what is folded."""
     context = await launched.new_context(
         viewport={"width": size[0], "height": size[1]},

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser
 
 from rig.service import ASSISTANT_ID, PUBLIC_KEY, sign
 from sandbox.serving import bind, origin, serving
@@ -22,6 +21,9 @@ from tests.recipes.support import Backend, backend, blocks, bundle, verified_pat
 from tests.recipes.test_react_native import MOMENTS, NO_MICROPHONE, NOT_STARTED
 from tests.recipes.test_session import SIGNED_OUT, expired
 from tests.server.config.test_proof_key import PROOF
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -35,7 +37,7 @@ class App:
     """A page with the recipe in it, and what it talks to."""
 
     url: str
-    browser: Browser
+    browser: "Browser"
     backend: Backend
 
     async def run(self, *tokens: str, function: str = "run", **more: Any) -> Any:
