@@ -43,7 +43,7 @@ media_type: Final = validate.Regexp(
 """A media type (RFC 6838 section 4.2), with or without `application/`."""
 
 origin: Final = validate.Regexp(
-    r"(file://|null|[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?)\Z",
+    r"(file://|null|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?)\Z",
     error="must be origins like https://app.example.com, in lower case",
 )
 """An exact origin as browsers and web views send it (RFC 6454 section 6.2): of any scheme.

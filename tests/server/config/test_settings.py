@@ -233,7 +233,7 @@ LIMITS: list[tuple[str, list[str], list[str]]] = [
         "CORS_ALLOWED_ORIGINS",
         [
             "https://a.test, http://localhost:3000, https://[::1]:1, capacitor://localhost",
-            "ionic://localhost, app://obsidian.md, app://-, file://, null",
+            "ionic://localhost, app://obsidian.md, app://-, app://my_app, file://, null",
         ],
         [
             "*",
