@@ -118,7 +118,7 @@ def test_minutes_that_are_used_up(calls: list[Classified], free_after: float) ->
     assert usage.seconds(free_at) < 1800 <= usage.seconds(free_at - 1)
 
 
-@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 5000)), min_size=1))
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 5000)), min_size=1, max_size=12))
 def test_usage_is_the_sum_of_the_parts_inside_a_day(calls: list[tuple[int, int]]) -> None:
     spans = [(NOW + start / 10, NOW + start / 10 + seconds / 10) for start, seconds in calls]
     usage = Usage(spans)
