@@ -82,52 +82,32 @@ _read_claims: Final = msgspec.json.Decoder(_Claims).decode
 
 
 def make_proof_verifier(public_urls: Collection[str], clock: Clock) -> VerifyProof:
-    """Return the function that verifies proofs for paths below one of the public addresses."""
+    """Return the function that verifies the proof of a request (RFC 9449 section 4.3).
+
+    Its path is below one of the public addresses. The caller checks that the `jti` was not used
+    before.
+    """
 
     def verify(proof: str, *, method: str, path: str, token: str, key_thumbprint: str) -> str:
-        return verify_proof(
-            proof,
-            method=method,
-            urls=[normalize(url.rstrip("/") + path) for url in public_urls],
-            token=token,
-            key_thumbprint=key_thumbprint,
-            now=clock(),
-        )
+        match = _COMPACT.fullmatch(proof)
+        if match is None:
+            raise faulty_proof("is not a compact JWS of three base64url segments")
+        _verify_signature(proof, match[1], match[3], key_thumbprint)
+        claims = _decode(match[2], _read_claims, "claims (jti, htm, htu, iat, ath)")
+        _check_request(claims, method, [normalize(url.rstrip("/") + path) for url in public_urls])
+        now = clock()
+        if not now - MAX_AGE_SECONDS <= claims.iat <= now + MAX_AGE_SECONDS:
+            raise faulty_proof(
+                f"has an iat that is not within {MAX_AGE_SECONDS} s of the server's time, which is "
+                "in the Date header of this response"
+            )
+        if claims.ath != _base64url_sha256(token.encode()):
+            raise faulty_proof("is for another token (ath)")
+        if not 1 <= len(claims.jti) <= MAX_ID_CHARACTERS:
+            raise faulty_proof(f"must have a jti of 1 to {MAX_ID_CHARACTERS} characters")
+        return claims.jti
 
     return verify
-
-
-def verify_proof(
-    proof: str,
-    *,
-    method: str,
-    urls: Collection[str | None],
-    token: str,
-    key_thumbprint: str,
-    now: float,
-) -> str:
-    """Verify the proof of a request (RFC 9449 section 4.3); return its `jti`.
-
-    `urls` are the normalized addresses that the request may have been sent to, `key_thumbprint` is
-    `cnf.jkt` of the verified token, and `now` is in seconds since the epoch. The caller checks that
-    the `jti` was not used before. Raises `ApiError` AUTH_TOKEN_INVALID.
-    """
-    match = _COMPACT.fullmatch(proof)
-    if match is None:
-        raise faulty_proof("is not a compact JWS of three base64url segments")
-    _verify_signature(proof, match[1], match[3], key_thumbprint)
-    claims = _decode(match[2], _read_claims, "claims (jti, htm, htu, iat, ath)")
-    _check_request(claims, method, urls)
-    if not now - MAX_AGE_SECONDS <= claims.iat <= now + MAX_AGE_SECONDS:
-        raise faulty_proof(
-            f"has an iat that is not within {MAX_AGE_SECONDS} s of the server's time, which is in "
-            "the Date header of this response"
-        )
-    if claims.ath != _base64url_sha256(token.encode()):
-        raise faulty_proof("is for another token (ath)")
-    if not 1 <= len(claims.jti) <= MAX_ID_CHARACTERS:
-        raise faulty_proof(f"must have a jti of 1 to {MAX_ID_CHARACTERS} characters")
-    return claims.jti
 
 
 def _check_request(claims: _Claims, method: str, urls: Collection[str | None]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from middlewares.errors import ApiError
-from server.auth.dpop import normalize, verify_proof
+from server.auth.dpop import make_proof_verifier, normalize
 
 # RFC 9449 sections 6.1 and 7.1.
 TOKEN = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"
@@ -17,15 +17,14 @@ PROOF = (
     "y71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA"
 )
 ISSUED_AT = 1562262618
-URL = "https://resource.example.org/protectedresource"
 
 
 def verify(
     token: str = TOKEN, thumbprint: str = THUMBPRINT, method: str = "GET", now: float = ISSUED_AT
 ) -> str:
-    return verify_proof(
-        PROOF, method=method, urls=[URL], token=token, key_thumbprint=thumbprint, now=now
-    )
+    check = make_proof_verifier(["https://resource.example.org"], lambda: now)
+    path = "/protectedresource"
+    return check(PROOF, method=method, path=path, token=token, key_thumbprint=thumbprint)
 
 
 @pytest.mark.parametrize("now", [ISSUED_AT - 60, ISSUED_AT, ISSUED_AT + 60])
