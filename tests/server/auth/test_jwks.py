@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
-from logging import ERROR, INFO
+from logging import ERROR, INFO, WARNING
 from typing import Any
 
 import pytest
@@ -312,6 +312,8 @@ FAILURE = (LOGGER, ERROR, "the JWKS is not available: status 500")
 WITHOUT_KEYS = (LOGGER, ERROR, "the JWKS is not available: no usable key")
 WITHDRAWN = (LOGGER, ERROR, "the JWKS still has no usable key: tokens are answered with 503")
 AVAILABLE = (LOGGER, INFO, "the JWKS is available again")
+REASON = "it is private, symmetric, too weak or of another curve"
+UNUSED = (LOGGER, WARNING, f"keys of JWT_JWKS_URL are not used: null ({REASON})")
 
 
 @pytest.mark.parametrize(
@@ -319,8 +321,9 @@ AVAILABLE = (LOGGER, INFO, "the JWKS is available again")
     [
         ((FAILED, FAILED, EMPTY, EMPTY, GOOD, GOOD), [FAILURE, AVAILABLE]),
         ((GOOD, *[EMPTY] * 6, GOOD, GOOD), [WITHOUT_KEYS, WITHDRAWN, AVAILABLE]),
+        ((GOOD, *[{"keys": [SYMMETRIC]}] * 2), [WITHOUT_KEYS, UNUSED]),
     ],
-    ids=["outage", "withdrawal"],
+    ids=["outage", "withdrawal", "unused keys"],
 )
 async def test_begin_and_end_are_logged_once(
     keys: JwksProvider,
