@@ -29,7 +29,14 @@ async def test_wrong_answer_to_a_lookup_is_a_failed_lookup(
         assert await code(service) is None
 
 
-@pytest.mark.parametrize("answer", [b"+OK\r\n", b"*0\r\n", b"_\r\n"])
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *[b"+OK\r\n", b"*0\r\n", b"_\r\n", b"*2\r\n$-1\r\n:-1\r\n"],
+        *[b"*3\r\n$-1\r\n$-1\r\n$-1\r\n", b"*3\r\n$-1\r\n:1\r\n:-1\r\n"],
+    ],
+)
 async def test_wrong_answer_to_a_limit_is_counted_in_the_process(
     serve: Serve, proxy: TcpProxy, answer: bytes
 ) -> None:
