@@ -38,6 +38,11 @@ MALFORMED = "The token is malformed"
 ISSUER = "The token was issued by another issuer"
 AUDIENCE = "The token is for another audience"
 REQUIRED = "The token lacks a required claim (iss or aud)"
+REASONS = {
+    **{each: {"format"} for each in (NOT_JSON, NOT_AN_OBJECT, EXTENSION, BAD_KID, MALFORMED)},
+    **{NO_ALG: {"algorithm"}, ALGORITHM: {"algorithm"}, SIGNATURE: {"signature"}},
+    **{ISSUER: {"issuer"}, AUDIENCE: {"audience"}, REQUIRED: {"issuer", "audience"}},
+}
 
 
 # --- base64url ----------------------------------------------------------------------------------
@@ -110,6 +115,7 @@ def test_header_is_rejected(details: str) -> None:
         with pytest.raises(ApiError) as caught:
             read_header(text)
         assert (caught.value.code, caught.value.details) == (ErrorCode.AUTH_TOKEN_INVALID, details)
+        assert caught.value.reason in REASONS[details]
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
@@ -146,6 +152,7 @@ def details_of(token: str, *keys: VerificationKey, **checks: Any) -> str | None:
         make_verify(*(keys or [KEY]), **checks)(token.encode())
     except ApiError as error:
         assert error.code is ErrorCode.AUTH_TOKEN_INVALID  # noqa: PT017  both results are checked
+        assert error.reason in REASONS[str(error.details)]  # noqa: PT017  the same
         assert error.__suppress_context__ or error.__context__ is None  # noqa: PT017  the same
         return error.details
     return None
