@@ -19,6 +19,11 @@ SHORT_BUDGET = {
 """A response after it is a 504."""
 
 
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.http_client._FIRST_SECONDS", 0.05)
+
+
 async def no_keys(_: web.Request) -> web.StreamResponse:
     return web.json_response({"keys": []})
 

@@ -40,8 +40,12 @@ AUDIENCE = "The token is for another audience"
 REQUIRED = "The token lacks a required claim (iss or aud)"
 REASONS = {
     **{each: {"format"} for each in (NOT_JSON, NOT_AN_OBJECT, EXTENSION, BAD_KID, MALFORMED)},
-    **{NO_ALG: {"algorithm"}, ALGORITHM: {"algorithm"}, SIGNATURE: {"signature"}},
-    **{ISSUER: {"issuer"}, AUDIENCE: {"audience"}, REQUIRED: {"issuer", "audience"}},
+    NO_ALG: {"algorithm"},
+    ALGORITHM: {"algorithm"},
+    SIGNATURE: {"signature"},
+    ISSUER: {"issuer"},
+    AUDIENCE: {"audience"},
+    REQUIRED: {"issuer", "audience"},
 }
 
 
