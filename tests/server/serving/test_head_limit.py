@@ -36,9 +36,9 @@ async def answer_to(service: Service, *parts: bytes) -> WireAnswer:
 
 
 @pytest.mark.parametrize("fields", [1, 5, 60])
-@pytest.mark.parametrize("filler", [b"a", "é".encode(), "😀".encode()], ids=["a", "é", "emoji"])
-async def test_largest_head_is_accepted(service: Service, fields: int, filler: bytes) -> None:
-    assert (await answer_to(service, sized(LIMIT, fields=fields, filler=filler))).status == 200
+async def test_largest_head_is_accepted(service: Service, fields: int) -> None:
+    for filler in (b"a", "é".encode(), "😀".encode()):
+        assert (await answer_to(service, sized(LIMIT, fields=fields, filler=filler))).status == 200
 
 
 @pytest.mark.parametrize("fields", [1, 5, 60])
@@ -63,12 +63,12 @@ async def test_limit_does_not_depend_on_the_segments(
     assert (await answer_to(service, *parts)).status == status
 
 
-@pytest.mark.parametrize("tail", [1, 2, 3, 4, 5])
-async def test_end_of_a_long_head_is_found_across_segments(service: Service, tail: int) -> None:
-    long = sized(5000)
-    assert (await answer_to(service, long[:-tail], long[-tail:])).status == 200
-    short = sized(4096 + tail)
-    assert (await answer_to(service, short[:4096], short[4096:])).status == 200
+async def test_end_of_a_long_head_is_found_across_segments(service: Service) -> None:
+    for tail in range(1, 6):
+        long = sized(5000)
+        assert (await answer_to(service, long[:-tail], long[-tail:])).status == 200
+        short = sized(4096 + tail)
+        assert (await answer_to(service, short[:4096], short[4096:])).status == 200
 
 
 CHUNKED = head("Transfer-Encoding: chunked", "Content-Type: application/json", token=sign())
@@ -99,14 +99,12 @@ async def test_each_head_of_a_connection_has_the_limit(
 
 
 @pytest.mark.parametrize("size", [8001, 16_000, LIMIT - 200])
-@pytest.mark.parametrize("filler", ["a", "é", "😀"])
-async def test_token_of_any_size_gets_its_own_error(
-    service: Service, size: int, filler: str
-) -> None:
-    token = (filler * size).encode()[:size]
-    answer = await answer_to(service, head(b"Authorization: Bearer " + token))
-    assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
-    assert "Connection" not in answer.headers
+async def test_token_of_any_size_gets_its_own_error(service: Service, size: int) -> None:
+    for filler in ("a", "é", "😀"):
+        token = (filler * size).encode()[:size]
+        answer = await answer_to(service, head(b"Authorization: Bearer " + token))
+        assert (answer.status, answer.code) == (401, "AUTH_TOKEN_INVALID")
+        assert "Connection" not in answer.headers
 
 
 @pytest.mark.parametrize("pause", [False, True])
