@@ -103,24 +103,6 @@ async def test_second_sigint_ends_all_processes_at_once(start: Start) -> None:
 
 
 @EITHER
-async def test_idle_connections_end_within_35_percent_of_the_grace(
-    start: Start, command: Sequence[str]
-) -> None:
-    service = await start(command, SHUTDOWN_GRACE_SECONDS="8")
-    async with AsyncExitStack() as stack:
-        idle = [await stack.enter_async_context(connected(service)) for _ in range(20)]
-        for reader, writer in idle[::2]:
-            writer.write(get("/healthz"))
-            await read_answer(reader)
-        began = monotonic()
-        service.process.terminate()
-        for reader, _ in idle:
-            assert await reader.read() == b""
-        assert await service.left() == 0
-        assert monotonic() - began < 0.35 * 8
-
-
-@EITHER
 async def test_requests_on_open_connections_are_answered_or_find_them_closed(
     start: Start, command: Sequence[str]
 ) -> None:

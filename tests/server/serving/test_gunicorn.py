@@ -1,8 +1,8 @@
-"""The values and hooks for gunicorn; `tests/multiprocess` runs them in real processes."""
+"""The values for gunicorn, and what `tests/multiprocess` cannot show of its hooks."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,13 +31,12 @@ def test_gunicorn_records_propagate() -> None:
 class Master(SimpleNamespace):
     """A stand-in for gunicorn's master; it records what it is called for."""
 
-    def __init__(self, **state: object) -> None:
-        none = {"reexec_pid": 0, "master_pid": 0, "systemd": False}
-        super().__init__(**{**none, **state})
+    def __init__(self, *, systemd: bool = False) -> None:
+        super().__init__(reexec_pid=0, master_pid=0, systemd=systemd)
         self.LISTENERS = [SimpleNamespace(sock="socket")]
         self.calls: list[object] = []
         self.kill_workers = self.calls.append
-        self.reload: Callable[[], None] = lambda: self.calls.append("reload")
+        self.reload = None
 
 
 @pytest.fixture
@@ -52,8 +51,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         signal.signal(number, handler)
 
 
-def prepare(master: Master, *, delay: float = 0, may_reload: bool = True) -> Master:
-    hooks.prepare_master(master, may_reload=lambda: may_reload, delay=lambda: delay)
+def prepare(master: Master, *, delay: float = 0) -> Master:
+    hooks.prepare_master(master, may_reload=lambda: True, delay=lambda: delay)
     return master
 
 
@@ -80,30 +79,3 @@ def test_second_sigint_kills_workers_and_master(
     signal.raise_signal(signal.SIGINT)
     assert master.calls == [signal.SIGKILL, (os.getpid(), signal.SIGINT)]
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-
-
-@pytest.mark.parametrize("other", [{"reexec_pid": 7}, {"master_pid": 7}])
-def test_sigterm_leaves_sockets_open_that_another_master_shares(
-    stopped: list[Any], other: dict[str, Any]
-) -> None:
-    prepare(Master(**other))
-    signal.raise_signal(signal.SIGTERM)
-    assert (stopped, hooks._process.end.is_announced) == ([], False)
-
-
-def test_sigterm_ends_a_worker_that_is_being_started(
-    stopped: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(Master())
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(SystemExit):
-        signal.raise_signal(signal.SIGTERM)
-    assert stopped == []
-
-
-@pytest.mark.parametrize("valid", [True, False])
-@pytest.mark.usefixtures("stopped")
-def test_only_a_valid_configuration_is_reloaded(*, valid: bool) -> None:
-    master = prepare(Master(), may_reload=valid)
-    master.reload()
-    assert master.calls == (["reload"] if valid else [])
