@@ -17,11 +17,11 @@ _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": F
 class TlsOptions:
     """The files of a TLS connection, and what of the server's certificate is verified."""
 
-    ca_certs: str = ""
-    certfile: str = ""
-    keyfile: str = ""
-    verify: bool = True
-    check_hostname: bool = True
+    ca_certs: str
+    certfile: str
+    keyfile: str
+    verify: bool
+    check_hostname: bool
 
     def make_context(self) -> ssl.SSLContext:
         """Return a TLS context. Raises OSError for a file that cannot be read or is not PEM."""

@@ -10,6 +10,7 @@ import pytest
 from rig.service import NO_FILE, PRIVATE_KEY, PUBLIC_KEY, SECRET, VARIABLES, make_settings
 from server.config import Settings, load_settings
 from server.config.loader import SettingsError, load_configuration
+from server.config.redis_url import TlsOptions, parse_redis_url
 from tests.server.config.support import faults
 
 MINIMUM = {
@@ -283,6 +284,21 @@ def test_a_file_without_certificates_is_a_fault(tmp_path: Path, content: bytes) 
     assert faults(SSL_CERT_FILE="a\0b") == {"SSL_CERT_FILE": demand}
     folder = "the file cannot be read (Is a directory)"
     assert faults(SSL_CERT_FILE=str(tmp_path)) == {"SSL_CERT_FILE": folder}
+
+
+@pytest.mark.parametrize(
+    ("option", "verify", "check_hostname"),
+    [
+        ("", True, True),
+        *[(f"?ssl_check_hostname={text}", True, True) for text in ("true", "1", "YES")],
+        *[(f"?ssl_check_hostname={text}", True, False) for text in ("False", "0", "no")],
+        *[(f"?ssl_cert_reqs={text}", True, True) for text in ("required", "optional")],
+        ("?ssl_cert_reqs=none", False, True),
+    ],
+)
+def test_tls_options_of_redis(option: str, *, verify: bool, check_hostname: bool) -> None:
+    tls = parse_redis_url(f"rediss://h{option}").tls
+    assert tls == TlsOptions("", "", "", verify, check_hostname)
 
 
 def test_repr_omits_secrets() -> None:
