@@ -41,6 +41,7 @@ $(SERVE): setup.py pyproject.toml constraints.txt $(LOCKS)
 	@$(PYTHON) -m venv --clear .venv || { echo "This Python has no venv module: on Debian, apt install python3-venv"; exit 1; }
 	@$(INSTALL) --require-hashes $(LOCKS:%=--requirement %)
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip uninstall --quiet --yes setuptools
 	@touch $@
 
 $(TEST) $(LINT) $(LOAD) $(CHAOS) .venv/.bench: .venv/.%: $(SERVE)
