@@ -18,8 +18,6 @@ from collections import deque
 from pathlib import Path
 from time import sleep
 
-from rig.process import children
-
 
 def _unit(root: Path, name: str) -> tuple[str, str]:
     """Return the text of a unit with its specifiers replaced, and the folder of its credentials."""
@@ -75,6 +73,8 @@ def _install(folder: Path) -> None:
 
 
 def _reload_nginx(root: Path) -> None:
+    from rig.process import children  # it imports the service: no other step needs it
+
     if pid := (root / "nginx.pid").read_text():  # `nginx -t` leaves an empty file
         old = set(children(int(pid)))
         os.kill(int(pid), signal.SIGHUP)

@@ -103,11 +103,8 @@ async def test_valid_client_beside_2000_idle_connections(
         assert await served(service) == [200] * 10
 
 
-@EITHER
-async def test_valid_client_beside_300_slow_connections(
-    start: Start, command: Sequence[str]
-) -> None:
-    service = await start(command, RATE_LIMIT="off")
+async def test_valid_client_beside_300_slow_connections(start: Start) -> None:
+    service = await start(ALONE, RATE_LIMIT="off")
     async with open_many(service, 300) as writers:
         for byte in start_request("pt_slow")[:5]:
             for writer in writers:

@@ -19,7 +19,7 @@ import pytest
 from aiohttp import ClientSession
 
 from rig.issuer import eventually
-from rig.process import ALONE, GUNICORN, ROOT, Running, environment, started
+from rig.process import ALONE, GUNICORN, ONE_WORKER, ROOT, Running, environment, started
 from rig.service import PATH, VARIABLES, claims, sign
 from tests.multiprocess.support import EITHER
 from tests.server.observability.pipes import Pipe, pipe
@@ -156,10 +156,9 @@ async def test_output_that_fails(tmp_path: Path, output: Pipe, cause: str) -> No
         assert lost.startswith("21 audit lines were lost")
 
 
-@EITHER
-async def test_blocked_reader(tmp_path: Path, output: Pipe, command: Sequence[str]) -> None:
+async def test_blocked_reader(tmp_path: Path, output: Pipe) -> None:
     output.fill()
-    async with serving(command, tmp_path, output.writer) as service:
+    async with serving(ALONE, tmp_path, output.writer) as service:
         answers = await service.start(100)
         assert {answer.status for answer in answers.values()} == {200}
         await eventually(partial(service.has_state, "degraded", "blocked"))
@@ -173,12 +172,9 @@ async def test_blocked_reader(tmp_path: Path, output: Pipe, command: Sequence[st
         assert levels in (["WARNING", "INFO"], ["WARNING", "WARNING", "INFO", "INFO"])
 
 
-@EITHER
-async def test_termination_while_the_reader_is_blocked(
-    tmp_path: Path, output: Pipe, command: Sequence[str]
-) -> None:
+async def test_termination_while_the_reader_is_blocked(tmp_path: Path, output: Pipe) -> None:
     output.fill()
-    async with serving(command, tmp_path, output.writer) as service:
+    async with serving(ONE_WORKER, tmp_path, output.writer) as service:
         answers = await service.start(100)
         assert {answer.status for answer in answers.values()} == {200}
         assert await service.terminate() < GRACE
