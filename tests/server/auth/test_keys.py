@@ -310,7 +310,9 @@ def test_token_without_kid_uses_the_only_key_that_fits() -> None:
     assert key_set.find("ES256", "any") is None
     assert read(MINE.jwk()).find("ES256", None) is not None
     assert read(MINE.jwk(), MINE.jwk(kid="again"), MINE.jwk()).find("ES256", None) is not None
-    assert read(MINE.jwk(), key("second").jwk()).find("ES256", None) is None
+    two = read(MINE.jwk(), key("second").jwk())
+    assert two.find("ES256", None) is None
+    assert two.explain(None) == "The token has no kid, and not exactly one key fits its algorithm"
 
 
 def test_keys_of_two_types_can_share_a_kid() -> None:
