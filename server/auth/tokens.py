@@ -176,14 +176,15 @@ def _verified_claims(token: bytes, keys: Collection[VerificationKey]) -> Claims:
         payload = base64url_decode(payload_segment)
     except ValueError:
         raise _malformed() from None
-    fitting = [key for key in keys if key.algorithm == algorithm]
-    if not fitting:
-        raise invalid_token(
-            "The token's algorithm is not the algorithm of its key", Reason.ALGORITHM
-        )
-    if not any(key.verify(signing_input, signature) for key in fitting):
+    has_key = False
+    for key in keys:
+        if key.algorithm == algorithm:
+            has_key = True
+            if key.verify(signing_input, signature):
+                return read_claims(payload)
+    if has_key:
         raise invalid_token("The token's signature does not verify", Reason.SIGNATURE)
-    return read_claims(payload)
+    raise invalid_token("The token's algorithm is not the algorithm of its key", Reason.ALGORITHM)
 
 
 def read_claims(payload: bytes) -> Claims:
