@@ -1,6 +1,7 @@
 """`python -m server token`: prints a patient token that the configuration accepts."""
 
 from argparse import Namespace
+from collections.abc import Container, Iterable
 from secrets import token_hex
 from time import time
 from typing import Final
@@ -53,13 +54,29 @@ def issue_test_token(settings: Settings, patient_id: str, *, seconds: int, now: 
         ("aud", settings.jwt_audience[0] if settings.jwt_audience else ""),
         ("scope", settings.jwt_required_scope),
     ]
-    wanted = [(name, value) for name, value in wanted if value]
-    claims = {"jti": token_hex(8), **dict(wanted)}
-    if any(claims[name] != value for name, value in wanted):
-        raise ValueError("Two settings require different values in the same claim")
+    single = {settings.jwt_patient_id_claim, "iat", "exp", "iss"}
+    claims = {"jti": token_hex(8), **_combine(wanted, single)}
     headers = {"typ": settings.jwt_required_type} if settings.jwt_required_type else None
     algorithm = next(each for each in settings.jwt_algorithms if each in HMAC_ALGORITHMS)
     return jwt.encode(claims, settings.jwt_secret, algorithm=algorithm, headers=headers)
+
+
+def _combine(wanted: Iterable[tuple[str, object]], single: Container[str]) -> dict[str, object]:
+    """Return the claims; several values of one become a list, unless it must be a `single` one."""
+    claims: dict[str, object] = {}
+    for name, value in wanted:
+        if not value:
+            continue
+        known = claims.setdefault(name, value)
+        if known != value and name in single:
+            raise ValueError("Two settings require different values in the same claim")
+        if known != value:
+            claims[name] = [*_items(known), *_items(value)]
+    return claims
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _role(settings: Settings) -> list[tuple[str, object]]:
@@ -76,8 +93,8 @@ def _required_claims(settings: Settings) -> list[tuple[str, object]]:
 def _assistants_and_consents(settings: Settings) -> list[tuple[str, object]]:
     """Return the claims that grant every assistant and state every required consent."""
     names = [split_assistant(item)[0] for item in settings.vapi_assistants]
-    values = {
-        settings.vapi_assistant_claim: names,
-        settings.jwt_consent_claim: list(settings.consent_required),
-    }
-    return [(claim, value) for claim, value in values.items() if claim]
+    values = [
+        (settings.vapi_assistant_claim, names),
+        (settings.jwt_consent_claim, list(settings.consent_required)),
+    ]
+    return [(claim, value) for claim, value in values if claim]

@@ -48,6 +48,15 @@ CONFIGURATIONS: list[dict[str, str]] = [
     {"JWT_ISSUER": "https://id.test, https://old.test"},
     {"JWT_ROLE_CLAIM": "off"},
     {"JWT_REQUIRED_CLAIMS": "azp=voice|app, verified=true", "JWT_REQUIRED_TYPE": "at+jwt"},
+    {
+        "VAPI_ASSISTANT_ID": "",
+        "VAPI_ASSISTANTS": f"nurse:{ASSISTANT_ID}",
+        "CONSENT_REQUIRED": "recording@1",
+        **dict.fromkeys(["JWT_ROLE_CLAIM", "VAPI_ASSISTANT_CLAIM", "JWT_CONSENT_CLAIM"], "scope"),
+        "JWT_REQUIRED_SCOPE": "voice:start extra",
+        "JWT_REQUIRED_CLAIMS": "aud=app, scope=member",
+        "JWT_AUDIENCE": "voice",
+    },
 ]
 
 
