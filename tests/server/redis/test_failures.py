@@ -72,7 +72,7 @@ async def test_connection_under_load_is_not_silent(proxy: TcpProxy) -> None:
             await asyncio.Event().wait()
 
         async def has_probed_often() -> bool:
-            return probes == 3
+            return probes == 2
 
         connection.execute = execute  # type: ignore[method-assign,assignment]
         await eventually(has_probed_often)

@@ -201,7 +201,7 @@ def test_revocations_are_remembered_for_a_minute() -> None:
     clock.now += 0.1
     assert [recent.include([key]) for key in (b"a", b"b")] == [True, False]
     assert recent.include([b"b", b"a"])
-    assert not recent.record([b"a"], [None])
+    assert recent.record([b"a"], [None]) is False
     assert not recent.include([b"a"])
 
 
