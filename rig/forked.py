@@ -1,4 +1,4 @@
-"""`python -m server` as forks of a process that has imported it.
+"""`python -m server` and gunicorn as forks of a process that has imported it.
 
 The imports are most of a start, and a run of the tests starts some hundred processes. A fork is a
 process like any other, with its own folder, environment, output and signals.
@@ -76,12 +76,12 @@ async def _nothing() -> bytes:
 
 
 async def fork(
-    folder: Path, environ: Mapping[str, str], arguments: Sequence[str], stdout: int
+    folder: Path, environ: Mapping[str, str], command: Sequence[str], stdout: int
 ) -> Fork:
-    """Start `python -m server` with arguments; `stdout` as with `asyncio.subprocess`."""
+    """Start `python -m server` or gunicorn; `stdout` as with `asyncio.subprocess`."""
     out_reader, out = _output(stdout)
     err_reader, err = _output(PIPE)
-    target = (folder, dict(environ), arguments, out, err)
+    target = (folder, dict(environ), command, out, err)
     process = _CONTEXT.Process(target=_run, args=target, daemon=True)
     process.start()
     out.close()
@@ -113,11 +113,11 @@ async def _stream(connection: Connection | None) -> StreamReader | None:
 def _run(
     folder: Path,
     environ: Mapping[str, str],
-    arguments: Sequence[str],
+    command: Sequence[str],
     out: Connection,
     err: Connection,
 ) -> None:
-    """Run `python -m server` in this process."""
+    """Run a command in this process."""
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     out.close()
@@ -125,9 +125,17 @@ def _run(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv[:] = ["server", *arguments]
-    sys.path.insert(0, str(folder))
+    _, *arguments = command
     try:
-        runpy.run_module("server", run_name="__main__", alter_sys=True)
+        if arguments[0] == "-m":
+            sys.argv[:] = arguments[1:]
+            sys.path.insert(0, str(folder))
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            from server.serving import gunicorn
+
+            gunicorn._process.end = gunicorn.EndOfService()  # shared memory of one master alone
+            sys.argv[:] = arguments
+            runpy.run_path(arguments[0], run_name="__main__")
     finally:
         logging.shutdown()  # an interpreter does that when it exits; a fork of this kind does not

@@ -52,8 +52,8 @@ async def launch(
 ) -> Process | Fork:
     """Start a command in a folder."""
     env = environment(variables)
-    if command[: len(ALONE)] == ALONE and _may_fork(variables):
-        return await fork(folder, env, command[len(ALONE) :], stdout)
+    if _may_fork(variables) and (command[:3] == ALONE or command[:2] == GUNICORN[:2]):
+        return await fork(folder, env, command, stdout)
     return await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=env, stdout=stdout, stderr=PIPE
     )
