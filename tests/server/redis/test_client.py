@@ -87,9 +87,14 @@ async def test_cancelled_command_leaves_no_answer_to_the_next(
 async def test_idle_connections_that_redis_closes_are_replaced(
     client: RedisClient, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def has_lasted() -> bool:
+        return client._connection is not None and client._connection.answers >= 2  # of probes
+
     for _ in range(3):
+        await eventually(has_lasted)
         await redis_server.drop_connections()
-        assert await asyncio.gather(*(get(client) for _ in range(10))) == [None] * 10
+        answers = await asyncio.gather(*(get(client, seconds=0.9) for _ in range(10)))
+        assert answers == [None] * 10
     assert messages(caplog) == []
 
 
