@@ -24,7 +24,7 @@ _MAX_FRAMING_BYTES: Final = 1024
 _TOO_MANY_FIELDS: Final = "Too many headers received"  # the parser's words
 _OVER_MAX_FIELDS: Final = f"The request has over {limits.MAX_HEADER_FIELDS} header fields"
 _OVER_MAX_BYTES: Final = f"The request head is larger than {limits.MAX_HEAD_BYTES} bytes"
-_REQUEST_LINE: Final = re.compile(rb"[^\n]* HTTP/1\.[0-9]\r\n")
+_PROTOCOL: Final = b" HTTP/1."
 _WHITE_SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _TO_ASCII: Final = bytes(range(128)) + b"@" * 128
 """As text, a character outside ASCII multiplies the memory of its field. `@` replaces it: it is
@@ -146,7 +146,8 @@ def _is_well_formed(message: RawRequestMessage, head: bytes) -> bool:
     The protocol is HTTP/1.x. A transfer coding needs HTTP/1.1, and can only be `chunked`.
     """
     headers = message.headers
-    if _REQUEST_LINE.match(head) is None:
+    line_end = head.index(b"\n")
+    if head[line_end - 10 : line_end - 2] != _PROTOCOL:
         return False
     if (host := headers.get(hdrs.HOST)) is not None and _WHITE_SPACE_OR_CONTROL.search(host):
         return False

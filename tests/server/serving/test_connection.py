@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from signal import SIGTERM
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -20,16 +22,19 @@ from rig.wire import Wire, dial, head, post
 from server.app import create_app
 from server.serving import connection
 from server.serving import connection_limits as limits
-from server.serving.connection_limits import Limits
-from server.serving.run import Runner, listen
+from server.serving.run import Runner, serve
 from tests.conftest import AuditLines, Serve
 
 
 @asynccontextmanager
-async def served(change: Callable[[web.Application], None]) -> AsyncIterator[str]:
-    """Serve the application after `change`; yield the URL of one of its routes."""
+async def served(
+    *in_front: Middleware, on_prepare: Callable[..., Awaitable[None]] | None = None
+) -> AsyncIterator[str]:
+    """Serve with middlewares in front of all others; yield the URL of one of the routes."""
     app = create_app(make_settings())
-    change(app)
+    app.middlewares[:0] = in_front
+    if on_prepare is not None:
+        app.on_response_prepare.append(on_prepare)
     runner = Runner(app, grace=0.1)
     await runner.setup()
     try:
@@ -62,11 +67,8 @@ async def test_exception_before_the_middlewares_is_logged_and_answered(
     async def fail(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise ZeroDivisionError("a secret detail")
 
-    def in_front(app: web.Application) -> None:
-        app.middlewares.insert(0, fail)
-
     async with (
-        served(in_front) as url,
+        served(fail) as url,
         ClientSession() as client,
         client.get(url) as response,
     ):
@@ -84,10 +86,7 @@ async def test_redirect_before_the_middlewares_is_sent() -> None:
     async def redirect(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPFound("/elsewhere")
 
-    def in_front(app: web.Application) -> None:
-        app.middlewares.insert(0, redirect)
-
-    async with served(in_front) as url, ClientSession() as client:
+    async with served(redirect) as url, ClientSession() as client:
         for _ in range(2):
             response = await client.get(url, allow_redirects=False)
             assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
@@ -106,11 +105,8 @@ async def test_what_never_ends_is_ended_with_the_grace() -> None:
             ends.set()
         raise AssertionError
 
-    def in_front(app: web.Application) -> None:
-        app.middlewares.insert(0, hang)
-
     async with ClientSession() as client:
-        async with served(in_front) as url:
+        async with served(hang) as url:
             reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
             writer.write(b"GET / HT")
             asking = asyncio.create_task(client.get(url))
@@ -129,7 +125,7 @@ async def test_exception_after_the_middlewares_is_logged_and_ends_the_connection
         raise ZeroDivisionError
 
     async with (
-        served(lambda app: app.on_response_prepare.append(fail)) as url,
+        served(on_prepare=fail) as url,
         ClientSession() as client,
     ):
         with pytest.raises(ServerDisconnectedError):
@@ -276,18 +272,11 @@ GET = head(method="GET", path="/healthz")
 @asynccontextmanager
 async def used(keepalive: float) -> AsyncIterator[Wire]:
     """Yield a connection that has had a response and may be idle for `keepalive` seconds."""
-    app = create_app(make_settings())
-    runner = Runner(app, Limits(keepalive_seconds=keepalive), grace=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        service = Service(f"http://127.0.0.1:{runner.addresses[0][1]}", ClientSession(), app)
-        async with service.client, dial(service) as wire:
-            await wire.send(GET)
-            assert (await wire.answer()).status == 200
-            yield wire
-    finally:
-        await runner.cleanup()
+    settings = make_settings(KEEPALIVE_SECONDS=str(keepalive), SHUTDOWN_GRACE_SECONDS="0.1")
+    async with running(settings) as service, dial(service) as wire:
+        await wire.send(GET)
+        assert (await wire.answer()).status == 200
+        yield wire
 
 
 async def test_idle_connection_is_closed_after_the_keepalive_time() -> None:
@@ -385,27 +374,13 @@ async def test_budget_can_end_before_the_first_middleware(
     assert answer.code == "REQUEST_TIMEOUT"
 
 
-@asynccontextmanager
-async def accepting(**variables: str) -> AsyncIterator[Service]:
-    """Serve with the listening sockets of a process."""
-    app = create_app(make_settings(**variables))
-    runner = Runner(app, grace=0.1)
-    await runner.setup()
-    listeners = list(listen("127.0.0.1", 0))
-    try:
-        runner.accept_from(listeners)
-        url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
-        async with ClientSession() as client:
-            yield Service(url, client, app)
-    finally:
-        await runner.cleanup()
-        for listener in listeners:
-            listener.close()
-
-
 async def test_large_body_arrives_without_stalls() -> None:
+    app = create_app(make_settings(MAX_BODY_BYTES="1000000", RATE_LIMIT="off"))
     body = b" " * 800_000 + b"{}"
-    async with accepting(MAX_BODY_BYTES="1000000", RATE_LIMIT="off") as service:
+    ports: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(app, "127.0.0.1", 0, grace=0.1, on_start=ports.set_result))
+    async with ClientSession() as client:
+        service = Service(f"http://127.0.0.1:{await ports}", client, app)
         for _ in range(5):
             async with dial(service) as wire:
                 began = time.monotonic()
@@ -413,6 +388,8 @@ async def test_large_body_arrives_without_stalls() -> None:
                 assert (await wire.answer()).status == 200
                 assert time.monotonic() - began < 1
                 await sending
+    os.kill(os.getpid(), SIGTERM)
+    await serving
 
 
 def requests() -> int:
