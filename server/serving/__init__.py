@@ -2,7 +2,7 @@
 
 There is one door for a process of its own, and one for a worker of gunicorn:
 
-    await run.serve(app, host, port, limits, grace=10, delay=0)
+    await run.serve(app, host, port, limits, grace=10, delay=0, on_start=print)
     return gunicorn.worker_runner(app, limits, grace=10, delay=0)  # in an application factory
 
 The application carries a `server.Interface` under the key `server.INTERFACE`: how to make an error

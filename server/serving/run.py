@@ -188,7 +188,7 @@ async def serve(
     *,
     grace: float,
     delay: float = 0,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[int], None],
 ) -> None:
     """Serve an application that has an `Interface` until SIGTERM or SIGINT.
 
@@ -207,8 +207,7 @@ async def serve(
             runner.accept_from(listeners)
             port = listeners[0].getsockname()[1]
             log.info("serving on %s port %d", host, port)
-            if on_start is not None:
-                on_start(port)
+            on_start(port)
             await terminated.wait()
             log.info("shutting down: requests in flight are answered first")
             await runner.announce_shutdown()

@@ -273,7 +273,7 @@ async def test_failed_startup_of_the_application_is_cleaned_up() -> None:
     app.on_startup.append(fail)
     before = asyncio.all_tasks()
     with pytest.raises(ZeroDivisionError):
-        await serve(app, "127.0.0.1", 0, grace=0.1)
+        await serve(app, "127.0.0.1", 0, grace=0.1, on_start=print)
     assert asyncio.all_tasks() == before
 
 
