@@ -24,8 +24,7 @@ def authorization(*, role: str | None, scope: str = "", id_claim: str) -> Middle
     async def authorization_middleware(
         request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        principal = request[PRINCIPAL]
-        check_role(principal, role)
+        principal = check_role(request.get(PRINCIPAL), role)
         check_scope(principal, required)
         request[PATIENT_ID] = check_patient_id(principal, id_claim)
         return await handler(request)
@@ -43,10 +42,14 @@ def is_authorized(principal: Principal, role: str | None, required: frozenset[st
     return principal.patient_id is not None
 
 
-def check_role(principal: Principal, role: str | None) -> None:
-    """Check the role of a patient; None accepts every principal. Raises `ApiError` FORBIDDEN."""
-    if role is not None and role not in principal.roles:
+def check_role(principal: Principal | None, role: str | None) -> Principal:
+    """Return a principal with the role of a patient. Raises `ApiError` FORBIDDEN, also without one.
+
+    With the role None every principal is a patient.
+    """
+    if principal is None or (role is not None and role not in principal.roles):
         raise ApiError(ErrorCode.FORBIDDEN, "Only patients can access voice assistant")
+    return principal
 
 
 def check_scope(principal: Principal, required: frozenset[str]) -> None:

@@ -13,6 +13,11 @@ def test_empty_role_is_an_error() -> None:
         authorization(role="", id_claim="id")
 
 
+async def test_missing_principal_is_forbidden(alone: Alone) -> None:
+    response = await send_raw(await alone(error_handler(), authorization(role=None, id_claim="id")))
+    assert (response.status, response.code) == (403, "FORBIDDEN")
+
+
 @pytest.mark.parametrize(
     ("required", "granted", "passes"),
     [
