@@ -17,7 +17,7 @@ from tests.multiprocess.conftest import Start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-CONNECTIONS = 50
+CONNECTIONS = 100
 MAX_KIB = 100
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
