@@ -17,7 +17,7 @@ from middlewares.errors import ErrorCode
 from server.config.settings import VARIABLES
 
 ROOT: Final = Path(__file__).parents[1]
-GENERATED: Final = {"node_modules", "build"}
+GENERATED: Final = {"__pycache__", "node_modules", "build"}
 
 
 def walk() -> Iterator[Path]:
