@@ -5,7 +5,7 @@ import sys
 from asyncio.subprocess import create_subprocess_exec
 
 from rig.service import ASSISTANT_ID, make_settings, running, sign
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 OPTIONS = {"RATE_LIMIT": "off", "METRICS_ENABLED": "true", "LOG_LEVEL": "WARNING", **PROOF}
 EVERY_FIELD = {"CONSENT_REQUIRED": "terms@1", "VAPI_ASSISTANTS": f"english:{ASSISTANT_ID}"}

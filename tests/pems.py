@@ -1,4 +1,4 @@
-"""Keys of every type, as PEM."""
+"""Keys of every type, as PEM, and the settings of patient proofs."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ RSA = rsa_key(2)
 WEAK = rsa_key(bits=1024)
 DSA = dsa.generate_private_key(1024)
 P256 = ec.generate_private_key(ec.SECP256R1())
+OTHER_P256 = ec.generate_private_key(ec.SECP256R1())
 P384 = ec.generate_private_key(ec.SECP384R1())
 P521 = ec.generate_private_key(ec.SECP521R1())
 K256 = ec.generate_private_key(ec.SECP256K1())
@@ -33,3 +34,11 @@ def private(key: Any) -> str:
     """Return the private key as PEM."""
     pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem.decode()
+
+
+PROOF = {
+    "PROOF_KEY": private(P256),
+    "PROOF_ISSUER": "https://sessions.example",
+    "PROOF_AUDIENCE": "https://tools.example",
+}
+"""Variables of a service that issues proofs."""

@@ -16,7 +16,7 @@ from sandbox.vapi.behaviour import Behaviour, Fault
 from server.app import mount
 from server.config import Settings
 from tests.conftest import AuditLines, Serve
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 EN, DE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 LIST = {"VAPI_ASSISTANTS": f"en:{EN}, de:{DE}"}

@@ -10,7 +10,7 @@ from rig.issuer import ISSUER, Key, issuing
 from rig.service import ASSISTANT_ID, PUBLIC_KEY, Service, claims, sign
 from tests import pems
 from tests.conftest import AuditLines, Serve
-from tests.server.config.test_proof_key import OTHER, PROOF
+from tests.pems import OTHER_P256, PROOF
 
 PROOF_TYPES = [
     "patient-proof+jwt",
@@ -125,7 +125,7 @@ async def test_an_issued_proof_is_refused_as_a_token(serve: Serve) -> None:
 async def test_a_key_of_proofs_in_the_jwks_is_ignored(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mine, theirs = Key("ES256", pems.P256, "mine"), Key("ES256", OTHER, "theirs")
+    mine, theirs = Key("ES256", pems.P256, "mine"), Key("ES256", OTHER_P256, "theirs")
     async with issuing(mine, theirs) as issuer:
         service = await serve(**{**issuer.variables, **PROOF, "JWKS_COOLDOWN_SECONDS": "0.01"})
         for _ in range(2):  # the second time after another fetch

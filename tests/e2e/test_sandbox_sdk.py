@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page
 from rig.issuer import eventually
 from tests.e2e.browser import open_page
 from tests.e2e.support import clinic, development
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

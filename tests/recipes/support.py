@@ -25,7 +25,7 @@ from sandbox.playground import SDK
 from sandbox.serving import bind, origin, serving
 from sandbox.vapi.calls import Call, CallStore
 from tests import npm
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / "docs" / "clients"

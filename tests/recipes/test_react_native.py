@@ -10,6 +10,7 @@ import pytest
 from rig.service import ASSISTANT_ID, sign
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
+from tests.pems import PROOF
 from tests.recipes.support import (
     Backend,
     backend,
@@ -19,7 +20,6 @@ from tests.recipes.support import (
     verified_patient,
 )
 from tests.recipes.test_session import SIGNED_OUT, expired
-from tests.server.config.test_proof_key import PROOF
 
 pytestmark = pytest.mark.e2e
 

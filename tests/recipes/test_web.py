@@ -17,10 +17,10 @@ from sandbox.serving import bind, origin, serving
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.faults import SWITCH
 from tests.e2e.browser import browser
+from tests.pems import PROOF
 from tests.recipes.support import Backend, backend, blocks, bundle, verified_patient
 from tests.recipes.test_react_native import MOMENTS, NO_MICROPHONE, NOT_STARTED
 from tests.recipes.test_session import SIGNED_OUT, expired
-from tests.server.config.test_proof_key import PROOF
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

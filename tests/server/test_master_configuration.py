@@ -14,7 +14,7 @@ from server.master_configuration import (
     find_weakened,
 )
 from tests.egress import Authority
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 
 @pytest.fixture

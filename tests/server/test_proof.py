@@ -21,7 +21,7 @@ from server.proof import (
     thumbprint,
 )
 from tests import pems
-from tests.server.config.test_proof_key import OTHER, PROOF
+from tests.pems import OTHER_P256, PROOF
 from tests.tools import proofs
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -85,7 +85,7 @@ def test_lifetime_is_that_of_session_tokens(credential: str) -> None:
 
 
 def test_first_key_signs() -> None:
-    proof = issue(PROOF_KEY=pems.private(pems.P256) + pems.private(OTHER))
+    proof = issue(PROOF_KEY=pems.private(pems.P256) + pems.private(OTHER_P256))
     key = ECKey.import_key(pems.public(pems.P256))
     signed = jws.deserialize_compact(proof.token, key, algorithms=["ES256"])
     assert signed.headers()["kid"] == key.thumbprint()
@@ -128,7 +128,7 @@ def test_issued_proof_is_accepted_during_rotation(consent: dict[str, str] | None
     issue = make_proof_issuer(make_settings(**PROOF), lambda: IAT)
     assert issue is not None
     proof = issue("pt_1", ASSISTANT_ID, consent)
-    claims = verify(proof.token, PROOF_KEY=pems.private(OTHER) + pems.private(pems.P256))
+    claims = verify(proof.token, PROOF_KEY=pems.private(OTHER_P256) + pems.private(pems.P256))
     assert claims is not None
     assert (claims.sub, claims.jti, claims.consent) == ("pt_1", proof.id, consent)
     assert [claims.covers(ASSISTANT_ID, at) for at in (IAT - 30, IAT + 150)] == [True, True]

@@ -9,7 +9,7 @@ import pytest
 from rig.service import ASSISTANT_ID, Service, claims, sign
 from tests import pems
 from tests.conftest import Serve
-from tests.server.config.test_proof_key import OTHER, PROOF
+from tests.pems import OTHER_P256, PROOF
 from tests.tools.drivers import Driver
 from tests.tools.proofs import instant
 
@@ -64,7 +64,7 @@ async def test_a_proof_is_for_one_assistant(driver: Driver, serve: Serve) -> Non
 
 
 async def test_keys_rotate_without_a_refusal(driver: Driver, serve: Serve) -> None:
-    old, new = pems.private(pems.P256), pems.private(OTHER)
+    old, new = pems.private(pems.P256), pems.private(OTHER_P256)
     steps = [old, old + new, new + old, new]
     services = [await serve(**{**PROOF, "PROOF_KEY": keys}) for keys in steps]
     early = await new_proof(services[0])

@@ -25,7 +25,7 @@ from server.config.validators import MAX_CONSENTS, NAME_PATTERN
 from server.redis.client import RedisState
 from server.vapi.health import VapiState
 from tests.conftest import Serve
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 FILE = Path(__file__).parents[3] / "server" / "api" / "openapi.json"
 DOCUMENT = json.loads(FILE.read_text())

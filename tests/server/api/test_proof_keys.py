@@ -8,13 +8,13 @@ from server.app import mount
 from server.proof import public_jwk, public_jwks
 from tests import pems
 from tests.conftest import AuditLines, Serve
-from tests.server.config.test_proof_key import OTHER, PROOF
+from tests.pems import OTHER_P256, PROOF
 
 JWKS = "/.well-known/jwks.json"
 
 
 async def test_all_keys_are_published(serve: Serve) -> None:
-    keys = [pems.P256, OTHER]
+    keys = [pems.P256, OTHER_P256]
     service = await serve(**{**PROOF, "PROOF_KEY": "".join(map(pems.private, keys))})
     answer = await service.ask("GET", JWKS)
     assert (answer.status, answer.json) == (200, public_jwks(keys))

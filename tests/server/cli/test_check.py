@@ -19,7 +19,7 @@ from server.policies.pause import PAUSE_KEY, encode_pause
 from server.proof import public_jwk
 from tests import pems
 from tests.conftest import Serve
-from tests.server.config.test_proof_key import PROOF
+from tests.pems import PROOF
 
 CHECKED = {"VAPI_CHECK_SECONDS": "30"}
 

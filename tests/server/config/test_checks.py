@@ -6,8 +6,8 @@ from rig.service import ASSISTANT_ID, NO_FILE, PRIVATE_KEY, VARIABLES, make_sett
 from server.config.checks import advise
 from server.config.loader import load_configuration
 from tests import pems
+from tests.pems import PROOF
 from tests.server.config.support import faults
-from tests.server.config.test_proof_key import PROOF
 from tests.table import NOWHERE
 
 Variables = dict[str, str]
