@@ -59,18 +59,23 @@ async def test_request_that_is_arriving_is_answered(start: Start, command: Seque
 
 
 @EITHER
-async def test_open_connection_sees_that_the_service_is_shutting_down(
+async def test_open_connections_see_that_the_service_is_shutting_down(
     start: Start, command: Sequence[str]
 ) -> None:
-    service = await start(command)
-    async with connected(service) as probe:
-        ready = await readiness(*probe)
-        assert (ready.status, ready.json["status"], ready.closes) == (200, "ready", False)
+    grace = 6
+    service = await start(command, SHUTDOWN_GRACE_SECONDS=str(grace))
+    async with connected(service) as probe, connected(service) as idle, connected(service) as new:
+        for each in (probe, idle):
+            ready = await readiness(*each)
+            assert (ready.status, ready.json["status"], ready.closes) == (200, "ready", False)
+        began = monotonic()
         service.process.terminate()
         draining = await until_draining(*probe)
         assert (draining.status, draining.json["status"]) == (503, "shutting down")
         assert draining.closes
-    assert await service.left() == 0
+        assert [await reader.read() for reader, _ in (idle, new)] == [b"", b""]
+        assert await service.left() == 0
+        assert monotonic() - began < 0.35 * grace
     with pytest.raises(ConnectionRefusedError):
         await exchange(service, get("/healthz"))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.service import NO_FILE, SECRET, VARIABLES, make_settings
+from rig.service import ASSISTANT_ID, NO_FILE, SECRET, VARIABLES, make_settings
 from server.config import load_settings
 from server.config.loader import Configuration, load_configuration
 from server.master_configuration import (
@@ -154,12 +154,26 @@ def test_the_hash_key_changes_only_beside_the_previous_one(
         ("JWT_ISSUER", "us", ""),
         ("JWT_AUDIENCE", "voice", ""),
         ("JWT_REQUIRED_SCOPE", "start", ""),
+        ("JWT_REQUIRED_CLAIMS", "azp=app", ""),
+        ("JWT_REQUIRED_TYPE", "at+jwt", ""),
+        ("JWT_CONSENT_CLAIM", "consents", ""),
+        ("CONSENT_REQUIRED", "voice@1", ""),
+        ("VAPI_ASSISTANT_CLAIM", "assistants", ""),
+        ("CALL_LIMITS", "active:1", ""),
+        ("JWT_DPOP", "require", "accept"),
+        ("JWT_DPOP", "accept", "off"),
         ("VAPI_ALLOWED_ORIGINS", "https://app.test", ""),
         ("PROOF_KEY", PROOF["PROOF_KEY"], ""),
     ],
 )
 def test_a_weaker_value_is_found(name: str, strong: str, weak: str) -> None:
-    others = {**PROOF, "VAPI_ORG_ID": "org"}
+    others = {
+        **PROOF,
+        "VAPI_ORG_ID": "org",
+        "VAPI_ASSISTANTS": f"nurse:{ASSISTANT_ID}",
+        "PUBLIC_URL": "https://sessions.test",
+        "CALL_MONITOR": "report" if name == "CALL_LIMITS" else "off",
+    }
     stronger = make_settings(**{**others, name: strong})
     weaker = make_settings(**{**others, name: weak})
     assert find_changed(stronger, weaker) == [name]

@@ -50,6 +50,10 @@ async def test_list(command: Command, stand_in: StandIn) -> None:
     assert str(patient_name("pt_1", HASH_KEY.encode())) in table.out
     assert max(map(len, table.out.splitlines())) <= 80
     assert "a marked secret" not in ended.out + ended.err + table.out + table.err
+    allowed = "variableValues.patientProof, firstMessage"
+    ended = await command("calls", "--json", CALL_OVERRIDES=allowed)
+    flags = {row["call_id"]: row["flags"] for row in json.loads(ended.out)}
+    assert (flags[altered], flags[unknown]) == ([], ["unknown"])
 
 
 async def test_end(command: Command, stand_in: StandIn) -> None:

@@ -87,10 +87,10 @@ BY_SECRET = {
     "PROOF_KEY": pems.private(pems.P256).replace("\n", "\\n"),
     "PROOF_ISSUER": "https://sessions.clinic.example",
     "PROOF_AUDIENCE": "tools",
-    "CALL_MONITOR": "report",  # tests/test_call_monitor.py has the effects
+    "CALL_MONITOR": "report",  # tests/server/calls has the effects
     "CALL_MONITOR_SECONDS": "3600",
     "CALL_LIMITS": "active:1, minutes:30/day",
-    "CALL_OVERRIDES": "variableValues.patientProof",  # tests of the command `calls`
+    "CALL_OVERRIDES": "variableValues.patientProof",  # tests/server/cli/test_calls.py
     "CORS_ALLOWED_ORIGINS": ORIGIN,
     "METRICS_ENABLED": "true",
     "DOCS_ENABLED": "true",
