@@ -1,4 +1,6 @@
-"""A hardened server for any aiohttp application. It knows nothing of what it serves.
+"""A hardened server for any aiohttp application without WebSockets and multipart forms.
+
+It knows nothing of what it serves.
 
 There is one door for a process of its own, and one for a worker of gunicorn:
 

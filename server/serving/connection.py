@@ -1,8 +1,7 @@
 """A client's connection: hands one request at a time to the application, and sends the response.
 
 It replaces aiohttp's connection, and uses its parser, its requests and its responses. Of their
-private interface it needs two names: a body asks for `_reading_paused`, and `_finish` ends a
-request. Other modules use none.
+private interface it needs `_loop`, and `_reading_paused`, which a body asks for.
 """
 
 import asyncio
@@ -48,16 +47,8 @@ class Connection(BaseProtocol):
     """The connection of a client, with limits."""
 
     __slots__ = (
-        *(
-            "_channel",
-            "_closes",
-            "_deadline",
-            "_head_bytes",
-            "_inbound",
-            "_is_head_timed",
-            "_shared",
-        ),
-        *("_timer", "parsed_at", "peername", "sockname", "ssl_context", "task"),
+        *("_channel", "_closes", "_deadline", "_head_bytes", "_inbound", "_is_head_timed"),
+        *("_shared", "_timer", "parsed_at", "peername", "sockname", "ssl_context", "task"),
     )
 
     def __init__(self, shared: Shared, channel: BoundedReads) -> None:
@@ -220,7 +211,9 @@ class Connection(BaseProtocol):
             response = await shared.handle(request)
         except web.HTTPException as error:
             response = error
-        except Exception as error:  # noqa: BLE001  it is logged with the response
+        except Exception as error:
+            if request.writer.output_size:  # a part of a response: nothing can follow it
+                raise
             is_head = request.method == hdrs.METH_HEAD
             await send_last(shared.error_response(None, error), request.writer, is_head=is_head)
             return False
@@ -234,7 +227,6 @@ class Connection(BaseProtocol):
             and len(content) > limits.LARGE_RESPONSE_BYTES
         ):
             response.body = PacedBody(content)
-        request._finish()  # noqa: SLF001  deletes the files of a form
         await response.prepare(request)
         await response.write_eof()
         return bool(response.keep_alive)

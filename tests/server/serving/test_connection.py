@@ -81,6 +81,25 @@ async def test_exception_before_the_middlewares_is_logged_and_answered(
     assert record.__dict__["request_id"] == request_id
 
 
+async def test_exception_in_the_middle_of_a_response_leaves_it_incomplete(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @web.middleware
+    async def fail(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"a part")
+        raise ZeroDivisionError
+
+    async with served(fail) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert body == b"6\r\na part\r\n"
+    assert "Unhandled exception" in caplog.text
+
+
 async def test_redirect_before_the_middlewares_is_sent() -> None:
     @web.middleware
     async def redirect(request: web.Request, handler: Handler) -> web.StreamResponse:

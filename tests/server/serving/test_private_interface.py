@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 
 from server.serving import connection
@@ -12,7 +11,6 @@ from server.serving import connection
 USED = {
     "_loop": (BaseProtocol, "the event loop"),
     "_reading_paused": (BaseProtocol, "True while reading is paused until a body is read"),
-    "_finish": (web.BaseRequest, "deletes the files of a form"),
 }
 
 
