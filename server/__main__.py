@@ -2,11 +2,10 @@
 
 import gc
 
-gc.disable()  # the imports leave no garbage, and looking for it takes a tenth of the start
-
-from server.cli.main import main  # noqa: E402
-
 if __name__ == "__main__":
+    gc.disable()  # the imports leave no garbage, and looking for it takes a tenth of the start
+    from server.cli.main import main
+
     gc.enable()
     status = main()
     gc.freeze()  # otherwise the last garbage collection takes a quarter of a second
