@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import server.app  # noqa: F401  workers inherit the code
 from server import __version__
 from server.master_configuration import MASTER
 from server.observability.log_records import configure_logging
@@ -36,9 +37,6 @@ logging.getLogger("server").info("version %s", __version__)
 _configuration.log_warnings()
 raise_open_file_limit()
 prepare_metrics_directory(enabled=_settings.metrics_enabled)
-
-# Workers inherit the code. prometheus_client reads the directory when it is imported: not before.
-import server.app  # noqa: E402, F401
 
 wsgi_app = "server.app:app_factory"
 worker_class = "aiohttp.GunicornUVLoopWebWorker"
