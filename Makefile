@@ -66,7 +66,7 @@ recipes: $(TEST) ## check the recipes of docs/clients and run them with Vapi's S
 
 fuzz: $(TEST) ## look for tokens that this service and joserfc or PyJWT disagree about
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest --timeout=0 tests/attacks/test_fuzzing.py \
-		tests/server/auth/test_jwt_decode.py
+		tests/server/auth/test_tokens.py
 
 api: $(TEST) ## check the running service against its own OpenAPI document
 	$(BIN)/python -m tests.api
