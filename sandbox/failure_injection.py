@@ -17,7 +17,7 @@ class FailureInjector:
         self._marked: dict[str, Kind] = {}
 
     def mark(self, token: str, kind: Kind) -> None:
-        """Make requests with this token fail according to its kind, if it is one."""
+        """Make requests with this token fail, if its kind is one whose requests fail."""
         if kind in _FAILURES:
             self._marked[token] = kind
 

@@ -234,7 +234,7 @@ def _always(_: Classified) -> bool:
 
 
 def never(_: Classified) -> bool:
-    """End no call: what `ends` of a rule is that only tells."""
+    """Return False: the `ends` of a rule that only tells."""
     return False
 
 

@@ -153,7 +153,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class Lease:
-    """What one process holds for `seconds` at a time: it reads the calls."""
+    """One process at a time holds it, for `seconds` unless prolonged: the one that reads calls."""
 
     def __init__(self, redis: RedisClient, seconds: float) -> None:
         self._redis = redis

@@ -149,8 +149,10 @@ _KEYS_AT_ONCE: Final = 200
 
 
 class RevocationList:
-    """Looks up principals; the same command reads the pause, which goes to `record_pause`, and
-    counts the request of a principal that `is_counted` with `limit`.
+    """Looks up principals.
+
+    The same command reads the pause, which goes to `record_pause`. It also counts the request with
+    `limit`, if `is_counted` is true for the principal.
 
     An answer later than `seconds`, or an error, rejects the request; an error of the limit alone
     leaves the request uncounted. While Redis is down, a revocation seen in the last minute still

@@ -30,7 +30,7 @@ _MAX_CALLS: Final = 1000
 _FIRST_CALLS: Final = 50
 _TIMEOUT: Final = ClientTimeout(total=4)
 _MAX_REQUESTS: Final = 300
-"""The requests of one listed: a list that cannot be read in so many is a failure."""
+"""The most requests for one list; one that cannot be read in so many is a failure."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
