@@ -81,6 +81,13 @@ class Wire:
             self._writer.write(data)
             await self._writer.drain()
 
+    async def send_parts(self, *parts: bytes) -> None:
+        """Send each part after a server of the same event loop has read the one before."""
+        for part in parts:
+            await self.send(part)
+            for _ in range(5):
+                await asyncio.sleep(0)
+
     async def answer(self) -> WireAnswer:
         """Read one response."""
         return await read_answer(self._reader)

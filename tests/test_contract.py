@@ -27,7 +27,7 @@ from rig.service import (
     running,
     sign,
 )
-from rig.wire import JSON_TYPE, Wire, WireAnswer, dial, exchange, head, post
+from rig.wire import JSON_TYPE, WireAnswer, dial, exchange, head, post
 from tests.conftest import AuditLines, Serve
 from tests.server.api.test_openapi import CODES_OF_OTHER_PATHS, START, check
 from tests.table import (
@@ -458,14 +458,6 @@ async def test_wanted_body_gets_100_continue(service: Service, expectation: str)
         assert (await wire.answer()).status == 200
 
 
-async def send_in_parts(wire: Wire, *parts: bytes) -> None:
-    """Send parts that arrive one by one, each after the previous one was processed."""
-    for part in parts:
-        await wire.send(part)
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize(
     ("announced", "body"),
     [
@@ -491,7 +483,7 @@ async def test_malformed_body_is_answered_at_once_without_a_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with dial(service) as wire:
-        await send_in_parts(wire, head(*announced, JSON, token=token), body)
+        await wire.send_parts(head(*announced, JSON, token=token), body)
         answer = await wire.answer()
         assert answer.status == status
         assert_envelope(answer)
@@ -505,7 +497,7 @@ async def test_malformed_body_is_answered_at_once_without_a_trace(
 
 async def test_junk_after_a_request_does_not_affect_its_response(service: Service) -> None:
     async with dial(service) as wire:
-        await send_in_parts(wire, post(b"{}", token=sign()), b"not HTTP\r\n\r\n")
+        await wire.send_parts(post(b"{}", token=sign()), b"not HTTP\r\n\r\n")
         assert (await wire.answer()).status == 200
         assert (await wire.answer()).code == "INVALID_REQUEST"
         assert await wire.rest() == b""
@@ -514,7 +506,7 @@ async def test_junk_after_a_request_does_not_affect_its_response(service: Servic
 async def test_request_can_arrive_byte_by_byte(service: Service) -> None:
     async with dial(service) as wire:
         for byte in post(patient_context({"id": "pt_1"}), token=sign()):
-            await send_in_parts(wire, bytes([byte]))
+            await wire.send_parts(bytes([byte]))
         assert (await wire.answer()).status == 200
 
 

@@ -263,9 +263,7 @@ async def test_empty_lines_are_ignored(service: Service, before: bytes) -> None:
 
 async def assert_ignored(service: Service, before: bytes, whole: bytes, size: int) -> None:
     async with dial(service) as wire:
-        for start in range(0, len(whole), size):
-            await wire.send(whole[start : start + size])
-            await asyncio.sleep(0)
+        await wire.send_parts(*(whole[at : at + size] for at in range(0, len(whole), size)))
         wire.end()
         if before:
             assert (await wire.answer()).status == 200

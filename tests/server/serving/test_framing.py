@@ -7,6 +7,7 @@ import pytest
 
 from rig.service import PATH, Service, sign
 from rig.wire import WireAnswer, dial, exchange, head, post
+from server.serving.connection import Connection
 from tests.conftest import AuditLines, Serve
 from tests.test_contract import assert_envelope
 
@@ -71,6 +72,23 @@ def random_request(chance: random.Random) -> tuple[bytes, int]:
     return chance.choice(kinds)
 
 
+async def test_parts_are_read_one_by_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the tests of segments show nothing."""
+    read: list[bytes] = []
+    receive = Connection.data_received
+
+    def record(self: Connection, data: bytes) -> None:
+        read.append(bytes(data))
+        receive(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", record)
+    parts = [GET[:1], GET[1:2], GET[2:]]
+    async with dial(service) as wire:
+        await wire.send_parts(*parts)
+        assert (await wire.answer()).status == 200
+    assert read == parts
+
+
 @pytest.mark.parametrize("seed", range(16))
 async def test_responses_do_not_depend_on_the_segments(serve: Serve, seed: int) -> None:
     service = await serve(RATE_LIMIT="off")
@@ -82,8 +100,7 @@ async def test_responses_do_not_depend_on_the_segments(serve: Serve, seed: int) 
         async def send(rest: bytes = sent) -> None:
             while rest:
                 size = chance.choice([1, 10, 1000, 4096, 9000, 50_000])
-                await wire.send(rest[:size])
-                await asyncio.sleep(0)
+                await wire.send_parts(rest[:size])
                 rest = rest[size:]
             wire.end()
 
@@ -227,8 +244,7 @@ async def assert_rejected_in_segments(
     service: Service, sent: bytes, step: int, before: bytes
 ) -> None:
     async with dial(service) as wire:
-        for start in range(0, len(sent), step):
-            await wire.send(sent[start : start + step])
+        await wire.send_parts(*(sent[start : start + step] for start in range(0, len(sent), step)))
         if before == GET:
             assert (await wire.answer()).status == 200
         assert (await wire.answer()).code == "INVALID_REQUEST"

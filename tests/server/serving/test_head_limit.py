@@ -29,9 +29,7 @@ def sized(size: int, *, fields: int = 1, filler: bytes = b"a") -> bytes:
 async def answer_to(service: Service, *parts: bytes) -> WireAnswer:
     """Send each part after the server has read the one before; return the first response."""
     async with dial(service) as wire:
-        for part in parts:
-            await wire.send(part)
-            await asyncio.sleep(0)
+        await wire.send_parts(*parts)
         return await wire.answer()
 
 
