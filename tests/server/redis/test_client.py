@@ -118,7 +118,8 @@ async def test_commands_in_flight_on_a_lost_connection_are_sent_again(
         await reaches(client, RedisState.UP)
         proxy.is_stalled = True
         pending = [asyncio.create_task(get(client)) for _ in range(10)]
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)  # by now they are sent, and the proxy has read them
         proxy.is_stalled = False
         for end in list(proxy.ends):
             end.transport.abort()
