@@ -52,7 +52,7 @@ class GraceShares:
     First, handshakes that have begun complete, and the connections that the kernel has queued are
     accepted. Then each open connection may send one more request, whose response closes it. Then
     idle connections are closed, and requests in flight continue. Then their time limits expire,
-    and what remains is cancelled; aiohttp waits twice for it. Last, the application cleans up.
+    and what remains is cancelled; each of the two has `cancelled`. Last, the application cleans up.
     """
 
     handshakes: float = 0.05
@@ -143,7 +143,6 @@ class Runner(web.AppRunner):
         server.pre_shutdown()  # closes idle connections
         await self._wait_for_connections(GRACE_SHARES.busy)
         self._interface.expire_requests()
-        # aiohttp waits this long twice: for handlers to finish, then for cancelled ones.
         await server.shutdown(self._grace * GRACE_SHARES.cancelled)
 
     async def _wait_for_connections(self, share: float) -> None:
