@@ -275,12 +275,16 @@ class VapiHealth:
         return any(monitor.has_verdict for monitor in self._monitors.values())
 
     async def ensure_available(self, assistant_id: str) -> None:
-        """Return when sessions of an assistant can be served, like its monitor."""
+        """Return when sessions of an assistant can be served; one that is not up is checked next.
+
+        Raises `ApiError` VAPI_SESSION_FAILED, as its monitor does.
+        """
         monitor = self._monitors[assistant_id]
+        if monitor.state in _SERVING:
+            return
         if self._queue is not None:
             self._queue.hurry(monitor)
-        if monitor.state not in _SERVING:
-            await monitor.ensure_available()
+        await monitor.ensure_available()
 
     async def run(self, session: ClientSession) -> None:
         """Check all assistants until cancelled: at once, then spread over the interval."""
