@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ALONE, ROOT, TWO_WORKERS, Running, launch
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES
 from rig.vapi import StandIn, vapi
+from rig.waiting import eventually
 from rig.wire import exchange, get, start_request
 from sandbox.vapi.call_list import CALL_LIST, CALLS
 from tests.calls import CALL_VARIABLES, call, long_calls, proof
@@ -28,8 +28,8 @@ async def stand_in() -> AsyncIterator[StandIn]:
         yield running
 
 
-def variables(stand_in: StandIn, mode: str = "enforce", **more: str) -> dict[str, str]:
-    fixed = {"VAPI_BASE_URL": stand_in.url, "CALL_MONITOR": mode, "CALL_MONITOR_SECONDS": "1"}
+def variables(stand_in: StandIn, **more: str) -> dict[str, str]:
+    fixed = {"VAPI_BASE_URL": stand_in.url, "CALL_MONITOR": "enforce", "CALL_MONITOR_SECONDS": "1"}
     return {**CALL_VARIABLES, **fixed, "SHUTDOWN_GRACE_SECONDS": "2", **more}
 
 
@@ -75,16 +75,6 @@ async def test_one_process(start: Start, stand_in: StandIn) -> None:
     await call(stand_in, proof())
     assert await ended_in(stand_in, await call(stand_in)) < 4
     await service.audit.find('"vapi_call_flagged".*"rule":"unknown"')
-
-
-async def test_report_ends_nothing(start: Start, stand_in: StandIn) -> None:
-    service = await start(ALONE, **variables(stand_in, "report"))
-    await becomes_up(service)
-    await call(stand_in, proof())
-    unknown = await call(stand_in)
-    await service.audit.find("vapi_call_flagged")
-    await asyncio.sleep(2)
-    assert unknown in stand_in.app[CALLS].active
 
 
 @pytest.mark.redis
