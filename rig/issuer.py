@@ -144,10 +144,3 @@ async def hang_in_the_body(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     await response.write(b'{"keys": [')
     return await hang(request)
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while not await check():  # noqa: ASYNC110  another process, or a socket
-            await asyncio.sleep(0.02)

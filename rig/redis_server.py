@@ -8,7 +8,7 @@ from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 from typing import Self
 
-from rig.issuer import eventually
+from rig.waiting import eventually
 
 
 class RedisServer:

@@ -8,10 +8,10 @@ import jwt
 import pytest
 from aiohttp import ClientSession, web
 
-from rig.issuer import eventually
 from rig.service import ASSISTANT_ID, PRIVATE_KEY, Answer, Service, claims, make_settings, running
 from rig.service import sign as sign_token
 from rig.vapi import vapi
+from rig.waiting import eventually
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.app import mount
 from server.config import Settings

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from loadtests.chaos.load import Load
-from rig.issuer import eventually
 from rig.machine import Machine
 from rig.process import ALONE, Running, started
 from rig.proxies import PROXIES, is_installed
 from rig.service import VARIABLES, claims, sign
+from rig.waiting import eventually
 from rig.wire import WireAnswer, exchange, get, head, read_answer, start_request
 
 LONG_TOKEN = sign(claims(filling="x" * 11_000))

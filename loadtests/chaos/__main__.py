@@ -17,7 +17,8 @@ import uvloop
 from loadtests.chaos.experiments import EXPERIMENTS, Experiment
 from loadtests.chaos.load import Load, Record
 from loadtests.chaos.machine import enter_own_network
-from loadtests.chaos.rig import Rig, rig, until
+from loadtests.chaos.rig import Rig, rig
+from rig.waiting import until
 
 BUDGET_SECONDS = 3.0
 MEASUREMENT_SECONDS = 0.5

@@ -8,8 +8,9 @@ from os import kill
 from aiohttp import web
 
 from loadtests.chaos.load import idle_connections
-from loadtests.chaos.rig import Rig, until, write_settings
+from loadtests.chaos.rig import Rig, write_settings
 from rig.issuer import key
+from rig.waiting import until
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
 
 Inject = Callable[[Rig, float], Awaitable[None]]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.chaos.machine import control_groups, program
-from loadtests.chaos.rig import Rig, rig, until
+from loadtests.chaos.rig import Rig, rig
 from rig.process import ROOT
+from rig.waiting import until
 
 _UNIT: Final = "vapi-sessions-chaos.service"
 _HEADER: Final = f"vapi-sessions\n{_UNIT}\n6\n0\n0\n0\n0\n"

@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from loadtests.chaos.faults import reload
 from loadtests.chaos.load import flood
 from loadtests.chaos.rig import Rig, is_ready, write_settings
-from rig.issuer import eventually
 from rig.process import run
 from rig.redis_server import RedisServer
 from rig.service import claims
+from rig.waiting import eventually
 from rig.wire import exchange, get, post
 from rig.wrk import load
 

@@ -18,6 +18,7 @@ from rig.redis_server import RedisServer, free_port
 from rig.service import VARIABLES, claims
 from rig.tcp_proxy import TcpProxy
 from rig.vapi import StandIn, vapi
+from rig.waiting import until
 from rig.wire import exchange, get
 
 Output = tuple[int, int]
@@ -100,13 +101,6 @@ class Rig:
     def token(self, patient: str) -> str:
         """Sign a token of a patient."""
         return self.issuer.keys[0].token(claims(iss=ISSUER, id=patient, jti=patient))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until a condition is true. Raises TimeoutError."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  the condition is about another process
-            await asyncio.sleep(0.05)
 
 
 def write_settings(folder: Path, settings: Mapping[str, str]) -> None:

@@ -10,10 +10,10 @@ from functools import partial
 
 from aiohttp import ClientError, ClientSession, web
 
-from rig.issuer import eventually
 from rig.redis_server import free_port
 from rig.service import VARIABLES, make_settings
 from rig.vapi import make_vapi
+from rig.waiting import eventually
 from sandbox.development import ENDPOINT, Companions, create_development
 from sandbox.failure_injection import FailureInjector
 from sandbox.lab import Lab, create_lab

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from rig.issuer import eventually
+from rig.waiting import eventually
 from tests.e2e.browser import open_page
 from tests.e2e.support import clinic, development
 from tests.pems import PROOF

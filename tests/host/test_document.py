@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ROOT, environment
 from rig.redis_server import free_port
 from rig.service import PATH, SECRET, VARIABLES, claims, sign
+from rig.waiting import eventually
 from server import __version__
 
 PAGE = (ROOT / "docs" / "hosts.md").read_text("utf-8")

@@ -13,9 +13,9 @@ import aiohttp_jwt.middleware
 import pytest
 from aiohttp import ClientSession, web
 
-from rig.issuer import eventually
 from rig.service import ASSISTANT_ID, PATH, VARIABLES, make_settings, sign
 from rig.vapi import vapi
+from rig.waiting import eventually
 from sandbox.vapi.call_list import CALLS
 from server.app import mount
 from tests.calls import CALL_VARIABLES, call, long_calls, proof

@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ALONE, HOST, Running
+from rig.waiting import eventually
 from rig.wire import connected, exchange, get, read_answer, start_request
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import EITHER

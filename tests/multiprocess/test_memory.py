@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ALONE, HOST
 from rig.service import PATH, sign
+from rig.waiting import eventually
 from rig.wire import get
 from tests.multiprocess.conftest import Start
 

@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 from time import monotonic
 
-from rig.issuer import eventually
 from rig.process import TWO_WORKERS, Running
 from rig.service import SECRET, sign
+from rig.waiting import eventually
 from rig.wire import connected, exchange, post, read_answer, start_request
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.support import Load

@@ -13,9 +13,10 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 from verify_patient import ProofError, verify_patient
 
-from rig.issuer import ISSUER, eventually, issuing, make_key
+from rig.issuer import ISSUER, issuing, make_key
 from rig.process import ONE_WORKER, Running
 from rig.service import PATH, PRIVATE_KEY, SECRET, claims, sign
+from rig.waiting import eventually
 from tests import pems
 from tests.multiprocess.conftest import Start
 from tests.tools.proofs import instant

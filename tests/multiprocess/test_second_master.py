@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ONE_WORKER, Running
+from rig.waiting import eventually
 from rig.wire import exchange, get
 from tests.multiprocess.conftest import Start
 from tests.multiprocess.test_shared_metrics import mapped_folders

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import TWO_WORKERS, Running
+from rig.waiting import eventually
 from rig.wire import exchange, get, start_request
 from tests.multiprocess.conftest import Start
 

@@ -9,9 +9,9 @@ from time import monotonic
 import pytest
 from aiohttp import ClientSession
 
-from rig.issuer import eventually
 from rig.process import TWO_WORKERS, Running, started
 from rig.service import VARIABLES
+from rig.waiting import eventually
 from rig.wire import exchange, get
 from tests.multiprocess.support import EITHER
 

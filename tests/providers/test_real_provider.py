@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from rig.issuer import eventually
 from rig.service import Service
+from rig.waiting import eventually
 from tests import npm
 from tests.conftest import Serve
 

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import sign
+from rig.waiting import eventually
 from server import admin_actions
 from server.admin_actions import (
     ACTIONS_KEY,

@@ -1,11 +1,11 @@
 """The switch that makes the stand-in fail."""
 
 import asyncio
-from collections.abc import Callable
 
 import aiohttp
 import pytest
 
+from rig.waiting import until
 from sandbox.vapi.app import REQUESTS
 from sandbox.vapi.behaviour import UP, Behaviour, Fault
 from sandbox.vapi.faults import HUGE_BYTES, SWITCH
@@ -97,9 +97,3 @@ async def read_all(vapi: Client) -> bytes:
 async def idle(vapi: Client) -> None:
     """Wait until no request is stuck."""
     await until(lambda: not vapi.app[SWITCH].stuck)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Run the event loop until the condition is true; the test's time limit applies."""
-    while not condition():  # noqa: ASYNC110  the stand-in has no event to wait for
-        await asyncio.sleep(0)

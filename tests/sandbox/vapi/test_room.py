@@ -7,7 +7,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
-from rig.issuer import eventually
+from rig.waiting import eventually
 from sandbox.vapi.app import create_vapi
 from sandbox.vapi.call_list import CALLS
 from sandbox.vapi.calls import CallStore

@@ -3,10 +3,11 @@
 import pytest
 from aiohttp import web
 
-from rig.issuer import eventually, issuing
+from rig.issuer import issuing
 from rig.redis_server import RedisServer
 from rig.service import Service, sign
 from rig.vapi import vapi
+from rig.waiting import eventually
 from rig.wire import dial, head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.api.operations import add_metrics

@@ -6,8 +6,9 @@ from time import monotonic
 import pytest
 from aiohttp import web
 
-from rig.issuer import ISSUER, Issuer, Respond, eventually, hang, key
+from rig.issuer import ISSUER, Issuer, Respond, hang, key
 from rig.service import SECRET, Service, claims, sign
+from rig.waiting import eventually
 from tests.conftest import Serve
 
 SHORT_BUDGET = {

@@ -18,10 +18,10 @@ import pytest
 from aiohttp import web
 
 from middlewares.context import rfc3339
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import ASSISTANT_ID, Service, claims, make_settings, running, sign
 from rig.vapi import StandIn, vapi
+from rig.waiting import eventually, until
 from sandbox.vapi.behaviour import Behaviour, Fault
 from sandbox.vapi.call_list import CALL_LIST, CALLS
 from server.calls import reader
@@ -103,15 +103,6 @@ class Monitored:
         answer = await self.service.ask("GET", "/metrics")
         lines = answer.body.decode().splitlines()
         return next(float(each.split()[-1]) for each in lines if each.startswith(name + " "))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of the events or the stand-in."""
-
-    async def check() -> bool:
-        return condition()
-
-    await eventually(check, seconds=20)
 
 
 @asynccontextmanager

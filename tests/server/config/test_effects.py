@@ -16,7 +16,7 @@ import jwt
 import pytest
 from aiohttp import ClientSession, web
 
-from rig.issuer import Issuer, eventually, hang, issuing, key
+from rig.issuer import Issuer, hang, issuing, key
 from rig.process import ALONE, launch, run, started
 from rig.redis_server import RedisServer, free_port
 from rig.service import (
@@ -33,6 +33,7 @@ from rig.service import (
     sign,
 )
 from rig.vapi import make_vapi, vapi
+from rig.waiting import eventually, until
 from rig.wire import head
 from sandbox.vapi.behaviour import Behaviour, Fault
 from server.config import Settings, load_settings
@@ -169,15 +170,6 @@ async def test_settings_with_a_secret(tmp_path: Path) -> None:
     last = json.loads(ended.out.splitlines()[-1])
     assert (last["client"], last["peer"]) == ("203.0.113.7", "127.0.0.1")
     assert last["patient"] == hmac.digest(HASH_KEY.encode(), b"pt_60", "sha256").hex()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of this process."""
-
-    async def check() -> bool:
-        return condition()
-
-    await eventually(check)
 
 
 async def check_credential(client: Client) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from rig.issuer import eventually
 from rig.process import ALONE, GUNICORN, ONE_WORKER, ROOT, Running, environment, started
 from rig.service import PATH, VARIABLES, claims, sign
+from rig.waiting import eventually
 from tests.multiprocess.support import EITHER
 from tests.server.observability.pipes import Pipe, pipe
 

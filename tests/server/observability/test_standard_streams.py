@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rig.issuer import eventually
 from rig.process import ALONE, ONE_WORKER, ROOT, launch
 from rig.redis_server import free_port
 from rig.service import VARIABLES
+from rig.waiting import eventually
 from rig.wire import exchange, get
 from server.observability.log_records import CLOSED, standard_error, standard_output
 

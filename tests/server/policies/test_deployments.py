@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import make_settings
+from rig.waiting import eventually
 from server.cli.check import examine
 from server.policies.deployments import DEPLOYMENTS_KEY, find_other_deployments, keep_registered
 from tests.conftest import Serve

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from rig.issuer import eventually
 from rig.service import Service, claims, sign
+from rig.waiting import eventually
 from server.redis.client import RedisClient, RedisState
 from server.redis.connection import Execute
 

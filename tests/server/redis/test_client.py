@@ -5,9 +5,9 @@ from time import monotonic
 
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.tcp_proxy import TcpProxy
+from rig.waiting import eventually
 from server.redis.client import RedisClient, RedisState
 from server.redis.connection import RedisDown
 from tests.server.redis.support import get, reaches, read, running

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer, free_port
+from rig.waiting import eventually
 from server.policies.pause import PAUSE_KEY
 from server.redis.connection import (
     RedisConnectionLost,

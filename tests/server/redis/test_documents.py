@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import VARIABLES
 from rig.vapi import StandIn, vapi
+from rig.waiting import eventually
 from server.cli.main import main
 from tests.calls import CALL_VARIABLES
 from tests.conftest import Serve

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer, free_port
 from rig.tcp_proxy import TcpProxy
+from rig.waiting import eventually
 from server.redis.client import RedisClient, RedisState, answered
 from server.redis.connection import (
     Execute,

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from middlewares.errors import ApiError
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import claims, sign
+from rig.waiting import eventually
 from server.policies.pause import SessionPause, decode_pause, encode_pause
 from tests.conftest import Serve
 from tests.revocation_keys import patient_key

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rig.issuer import eventually
 from rig.redis_server import RedisServer
 from rig.service import Service
+from rig.waiting import eventually
 from server.policies.rate_limits import InMemoryRateLimiter, RedisLimit
 from server.redis.client import RedisClient
 from server.redis.connection import RedisReplyError, UnexpectedAnswer

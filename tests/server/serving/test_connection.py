@@ -16,8 +16,8 @@ from aiohttp import ClientConnectionError, ClientSession, ServerDisconnectedErro
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
-from rig.issuer import eventually
 from rig.service import Service, make_settings, running, sign
+from rig.waiting import eventually
 from rig.wire import Wire, dial, head, post
 from server.app import create_app
 from server.serving import connection

@@ -15,9 +15,9 @@ import pytest
 from aiohttp import ClientConnectorError, ClientSession, web
 from aiohttp.typedefs import Handler, Middleware
 
-from rig.issuer import eventually
 from rig.process import ALONE, started
 from rig.service import PATH, VARIABLES, Service, make_settings, sign
+from rig.waiting import eventually
 from rig.wire import dial, head, post
 from server.app import create_app
 from server.serving import connection_limits

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 
-from rig.issuer import eventually
 from rig.service import Service, sign
+from rig.waiting import eventually
 from rig.wire import Wire, dial, head, post
 from server.serving import connection_limits, server
 from server.serving.server import (

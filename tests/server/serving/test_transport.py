@@ -8,8 +8,8 @@ from time import sleep
 
 import pytest
 
-from rig.issuer import eventually
 from rig.service import Service, sign
+from rig.waiting import eventually
 from rig.wire import dial, head, post
 from server.serving import connection_limits as limits
 from server.serving import transport
