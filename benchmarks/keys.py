@@ -61,9 +61,14 @@ def make_token(material: Material, patient: int) -> str:
 
 
 def forge(token: str) -> str:
-    """Replace the signature of a token by an invalid one."""
+    """Alter a digit of a signature that must be computed to be found invalid.
+
+    The first digits of both halves of an ECDSA signature are not: too large, they are refused.
+    """
     content, _, signature = token.rpartition(".")
-    return f"{content}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+    place = len(signature) // 4
+    other = "B" if signature[place] == "A" else "A"
+    return f"{content}.{signature[:place]}{other}{signature[place + 1 :]}"
 
 
 def write_tokens(material: Material, folder: Path) -> dict[str, Path]:
