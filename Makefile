@@ -24,7 +24,7 @@ BENCH := $(BENCH_VENV)/.bench
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 # With compiled files: else each of the processes compiles all tests anew.
-SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --dist worksteal -m 'not e2e' --ignore tests/e2e
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 6 --dist worksteal -m 'not e2e' --ignore tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
@@ -52,7 +52,7 @@ run: $(SERVE) ## serve; without a configuration, in development mode
 	@$(BIN)/python -m sandbox
 
 test: $(TEST) ## run the whole test suite
-	@echo "The suite takes two to three minutes on two cores; tests without their program are skipped."
+	@echo "The suite takes about a minute and a half on two cores; tests without their program are skipped."
 	$(SUITE)
 
 cover: $(TEST) ## run the whole test suite and require every branch to be covered
