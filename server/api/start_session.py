@@ -1,12 +1,20 @@
 """The handler of `POST …/vapi/start`."""
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from middlewares.context import CONTEXT, PATIENT_ID, PRINCIPAL, Clock, rfc3339_milliseconds
+from middlewares.context import (
+    CONTEXT,
+    PATIENT_ID,
+    PRINCIPAL,
+    Clock,
+    RequestContext,
+    rfc3339_milliseconds,
+)
 from middlewares.errors import ApiError, ErrorCode
 from middlewares.headers import JsonResponse
 from server.api.body import read_object
@@ -16,6 +24,8 @@ from server.policies.consent import CheckConsent
 from server.proof import IssueProof, PatientProof
 from server.vapi.assistants import ChooseAssistant
 from server.vapi.credentials import Credential, IssueCredential
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class PatientContext(msgspec.Struct, frozen=True, rename="camel"):
@@ -61,22 +71,16 @@ def make_start_handler(
 ) -> Handler:
     """Return the handler. What is None is off and costs nothing.
 
-    `is_compressed` returns whether the body of a request still has to be decompressed. Without
-    `choose_assistant` every session is for the default one. What begins with `ensure` raises
-    `ApiError` while sessions are paused, while none of an assistant can be started, or while none
-    can be recorded.
+    What begins with `ensure` raises `ApiError` while no session can be started or recorded.
     """
-    encode = msgspec.json.Encoder().encode
 
     async def start(request: web.Request) -> web.StreamResponse:
         body = await read_object(request, max_body_bytes, is_compressed)
-        patient_id = request[PATIENT_ID]
+        patient_id, principal = request[PATIENT_ID], request[PRINCIPAL]
         if "patientContext" in body:
             check_patient_context(body["patientContext"], patient_id)
-        assistant_id = default_assistant
-        if choose_assistant is not None:
-            assistant_id = choose_assistant(body, request[PRINCIPAL])
-        consent = check_consent(body, request[PRINCIPAL]) if check_consent else None
+        assistant_id = choose_assistant(body, principal) if choose_assistant else default_assistant
+        consent = check_consent(body, principal) if check_consent else None
         if check_call_limit is not None:
             check_call_limit(patient_id)
         if ensure_not_paused is not None:
@@ -84,15 +88,25 @@ def make_start_handler(
         await ensure_available(assistant_id)
         ensure_writable()  # nothing suspends after it: the audit line has its place
         credential = issue(assistant_id)
-        context = request[CONTEXT]
-        context.credential_type, context.assistant_id = credential.type, assistant_id
-        context.consent = consent
         proof = issue_proof(patient_id, assistant_id, consent) if issue_proof else None
-        context.proof_id = proof.id if proof else None
+        _record(request[CONTEXT], assistant_id, consent, credential, proof)
         patient = PatientContext(patient_id, rfc3339_milliseconds(int(clock() * 1000)))
-        return JsonResponse(encode(_success(assistant_id, patient, credential, proof)))
+        return JsonResponse(_ENCODER.encode(_success(assistant_id, patient, credential, proof)))
 
     return start
+
+
+def _record(
+    context: RequestContext,
+    assistant_id: str,
+    consent: dict[str, str] | None,
+    credential: Credential,
+    proof: PatientProof | None,
+) -> None:
+    """Note what the audit line tells of a granted session."""
+    context.assistant_id, context.credential_type = assistant_id, credential.type
+    context.consent = consent
+    context.proof_id = proof.id if proof else None
 
 
 def _success(

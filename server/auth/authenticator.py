@@ -131,8 +131,7 @@ def make_authenticator(
 ) -> Authenticate:
     """Return the function that authenticates tokens.
 
-    The signature of a token is verified once for each key set. Its dates are checked on every
-    request. Revocation, role, scope and rate limit are checked by other middlewares.
+    The signature of a token is verified once for each key set, its dates on every request.
     """
     cache, queue = VerifiedTokenCache(), VerificationQueue()
     read_accepted = _make_header_reader(required_type)
@@ -152,10 +151,8 @@ def make_authenticator(
             verify = await keys.find(header.algorithm, header.key_id)
             key_set = keys.key_set  # no await since `find`: the two belong together
             try:
-                if queue.has_time():
-                    return verify_once(token, digest, verify, key_set)
                 job = partial(verify_once, token, digest, verify, key_set)
-                return await queue.wait(digest, job)
+                return job() if queue.has_time() else await queue.wait(digest, job)
             except ApiError as error:
                 is_final = error.reason is not Reason.SIGNATURE
                 if is_final or not await keys.has_newer(header.algorithm, key_set):

@@ -66,9 +66,7 @@ class JwksProvider:
         self._url = url
         self._secrets = secrets
         self._make_key_set = make_key_set
-        self._algorithms = frozenset(algorithms)
-        if self._algorithms & ED25519_ALGORITHMS:
-            self._algorithms |= ED25519_ALGORITHMS
+        self._algorithms = _with_both_names(frozenset(algorithms))
         self._cache_seconds = cache_seconds
         self._usable_seconds = max(cache_seconds, stale_seconds)
         self._cooldown_seconds = cooldown_seconds
@@ -257,6 +255,11 @@ class JwksProvider:
         if self._latest is not None and lasts and self._keyless_fetches >= _DOCUMENTS_TO_WITHDRAW:
             self._latest = None
             log.error("the JWKS still has no usable key: tokens are answered with 503")
+
+
+def _with_both_names(algorithms: frozenset[str]) -> frozenset[str]:
+    """Add the other name of Ed25519 (EdDSA of RFC 8037, Ed25519 of RFC 9864) to one of the two."""
+    return algorithms | ED25519_ALGORITHMS if algorithms & ED25519_ALGORITHMS else algorithms
 
 
 def _keys_unavailable(seconds: float) -> ApiError:

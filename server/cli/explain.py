@@ -44,12 +44,11 @@ class NotCheckedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckedToken:
-    """A token, and what the service checks it against.
+    """A token, and what the service checks it against; `now` is in seconds since the epoch.
 
     `proof` is the DPoP proof of a request with the token, if there is one. `keys` must check
-    signatures only: issuer and audience are rules of their own here.
-    `is_revoked` returns None when that is unknown; it is None without a revocation list. `now` is
-    in seconds since the epoch.
+    signatures only: issuer and audience are separate rules here. `is_revoked` returns None when
+    that is unknown; it is None without a revocation list.
     """
 
     token: str
@@ -81,9 +80,8 @@ class CheckedToken:
 
     def header(self) -> Header:
         """Return the header. Raises `NotCheckedError` when it is not accepted."""
-        segment = self.compact().partition(".")[0]
         try:
-            return read_header(segment)
+            return read_header(self.compact().partition(".")[0])
         except ApiError:
             raise NotCheckedError("the header is not accepted") from None
 
