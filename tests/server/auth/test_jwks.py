@@ -222,6 +222,19 @@ async def test_known_key_is_refetched_once_per_cooldown_for_a_failed_signature(
     assert issuer.fetches == 3  # one cooldown for both
 
 
+async def test_newer_keys_than_those_of_the_signature_need_no_refetch(
+    issuer: Issuer, refreshed: JwksProvider, clock: Clock
+) -> None:
+    await refreshed.find("ES256", "one")
+    before = refreshed.key_set
+    issuer.keys = [key("two")]
+    clock.now += 5
+    await refreshed.find("ES256", "two")
+    clock.now += 5
+    assert await refreshed.has_newer("ES256", before)
+    assert issuer.fetches == 2
+
+
 async def test_failed_refetch_brings_no_newer_key(issuer: Issuer, refreshed: JwksProvider) -> None:
     await refreshed.find("ES256", "one")
     issuer.respond = server_error
