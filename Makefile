@@ -24,7 +24,7 @@ BENCH := $(BENCH_VENV)/.bench
 COVERAGE := $(if $(shell command -v redis-server),,--cov-fail-under=0)
 
 # With compiled files: else each of the processes compiles all tests anew.
-SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 6 --dist worksteal -m 'not e2e' --ignore tests/e2e
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --dist worksteal -m 'not e2e' --ignore tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test cover e2e recipes fuzz lint types format api bench bench-host bench-request \
@@ -53,10 +53,10 @@ run: $(SERVE) ## serve; without a configuration, in development mode
 
 test: $(TEST) ## run the whole test suite
 	@echo "The suite takes about a minute and a half on two cores; tests without their program are skipped."
-	$(SUITE)
+	$(SUITE) -n 6
 
 cover: $(TEST) ## run the whole test suite and require every branch to be covered
-	$(SUITE) --cov --cov-report=term $(COVERAGE)
+	$(SUITE) -n 4 --cov --cov-report=term $(COVERAGE)
 
 e2e: $(TEST) ## drive the playground and Vapi's own SDK in a real browser (Chromium, npm)
 	$(BIN)/pytest -n 2 -m e2e tests/e2e

@@ -62,7 +62,7 @@ async def test_request_that_is_arriving_is_answered(start: Start, command: Seque
 async def test_open_connections_see_that_the_service_is_shutting_down(
     start: Start, command: Sequence[str]
 ) -> None:
-    grace = 6
+    grace = 15
     service = await start(command, SHUTDOWN_GRACE_SECONDS=str(grace))
     async with connected(service) as probe, connected(service) as idle, connected(service) as new:
         for each in (probe, idle):
