@@ -89,8 +89,8 @@ def make_start_handler(
         ensure_writable()  # nothing suspends after it: the audit line has its place
         credential = issue(assistant_id)
         proof = issue_proof(patient_id, assistant_id, consent) if issue_proof else None
-        _record(request[CONTEXT], assistant_id, consent, credential, proof)
         patient = PatientContext(patient_id, rfc3339_milliseconds(int(clock() * 1000)))
+        _record(request[CONTEXT], assistant_id, consent, credential, proof)
         return JsonResponse(_ENCODER.encode(_success(assistant_id, patient, credential, proof)))
 
     return start
