@@ -126,7 +126,7 @@ class AuditLog:
     def write_refusal(self, line: bytes) -> None:
         """Add the line of a refusal, or drop and count it while half of the queue is in use."""
         self._detect_stall()
-        if self._writer.waiting_bytes + len(line) <= self._limit // 2:
+        if self._fits(len(line), self._limit // 2):
             self._append(line)
         else:
             self._drop()
@@ -157,14 +157,17 @@ class AuditLog:
         log.info("refusals are in the audit log again; lines dropped since start: %d", dropped)
 
     def _write_report(self) -> None:
-        if self._unreported and self._writer.waiting_bytes + MAX_WRITE <= self._limit:
+        if self._unreported and self._fits(MAX_WRITE, self._limit):
             record = DroppedRecord("vapi_audit_dropped", rfc3339(time()), self._unreported)
             self._append(self._encode(record))
             self._unreported = 0
 
+    def _fits(self, size: int, limit: int) -> bool:
+        """Return whether so many bytes more can wait; every line asks, so without a property."""
+        return self._writer.appended_bytes - self._writer.written_bytes + size <= limit
+
     def _has_place(self, size: int) -> bool:
-        writer = self._writer
-        if writer.appended_bytes - writer.written_bytes + size <= self._limit:
+        if self._fits(size, self._limit):
             return True
         self._begin_outage("standard output is blocked, and the queue is full")
         return False
